@@ -1,0 +1,1 @@
+//! koder-dns-sync, the agent of a PoP: durable replica, one driver of Knot DNS.

@@ -1,0 +1,1 @@
+//! Koder Herald's domain: names, RRsets, zones, tenants, commands, changes, state. Pure: no I/O, no clock.

@@ -1,0 +1,1 @@
+//! The log's durable home: compare-and-append, content-addressed chunks, checkpoints.

@@ -1,0 +1,1 @@
+//! Types of the HTTP API and of the PoP stream, versioned.

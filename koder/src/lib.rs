@@ -1,0 +1,1 @@
+//! koder, the command line client.

@@ -1,0 +1,1 @@
+//! Starts real Knots, Heralds and PoPs for tests, ./dev run and benchmarks.
