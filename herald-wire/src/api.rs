@@ -1,0 +1,751 @@
+//! JSON of the HTTP API, version 1 (`/api/v1`).
+//!
+//! Conventions: times are milliseconds since the Unix epoch in UTC (`_ms`), TTLs are seconds. Names are
+//! fully qualified; on input the trailing dot may be missing and U-labels are accepted, on output names are
+//! A-labels with the trailing dot and `name_unicode` shows the U-labels. Unknown fields in a
+//! request body are refused, so that a typing error never passes for success.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Where the API lives under the server's address.
+pub const PREFIX: &str = "/api/v1";
+
+// ---------------------------------------------------------------------------------------------- zones
+
+/// Whether a zone is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneStatus {
+    /// Published to the PoPs.
+    Active,
+    /// Kept and editable, but not served until the right to the name is proven.
+    Pending,
+}
+
+/// A zone, without its records.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Zone {
+    /// Identity, never used again. Paths take this or the name.
+    pub id: String,
+    /// Apex, fully qualified, A-labels.
+    pub name: String,
+    /// Apex with U-labels.
+    pub name_unicode: String,
+    /// Id of the tenant that holds the zone.
+    pub tenant: String,
+    /// Whether it is served.
+    pub status: ZoneStatus,
+    /// SOA serial (RFC 1982), made by the system.
+    pub serial: u32,
+    /// Log revision of the last change; also the ETag.
+    pub revision: u64,
+    /// How many RRsets, the SOA included.
+    pub rrset_count: u64,
+    /// How many records, the SOA included.
+    pub record_count: u64,
+    /// Free labels of the tenant.
+    pub labels: BTreeMap<String, String>,
+    /// Id of the set of name servers that the apex NS and the SOA come from.
+    pub nameserver_set: String,
+    /// When it was made.
+    pub created_at_ms: u64,
+    /// When it was last changed.
+    pub changed_at_ms: u64,
+    /// How to prove the right to the name; present while the zone is pending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ZoneProof>,
+}
+
+/// Ways to have a pending zone let in. Any one of them is enough.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneProof {
+    /// Owner name of the TXT record that proves control.
+    pub txt_name: String,
+    /// Its value.
+    pub txt_value: String,
+    /// Or: delegate the zone in its parent to all of these.
+    pub delegate_to: Vec<String>,
+    /// Or: the holder of the name lets the zone in with this code (`POST /admissions`).
+    pub admission_code: String,
+}
+
+/// Body of `POST /zones`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneCreate {
+    /// Apex.
+    pub name: String,
+    /// For operators: the tenant (id or name) that will hold it. A tenant's token may leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Set of name servers (id or name); the default set if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nameserver_set: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// First RRsets, besides apex NS and SOA.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rrsets: Vec<RrsetInput>,
+    /// First content as a zone file (RFC 1035 §5), instead of `rrsets`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_file: Option<String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Body of `PATCH /zones/{zone}`: what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZonePatch {
+    /// Replaces all labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Moves the apex NS and SOA to another set of name servers (id or name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nameserver_set: Option<String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A page of a list. Ask for the next with `?cursor=`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The items, in a stable order.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+// --------------------------------------------------------------------------------------------- RRsets
+
+/// An RRset as it is served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Rrset {
+    /// Owner name.
+    pub name: String,
+    /// Owner name with U-labels.
+    pub name_unicode: String,
+    /// Type: a mnemonic, or `TYPEnnn` (RFC 3597).
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// TTL in seconds, one for the RRset.
+    pub ttl: u32,
+    /// RDATA in presentation format.
+    pub records: Vec<String>,
+    /// ETag of this RRset, for `If-Match`.
+    pub etag: String,
+}
+
+/// An RRset on input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RrsetInput {
+    /// Owner name; `@` or the empty string is the apex, a name outside the zone is an error.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// TTL in seconds.
+    pub ttl: u32,
+    /// RDATA in presentation format, `\# length hex` (RFC 3597) for any type.
+    pub records: Vec<String>,
+}
+
+/// Body of `PUT /zones/{zone}/rrsets/{name}/{type}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RrsetPut {
+    /// TTL in seconds.
+    pub ttl: u32,
+    /// RDATA in presentation format.
+    pub records: Vec<String>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What one item of a batch does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RrsetOp {
+    /// The RRset becomes exactly this (`ttl` and `records` needed).
+    Put,
+    /// Records are added to the RRset, which is made if need be; `ttl`, if given, becomes the RRset's.
+    Add,
+    /// These records are removed from the RRset; one that isn't there is an error.
+    Remove,
+    /// The RRset is removed; one that isn't there is an error.
+    Delete,
+}
+
+/// One item of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RrsetChange {
+    /// What to do.
+    pub op: RrsetOp,
+    /// Owner name; `@` or the empty string is the apex.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// TTL in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u32>,
+    /// RDATA in presentation format.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<String>,
+}
+
+/// Body of `PATCH /zones/{zone}/rrsets`: applied whole or not at all; the final state is what is judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RrsetBatch {
+    /// The items.
+    pub changes: Vec<RrsetChange>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Body of `POST /batches`: changes of several zones, atomic in the log and per zone at a PoP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MultiZoneBatch {
+    /// A zone may appear once.
+    pub zones: Vec<ZoneBatch>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The part of a [`MultiZoneBatch`] that is about one zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneBatch {
+    /// Id or unambiguous name.
+    pub zone: String,
+    /// The zone's ETag must be this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<String>,
+    /// The items.
+    pub changes: Vec<RrsetChange>,
+}
+
+// ---------------------------------------------------------------------------------- changes, receipts
+
+/// Where a change stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncState {
+    /// Durable, and not yet confirmed.
+    Pending,
+    /// Confirmed: the PoP answers with it.
+    InSync,
+    /// The PoP is disabled or drained: nobody waits for it.
+    NotWaitedFor,
+}
+
+/// How a change stands at one PoP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopSync {
+    /// Id of the PoP.
+    pub pop: String,
+    /// Its name.
+    pub name: String,
+    /// State there.
+    pub state: SyncState,
+    /// Milliseconds from acceptance to confirmation; absent while pending, and for changes so old that
+    /// only their being in sync is still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_sync_ms: Option<f64>,
+}
+
+/// The receipt of a change: accepted (durable) when it is answered, in sync when the PoPs confirmed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// Identity of the change.
+    pub id: String,
+    /// Its place on the log.
+    pub revision: u64,
+    /// When it was accepted.
+    pub accepted_at_ms: u64,
+    /// Who: `operator`, `tenant` or `system`, and the token's id.
+    pub principal: String,
+    /// Why, if it was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The zones it touched.
+    pub zones: Vec<ChangedZone>,
+    /// `in_sync` when every PoP that is waited for confirmed it.
+    pub state: SyncState,
+    /// Milliseconds from acceptance to the last confirmation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_sync_ms: Option<f64>,
+    /// By PoP.
+    pub pops: Vec<PopSync>,
+}
+
+/// A zone as a change left it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedZone {
+    /// Id of the zone.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The serial that the change gave it; absent where it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<u32>,
+}
+
+/// Something allowed that is probably not meant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Warning {
+    /// Stable word, e.g. `occluded_name`.
+    pub code: String,
+    /// Owner name it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What, in words.
+    pub detail: String,
+}
+
+/// The answer to every write: 200 or 201 when accepted (and in sync, if that was waited for), 202 when the
+/// deadline of a wait passed first. With `?dry_run=true` there is no `change`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Written<T> {
+    /// What was written, as it is now; absent after a deletion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<T>,
+    /// The receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// Warnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// `?wait=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// All PoPs that were enabled and not drained at acceptance.
+    All,
+    /// A majority of them.
+    Quorum,
+}
+
+// ----------------------------------------------------------------------------------- import, admission
+
+/// `?mode=` of an import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportMode {
+    /// The zone becomes what the file says.
+    #[default]
+    Replace,
+    /// RRsets of the file are put, others stay.
+    Merge,
+}
+
+/// What an import did, or with `?dry_run=true` would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportReport {
+    /// The zone afterwards.
+    pub zone: Zone,
+    /// RRsets that are new.
+    pub rrsets_added: u64,
+    /// RRsets with another TTL or other records.
+    pub rrsets_changed: u64,
+    /// RRsets that are gone.
+    pub rrsets_removed: u64,
+    /// Apex name servers in the file that are not of the zone's set and were replaced by the set's.
+    pub foreign_nameservers: Vec<String>,
+}
+
+/// Body of `POST /admissions`: the holder of a name lets another tenant's pending zone in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admission {
+    /// Name of the pending zone.
+    pub name: String,
+    /// The code that its tenant was shown.
+    pub admission_code: String,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `GET /zones/{zone}/check`: how the delegation stands in the parent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneCheck {
+    /// In one word.
+    pub delegation: DelegationState,
+    /// The parent zone that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// NS that the parent has.
+    pub parent_nameservers: Vec<String>,
+    /// NS at our apex.
+    pub nameservers: Vec<String>,
+    /// In ours and not in the parent's.
+    pub missing_in_parent: Vec<String>,
+    /// In the parent's and not in ours.
+    pub extra_in_parent: Vec<String>,
+    /// Whether the parent holds DS records.
+    pub ds_in_parent: bool,
+    /// Findings in words, and what to do.
+    pub findings: Vec<String>,
+}
+
+/// How the parent's delegation compares with the apex NS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DelegationState {
+    /// Same name servers on both sides.
+    Delegated,
+    /// Some in common.
+    Partial,
+    /// To others altogether.
+    Elsewhere,
+    /// The parent does not delegate the name.
+    NotDelegated,
+    /// The parent could not be asked.
+    Unknown,
+}
+
+// ---------------------------------------------------------------------------------- tenants and tokens
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Tenant {
+    /// Identity.
+    pub id: String,
+    /// Short unique name.
+    pub name: String,
+    /// A disabled tenant's tokens are refused; its zones go on being served.
+    pub enabled: bool,
+    /// How many zones it holds.
+    pub zone_count: u64,
+    /// When it was made.
+    pub created_at_ms: u64,
+}
+
+/// Body of `POST /tenants`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantCreate {
+    /// Short unique name: letters, digits, `-`, at most 63.
+    pub name: String,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Body of `PATCH /tenants/{tenant}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantPatch {
+    /// New name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether its tokens work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A verb that a token can be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// See zones and records.
+    Read,
+    /// Change records.
+    Write,
+    /// Make and import zones, and change their settings.
+    Create,
+    /// Delete zones.
+    Delete,
+    /// Tokens; for operators also tenants, PoPs and sets of name servers.
+    Admin,
+}
+
+/// What a token may do. An empty list allows all of its kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// Zones by id or name; `*.example.com` stands for all zones below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Owner names of records; `*.dyn.example.com` stands for all names below, `_acme-challenge.*` for
+    /// all names that begin so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Record types.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Verbs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verbs: Vec<Verb>,
+}
+
+/// A token, without its secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// Identity.
+    pub id: String,
+    /// The tenant it acts for; absent for an operator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What it is for.
+    pub description: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at_ms: u64,
+    /// When it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    /// When it was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at_ms: Option<u64>,
+    /// The secret, in the answer to its creation and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// Body of `POST /tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenCreate {
+    /// For operators: the tenant (id or name) it acts for; left out, an operator makes an operator's token
+    /// and a tenant one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// What it may do: never more than the token that makes it.
+    #[serde(default)]
+    pub scope: Scope,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `GET /whoami`: whom the caller's token stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// `operator` or `tenant`.
+    pub kind: String,
+    /// The tenant, if one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
+    /// The token.
+    pub token: Token,
+}
+
+// ------------------------------------------------------------------------------- sets of name servers
+
+/// A set of name servers: where the apex NS and the SOA of zones come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NameserverSet {
+    /// Identity.
+    pub id: String,
+    /// Short unique name.
+    pub name: String,
+    /// Host names, in the order of the NS RRset; vanity names are allowed.
+    pub nameservers: Vec<String>,
+    /// SOA RNAME, as a name.
+    pub rname: String,
+    /// TTL of NS and SOA.
+    pub ttl: u32,
+    /// SOA timers.
+    pub soa: SoaTimers,
+    /// New zones take this set where none is named.
+    pub default: bool,
+    /// When it was made.
+    pub created_at_ms: u64,
+}
+
+/// SOA timers in seconds (RFC 1035 §3.3.13).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SoaTimers {
+    /// REFRESH.
+    pub refresh: u32,
+    /// RETRY.
+    pub retry: u32,
+    /// EXPIRE.
+    pub expire: u32,
+    /// MINIMUM: the negative TTL (RFC 2308).
+    pub minimum: u32,
+}
+
+impl Default for SoaTimers {
+    fn default() -> Self {
+        SoaTimers { refresh: 7200, retry: 1800, expire: 1_209_600, minimum: 300 }
+    }
+}
+
+/// Body of `POST /nameserver-sets`, and of `PUT /nameserver-sets/{set}` (which moves its zones along).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NameserverSetInput {
+    /// Short unique name.
+    pub name: String,
+    /// Host names.
+    pub nameservers: Vec<String>,
+    /// SOA RNAME, as a name or as a mail address.
+    pub rname: String,
+    /// TTL of NS and SOA.
+    #[serde(default = "default_ns_ttl")]
+    pub ttl: u32,
+    /// SOA timers.
+    #[serde(default)]
+    pub soa: SoaTimers,
+    /// Make it the default set.
+    #[serde(default)]
+    pub default: bool,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+fn default_ns_ttl() -> u32 {
+    3600
+}
+
+// ----------------------------------------------------------------------------------------------- PoPs
+
+/// A point of presence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Pop {
+    /// Identity.
+    pub id: String,
+    /// Short unique name.
+    pub name: String,
+    /// A disabled PoP's credential is refused.
+    pub enabled: bool,
+    /// A drained PoP goes on receiving, and nobody waits for it.
+    pub drained: bool,
+    /// Whether its session is up.
+    pub connected: bool,
+    /// Zones with changes that it has not confirmed.
+    pub zones_pending: u64,
+    /// Zones it confirmed.
+    pub zones_in_sync: u64,
+    /// What it last said of itself; absent before its first contact since the control plane started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<PopStatus>,
+    /// When it was made.
+    pub created_at_ms: u64,
+    /// Its credential, in the answer to its creation and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// What a PoP says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopStatus {
+    /// Version of `koder-dns-sync`.
+    pub agent_version: String,
+    /// Version of Knot DNS.
+    pub knot_version: String,
+    /// Whether knotd runs.
+    pub knot_running: bool,
+    /// Zones in its replica.
+    pub zones: u64,
+    /// Epoch of the newest generation it has.
+    pub epoch: u64,
+    /// Counter of the newest generation it has.
+    pub counter: u64,
+    /// Where it was heard from.
+    pub address: String,
+    /// When it was last heard from.
+    pub heard_at_ms: u64,
+    /// Publications it refused and still lacks, newest last, at most 20.
+    pub refused: Vec<PopRefusal>,
+}
+
+/// A publication that a PoP would not serve; its last good state goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopRefusal {
+    /// Id of the zone.
+    pub zone: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Body of `POST /pops`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PopCreate {
+    /// Short unique name.
+    pub name: String,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Body of `PATCH /pops/{pop}`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PopPatch {
+    /// Whether its credential works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Whether it is drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<bool>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+// --------------------------------------------------------------------------------------------- errors
+
+/// A problem document (RFC 9457), served as `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `urn:koder-herald:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem, in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// This occurrence, in words: what is wrong and what to do.
+    pub detail: String,
+    /// The offending items.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemItem>,
+}
+
+/// One offending item of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProblemItem {
+    /// Where in the request: a JSON pointer (RFC 6901), or `line:column` of a zone file.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+    /// Owner name it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Record type it is about.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub rtype: Option<String>,
+}

@@ -1,0 +1,375 @@
+//! The session between the control plane and a PoP, protocol version 1.
+//!
+//! The PoP dials. Both sides send frames over one TCP connection (TLS unless on loopback): a
+//! 4-byte length (big endian, of what follows), then one [`ToHerald`] or [`ToPop`] message in CBOR. Fields carry
+//! numbers, unknown fields are skipped, so that a newer side can add to them.
+//!
+//! ```text
+//! PoP                                            herald
+//!  │ Hello {credential, newest generation, bucket digests} │
+//!  ├──────────────────────────────────────────────────────▶│ refuses, or
+//!  │◀──────────────────────────────────────────────────────┤ Welcome {epoch, head, buckets that differ}
+//!  ├─ Inventory {zones of these buckets} ─────────────────▶│ compares zone by zone
+//!  │◀─ Delta │ ZoneBegin ZonePart* ZoneEnd │ Remove ───────┤ pipelined; bulk yields to deltas
+//!  ├─ Applied {zone, generation}* ────────────────────────▶│ receipts
+//!  ├─ Refused {zone, why} ────────────────────────────────▶│ gap: the whole zone follows
+//!  ├─ BulkCredit {bytes} ─────────────────────────────────▶│ bulk in flight is bounded
+//!  ├─ Status ─────────────────────────────────────────────▶│ once a second; so does Ping the other way
+//! ```
+
+use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
+use minicbor::{Decode, Encode};
+
+/// Version of the protocol spoken here. A side that can't speak the other's is refused with words.
+pub const PROTOCOL: u16 = 1;
+
+/// Longest frame that is accepted, in bytes, its length field not counted.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many inventory buckets there are: a zone is in the one that its id's last byte names.
+pub const BUCKETS: usize = 256;
+
+/// How many bytes of bulk parts may be on their way without the PoP having credited them.
+pub const BULK_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A zone's place among the inventory buckets.
+pub fn bucket_of(zone: ZoneId) -> usize {
+    (zone.0 & 0xff) as usize
+}
+
+/// What one zone adds to its bucket's digest; a bucket's digest is the wrapping sum over its zones.
+pub fn inventory_digest(zone: ZoneId, generation: Generation, content_digest: u128) -> u128 {
+    let mut bytes = [0u8; 48];
+    bytes[..16].copy_from_slice(&zone.0.to_be_bytes());
+    bytes[16..24].copy_from_slice(&generation.epoch.to_be_bytes());
+    bytes[24..32].copy_from_slice(&generation.counter.to_be_bytes());
+    bytes[32..].copy_from_slice(&content_digest.to_be_bytes());
+    herald_core::digest128(&bytes)
+}
+
+/// From the PoP.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum ToHerald {
+    /// First frame of a session.
+    #[n(0)]
+    Hello(#[n(0)] Hello),
+    /// The zones of the buckets that were asked for; several frames if long, the last one says so.
+    #[n(1)]
+    Inventory {
+        /// Zones that the replica holds.
+        #[n(0)]
+        zones: Vec<InventoryZone>,
+        /// Whether this is the last frame of the inventory.
+        #[n(1)]
+        last: bool,
+    },
+    /// These generations are durable in the replica and answered by Knot.
+    #[n(2)]
+    Applied {
+        /// Zone and generation.
+        #[n(0)]
+        zones: Vec<ZoneGeneration>,
+    },
+    /// A publication could not be applied.
+    #[n(3)]
+    Refused(#[n(0)] Refused),
+    /// Bulk bytes were taken in: as many more may be sent.
+    #[n(4)]
+    BulkCredit {
+        /// Bytes.
+        #[n(0)]
+        bytes: u64,
+    },
+    /// How the PoP is.
+    #[n(5)]
+    Status(#[n(0)] AgentStatus),
+}
+
+/// From the control plane.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum ToPop {
+    /// The session stands.
+    #[n(0)]
+    Welcome(#[n(0)] Welcome),
+    /// It doesn't; the connection is closed after this.
+    #[n(1)]
+    Reject {
+        /// Why, in words for the PoP's operator.
+        #[n(0)]
+        reason: String,
+    },
+    /// RRsets of one zone changed.
+    #[n(2)]
+    Delta(#[n(0)] ZoneDelta),
+    /// A whole zone follows in parts; what the PoP has of it stays served until [`ToPop::ZoneEnd`].
+    #[n(3)]
+    ZoneBegin(#[n(0)] ZoneBegin),
+    /// RRsets of the zone begun, in canonical order. Parts of different zones are not interleaved.
+    #[n(4)]
+    ZonePart {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// RRsets.
+        #[n(1)]
+        rrsets: Vec<ZoneRrset>,
+    },
+    /// The zone is complete.
+    #[n(5)]
+    ZoneEnd {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+    },
+    /// The zone is not served any more.
+    #[n(6)]
+    Remove {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its name.
+        #[n(1)]
+        name: Name,
+        /// Generation of the removal.
+        #[n(2)]
+        generation: Generation,
+    },
+    /// Nothing new; the control plane lives and this is its head.
+    #[n(7)]
+    Ping {
+        /// The newest generation.
+        #[n(0)]
+        head: Generation,
+    },
+    /// The PoP's receipts have reached the control plane's head of that moment: all is confirmed.
+    #[n(8)]
+    InSync {
+        /// The head.
+        #[n(0)]
+        head: Generation,
+    },
+}
+
+/// Opens a session.
+#[derive(Clone, PartialEq, Encode, Decode)]
+pub struct Hello {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u16,
+    /// Name of the PoP.
+    #[n(1)]
+    pub pop: String,
+    /// Its credential.
+    #[n(2)]
+    pub secret: String,
+    /// Version of the agent.
+    #[n(3)]
+    pub agent_version: String,
+    /// Newest generation it has taken from any control plane: an older control plane is refused by it.
+    #[n(4)]
+    pub newest: Generation,
+    /// [`BUCKETS`] digests of 16 bytes (big endian), one after another.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub bucket_digests: Vec<u8>,
+}
+
+impl std::fmt::Debug for Hello {
+    /// Without the credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("protocol", &self.protocol)
+            .field("pop", &self.pop)
+            .field("agent_version", &self.agent_version)
+            .field("newest", &self.newest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers [`Hello`].
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Welcome {
+    /// [`PROTOCOL`].
+    #[n(0)]
+    pub protocol: u16,
+    /// Version of the control plane.
+    #[n(1)]
+    pub herald_version: String,
+    /// Its head.
+    #[n(2)]
+    pub head: Generation,
+    /// Numbers of the buckets whose digests differ: send their inventory. Empty: nothing is missing.
+    #[n(3)]
+    pub buckets: Vec<u16>,
+}
+
+/// A zone in the replica.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct InventoryZone {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// What it has of it.
+    #[n(1)]
+    pub generation: Generation,
+    /// Digest of its content.
+    #[cbor(n(2), with = "herald_core::cbor_u128")]
+    pub digest: u128,
+}
+
+/// A zone at a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ZoneGeneration {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// The generation.
+    #[n(1)]
+    pub generation: Generation,
+}
+
+/// Why a publication was not applied.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Refused {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// The generation that was refused.
+    #[n(1)]
+    pub generation: Generation,
+    /// In one word.
+    #[n(2)]
+    pub cause: RefusalCause,
+    /// In words.
+    #[n(3)]
+    pub reason: String,
+}
+
+/// Kinds of refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RefusalCause {
+    /// The delta's base is not what the replica has, or the digests differ afterwards: send the whole zone.
+    #[n(0)]
+    Gap,
+    /// The replica has a newer generation.
+    #[n(1)]
+    Older,
+    /// Knot would not take it; the last good state is served.
+    #[n(2)]
+    Knot,
+    /// The replica could not be written (a full disk); it will be tried again.
+    #[n(3)]
+    Replica,
+}
+
+/// What changed in one zone between two generations.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ZoneDelta {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// The generation it starts from.
+    #[n(1)]
+    pub base: Generation,
+    /// The generation it leads to.
+    #[n(2)]
+    pub generation: Generation,
+    /// Digest of the content afterwards (the SOA included).
+    #[cbor(n(3), with = "herald_core::cbor_u128")]
+    pub digest: u128,
+    /// RRsets that are new or different; the SOA is always among them.
+    #[n(4)]
+    pub puts: Vec<ZoneRrset>,
+    /// RRsets that are gone.
+    #[n(5)]
+    pub deletes: Vec<RrKey>,
+}
+
+/// An RRset with its key.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ZoneRrset {
+    /// Owner and type.
+    #[n(0)]
+    pub key: RrKey,
+    /// TTL and RDATA.
+    #[n(1)]
+    pub rrset: Rrset,
+}
+
+/// A whole zone is coming.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ZoneBegin {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// Its apex.
+    #[n(1)]
+    pub name: Name,
+    /// Its generation.
+    #[n(2)]
+    pub generation: Generation,
+    /// Digest of its content (the SOA included).
+    #[cbor(n(3), with = "herald_core::cbor_u128")]
+    pub digest: u128,
+    /// A zone of the same name that this one takes the place of: removed in the same step.
+    #[n(4)]
+    pub replaces: Option<ZoneId>,
+    /// How many RRsets come.
+    #[n(5)]
+    pub rrset_count: u64,
+}
+
+/// What a PoP says of itself, once a second.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct AgentStatus {
+    /// Version of Knot DNS, empty while unknown.
+    #[n(0)]
+    pub knot_version: String,
+    /// Whether knotd runs.
+    #[n(1)]
+    pub knot_running: bool,
+    /// Zones in the replica.
+    #[n(2)]
+    pub zones: u64,
+    /// Newest generation in the replica.
+    #[n(3)]
+    pub newest: Generation,
+}
+
+/// What is wrong with a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`FRAME_BYTES_MAX`].
+    #[error("a frame of {0} bytes is over the limit of {FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not a message of this protocol.
+    #[error("a frame can't be read: {0}")]
+    Malformed(#[from] minicbor::decode::Error),
+}
+
+/// Appends a message to `out` as a frame.
+///
+/// # Panics
+/// Never for messages within [`FRAME_BYTES_MAX`]; longer ones are a bug of the sender.
+pub fn encode_frame<M: Encode<()>>(message: &M, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    minicbor::encode(message, &mut *out).expect("writing to a Vec can't fail");
+    let length = out.len() - start - 4;
+    assert!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes");
+    out[start..start + 4].copy_from_slice(&u32::try_from(length).expect("checked").to_be_bytes());
+}
+
+/// Takes the first whole frame off `bytes`: how many bytes it had and its message, or `None` if more is needed.
+///
+/// # Errors
+/// [`FrameError`] if the frame is too long or not a message; the session is then to be closed.
+pub fn decode_frame<'a, M: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<Option<(usize, M)>, FrameError> {
+    let Some(header) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*header) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    let Some(body) = bytes[4..].get(..length) else { return Ok(None) };
+    Ok(Some((4 + length, minicbor::decode(body)?)))
+}
