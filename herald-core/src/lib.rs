@@ -1,5 +1,16 @@
 //! Koder Herald's domain: names, RRsets, zones, tenants, commands, changes, state. Pure: no I/O, no clock.
 
+pub mod id;
 pub mod name;
 pub mod rdata;
 pub mod rrset;
+
+pub use domain::base::iana::Rtype;
+pub use id::{Generation, NsSetId, PopId, TenantId, TokenId, ZoneId, cbor_u128};
+pub use name::Name;
+pub use rrset::{Rdatas, RrKey, Rrset};
+
+/// A 128-bit content digest (XXH3). It finds drift and accidents; it is no defence against forgery.
+pub fn digest128(bytes: &[u8]) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(bytes)
+}
