@@ -39,6 +39,12 @@ pub enum NameError {
     /// A name of more than [`MAX_NAME_BYTES`] octets.
     #[error("the domain name is longer than 255 octets")]
     NameTooLong,
+    /// A lone `@` where nothing says what the origin is.
+    #[error("`@` stands for the origin, which only a zone file has")]
+    NoOrigin,
+    /// White space or another character that needs an escape.
+    #[error("the domain name has the character {0:?}, which needs a backslash in front")]
+    BadCharacter(char),
     /// A backslash that isn't followed by a character or by three digits up to 255.
     #[error(r"the domain name has a bad escape: expected `\` and a character or three digits up to 255")]
     BadEscape,
@@ -60,10 +66,7 @@ impl Name {
     ///
     /// U-labels become A-labels (UTS 46); `.` is the root.
     pub fn parse(text: &str) -> Result<Name, NameError> {
-        let mut buffer = NameBuffer::new();
-        buffer.push_text(text)?;
-        buffer.push_octets(&[0])?;
-        Ok(buffer.into_name())
+        NameBuffer::parse(text, None).map(NameBuffer::into_name)
     }
 
     /// Reads a name as zone files have it (RFC 1035 §5.1): `@` is the origin, and what has no trailing
@@ -72,12 +75,7 @@ impl Name {
         if text == "@" {
             return Ok(origin.clone());
         }
-        let mut buffer = NameBuffer::new();
-        match buffer.push_text(text)? {
-            Ending::Dot => buffer.push_octets(&[0])?,
-            Ending::Label => buffer.push_octets(origin.as_wire())?,
-        }
-        Ok(buffer.into_name())
+        NameBuffer::parse(text, Some(origin)).map(NameBuffer::into_name)
     }
 
     /// Takes one uncompressed name in wire format, in any case, and nothing after it.
@@ -222,6 +220,14 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
+/// Appends the name that a text presents to `out`, in wire format: below the origin if there is one and the
+/// text has no trailing dot, and fully qualified else.
+pub(crate) fn parse_into(text: &str, origin: Option<&Name>, out: &mut Vec<u8>) -> Result<(), NameError> {
+    let mut buffer = NameBuffer::parse(text, origin)?;
+    out.extend_from_slice(buffer.lower_case());
+    Ok(())
+}
+
 /// What a presentation ended with.
 enum Ending {
     Dot,
@@ -237,6 +243,24 @@ struct NameBuffer {
 impl NameBuffer {
     fn new() -> NameBuffer {
         NameBuffer { octets: [0; MAX_NAME_BYTES], len: 0 }
+    }
+
+    /// Reads the presentation of a name: with an origin as in a zone file, and without as fully qualified.
+    fn parse(text: &str, origin: Option<&Name>) -> Result<NameBuffer, NameError> {
+        let mut buffer = NameBuffer::new();
+        match (text, origin) {
+            ("@", None) => return Err(NameError::NoOrigin),
+            ("@", Some(origin)) => buffer.push_octets(origin.as_wire())?,
+            (_, None) => {
+                buffer.push_text(text)?;
+                buffer.push_octets(&[0])?;
+            }
+            (_, Some(origin)) => match buffer.push_text(text)? {
+                Ending::Dot => buffer.push_octets(&[0])?,
+                Ending::Label => buffer.push_octets(origin.as_wire())?,
+            },
+        }
+        Ok(buffer)
     }
 
     /// Appends the labels of a presentation, but never the root label.
@@ -268,6 +292,9 @@ impl NameBuffer {
     /// Appends a label in ASCII, with its escapes.
     fn push_ascii_label(&mut self, text: &str) -> Result<(), NameError> {
         if !text.contains('\\') {
+            for octet in text.bytes() {
+                check_character(octet)?;
+            }
             return self.push_label(text.as_bytes());
         }
         let mut label = Vec::with_capacity(text.len());
@@ -275,7 +302,7 @@ impl NameBuffer {
         while let Some((&octet, after)) = rest.split_first() {
             rest = after;
             if octet != b'\\' {
-                label.push(octet);
+                label.push(check_character(octet)?);
                 continue;
             }
             let (escaped, after) = unescape(rest).ok_or(NameError::BadEscape)?;
@@ -304,10 +331,22 @@ impl NameBuffer {
     }
 
     fn into_name(mut self) -> Name {
+        Name(self.lower_case().into())
+    }
+
+    fn lower_case(&mut self) -> &[u8] {
         let octets = &mut self.octets[..self.len];
         // A length octet is at most 63, below the letters, so that it stays what it is.
         octets.make_ascii_lowercase();
-        Name((&*octets).into())
+        octets
+    }
+}
+
+/// Refuses what in zone files ends a name or starts a comment: in a name it is a slip more often than meant.
+fn check_character(octet: u8) -> Result<u8, NameError> {
+    match octet {
+        b'"' | b'(' | b')' | b';' | b' ' | 0..=0x1f | 0x7f => Err(NameError::BadCharacter(char::from(octet))),
+        _ => Ok(octet),
     }
 }
 
@@ -346,7 +385,7 @@ pub(crate) fn unescape(after_backslash: &[u8]) -> Option<(u8, &[u8])> {
 }
 
 /// Writes a label so that zone files, and [`Name::parse`], read the same octets back.
-fn write_label(out: &mut impl fmt::Write, label: &[u8]) -> fmt::Result {
+pub(crate) fn write_label(out: &mut impl fmt::Write, label: &[u8]) -> fmt::Result {
     for &octet in label {
         match octet {
             b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => {
@@ -360,17 +399,22 @@ fn write_label(out: &mut impl fmt::Write, label: &[u8]) -> fmt::Result {
     Ok(())
 }
 
+/// Writes the presentation of a name in wire format, with the trailing dot.
+pub(crate) fn write_wire(out: &mut impl fmt::Write, wire: &[u8]) -> fmt::Result {
+    if wire == [0] {
+        return out.write_str(".");
+    }
+    for label in (Labels { rest: wire }) {
+        write_label(out, label)?;
+        out.write_char('.')?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Name {
     /// The presentation format in ASCII, with the trailing dot (RFC 1035 §5.1).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            return f.write_str(".");
-        }
-        for label in self.labels() {
-            write_label(f, label)?;
-            f.write_str(".")?;
-        }
-        Ok(())
+        write_wire(f, &self.0)
     }
 }
 
