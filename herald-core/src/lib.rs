@@ -1,14 +1,27 @@
 //! Koder Herald's domain: names, RRsets, zones, tenants, commands, changes, state. Pure: no I/O, no clock.
 
+pub mod account;
+pub mod authorise;
+pub mod change;
+pub mod check;
+pub mod command;
+pub mod content;
+pub mod decide;
 pub mod id;
+pub mod log;
 pub mod name;
 pub mod rdata;
+pub mod rejection;
 pub mod rrset;
+pub mod state;
+pub mod zone;
+pub mod zonefile;
 
 pub use domain::base::iana::Rtype;
 pub use id::{Generation, NsSetId, PopId, TenantId, TokenId, ZoneId, cbor_u128};
 pub use name::Name;
 pub use rrset::{Rdatas, RrKey, Rrset};
+pub use state::State;
 
 /// A 128-bit content digest (XXH3). It finds drift and accidents; it is no defence against forgery.
 pub fn digest128(bytes: &[u8]) -> u128 {

@@ -519,3 +519,198 @@ impl<'b, C> minicbor::Decode<'b, C> for Name {
             .map_err(|error| minicbor::decode::Error::message(error).at(position))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn presentation_forms() {
+        for (text, canonical, wire) in [
+            (".", ".", &b"\0"[..]),
+            ("example.com", "example.com.", b"\x07example\x03com\0"),
+            ("Example.COM.", "example.com.", b"\x07example\x03com\0"),
+            ("*.example", "*.example.", b"\x01*\x07example\0"),
+            ("_443._tcp.a", "_443._tcp.a.", b"\x04_443\x04_tcp\x01a\0"),
+            (r"a\.b.c", r"a\.b.c.", b"\x03a.b\x01c\0"),
+            (r"a\046b.c", r"a\.b.c.", b"\x03a.b\x01c\0"),
+            (r"\000\255.c", r"\000\255.c.", b"\x02\x00\xff\x01c\0"),
+            (r"\065", "a.", b"\x01a\0"),
+            (r"a\032b", r"a\032b.", b"\x03a b\0"),
+            (r"\@", r"\@.", b"\x01@\0"),
+            (r"\\", r"\\.", b"\x01\\\0"),
+            ("b端cher.example", "xn--bcher-kva8445f.example.", b"\x12xn--bcher-kva8445f\x07example\0"),
+            ("Bücher.Example", "xn--bcher-kva.example.", b"\x0dxn--bcher-kva\x07example\0"),
+            ("例え。テスト", "xn--r8jz45g.xn--zckzah.", b"\x0bxn--r8jz45g\x0axn--zckzah\0"),
+            ("straße", "xn--strae-oqa.", b"\x0dxn--strae-oqa\0"),
+        ] {
+            let parsed = name(text);
+            assert_eq!(parsed.to_string(), canonical, "{text}");
+            assert_eq!(parsed.as_wire(), wire, "{text}");
+            assert_eq!(Name::from_wire(&wire.to_ascii_uppercase()).unwrap(), parsed, "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_presentations() {
+        let label_64 = "a".repeat(64);
+        let name_256 = [&"a".repeat(63)[..]; 4].join(".");
+        for (text, error) in [
+            ("", NameError::Empty),
+            ("@", NameError::NoOrigin),
+            ("..", NameError::EmptyLabel),
+            (".a", NameError::EmptyLabel),
+            ("a..b", NameError::EmptyLabel),
+            (&label_64, NameError::LabelTooLong),
+            (&name_256, NameError::NameTooLong),
+            ("a\\", NameError::BadEscape),
+            ("a\\1", NameError::BadEscape),
+            ("a\\12x", NameError::BadEscape),
+            ("a\\256", NameError::BadEscape),
+            ("a b", NameError::BadCharacter(' ')),
+            ("a;b", NameError::BadCharacter(';')),
+            ("\"a\"", NameError::BadCharacter('"')),
+            ("ü\\.b", NameError::BadIdn("ü\\.b".to_owned())),
+            ("\u{200d}", NameError::BadIdn("\u{200d}".to_owned())),
+            ("\u{ad}.com", NameError::BadIdn("\u{ad}".to_owned())),
+        ] {
+            assert_eq!(Name::parse(text), Err(error), "{text}");
+        }
+        for wire in [&b""[..], b"\x01a", b"\x01a\0\0", b"\xc0\x0c", b"\x40a\0", b"\x05a\0"] {
+            assert_eq!(Name::from_wire(wire), Err(NameError::BadWire), "{wire:?}");
+        }
+        // 255 octets are allowed, and one more is not.
+        let wire_255 = [&[63; 64][..], &[63; 64], &[63; 64], &[61; 62], &[0]].concat();
+        assert!(Name::from_wire(&wire_255).is_ok());
+        let longest = Name::from_wire(&wire_255).unwrap().to_string();
+        assert_eq!(name(&longest).as_wire(), wire_255);
+        assert!(name(&longest).child("a").is_err());
+    }
+
+    #[test]
+    fn relative_names() {
+        let origin = name("example.com");
+        for (text, absolute) in [
+            ("@", "example.com."),
+            ("www", "www.example.com."),
+            ("a.b", "a.b.example.com."),
+            ("www.", "www."),
+            (".", "."),
+            (r"\@", r"\@.example.com."),
+        ] {
+            assert_eq!(Name::parse_relative(text, &origin).unwrap().to_string(), absolute, "{text}");
+        }
+        assert_eq!(Name::parse_relative("", &origin), Err(NameError::Empty));
+    }
+
+    #[test]
+    fn unicode_only_where_it_leads_back() {
+        for (text, unicode) in [
+            ("bücher.example", "bücher.example."),
+            ("xn--bcher-kva.example", "bücher.example."),
+            ("*.xn--zckzah", "*.テスト."),
+            // No A-labels: malformed, or of a letter that is mapped to another.
+            ("xn--a", "xn--a."),
+            ("xn--abc", "xn--abc."),
+            ("xn--", "xn--."),
+            (r"a\.b", r"a\.b."),
+            (".", "."),
+        ] {
+            assert_eq!(name(text).to_unicode(), unicode, "{text}");
+        }
+    }
+
+    #[test]
+    fn family() {
+        let zone = name("example.com");
+        let www = name("www.example.com");
+        assert_eq!(www.parent(), Some(zone.clone()));
+        assert_eq!(Name::root().parent(), None);
+        assert_eq!(name("com").parent(), Some(Name::root()));
+        assert_eq!(www.labels().collect::<Vec<_>>(), [&b"www"[..], b"example", b"com"]);
+        assert_eq!((www.label_count(), Name::root().label_count()), (3, 0));
+        assert_eq!(zone.child("WWW").unwrap(), www);
+        assert_eq!(zone.child("a.b").unwrap().to_string(), r"a\.b.example.com.");
+        assert_eq!(zone.child(""), Err(NameError::EmptyLabel));
+        assert!(name("*.a").is_wildcard() && !name("*a.b").is_wildcard() && !zone.is_wildcard());
+        assert!(www.is_below(&zone) && www.is_at_or_below(&zone) && www.is_below(&Name::root()));
+        assert!(zone.is_at_or_below(&zone) && !zone.is_below(&zone) && !zone.is_at_or_below(&www));
+        assert!(!name("notexample.com").is_at_or_below(&zone));
+        // The octets of `example.com` are at the end, but within a label.
+        assert!(!Name::from_wire(b"\x0bx\x07example\x03com\0").is_ok_and(|name| name.is_below(&zone)));
+        let inside = zone.as_wire()[..zone.as_wire().len() - 1].to_vec();
+        let trap = Name::root().child(&inside).unwrap();
+        assert!(!trap.is_at_or_below(&zone));
+    }
+
+    #[test]
+    fn order_of_rfc_4034() {
+        let sorted = [
+            "example",
+            "a.example",
+            "yljkjljk.a.example",
+            "Z.a.example",
+            "zABC.a.EXAMPLE",
+            "z.example",
+            r"\001.z.example",
+            "*.z.example",
+            r"\200.z.example",
+        ]
+        .map(name);
+        let mut shuffled = sorted.clone();
+        shuffled.reverse();
+        shuffled.sort();
+        assert_eq!(shuffled, sorted);
+        assert!(Name::root() < sorted[0]);
+    }
+
+    #[test]
+    fn serde_and_cbor() {
+        let www = name("www.bücher.example");
+        let json = serde_json::to_string(&www).unwrap();
+        assert_eq!(json, "\"www.xn--bcher-kva.example.\"");
+        assert_eq!(serde_json::from_str::<Name>(&json).unwrap(), www);
+        assert!(serde_json::from_str::<Name>("\"a..b\"").is_err());
+        let cbor = minicbor::to_vec(&www).unwrap();
+        assert_eq!(minicbor::decode::<Name>(&cbor).unwrap(), www);
+        assert!(minicbor::decode::<Name>(b"\x43\x03ab").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_wire(labels in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..12)) {
+            let labels: Vec<Vec<u8>> = labels.iter().map(|label| label.to_ascii_lowercase()).collect();
+            let mut built = Name::root();
+            for label in labels.iter().rev() {
+                built = built.child(label).unwrap();
+            }
+            prop_assert_eq!(&Name::parse(&built.to_string()).unwrap(), &built);
+            prop_assert_eq!(&Name::from_wire(built.as_wire()).unwrap(), &built);
+            prop_assert_eq!(&Name::parse(&built.to_unicode()).unwrap(), &built);
+            prop_assert!(built.labels().eq(labels.iter().map(Vec::as_slice)));
+        }
+
+        #[test]
+        fn order_is_that_of_reversed_labels(a in "[a-c]{1,2}(\\.[a-c]{1,2}){0,3}", b in "[a-c]{1,2}(\\.[a-c]{1,2}){0,3}") {
+            let (a, b) = (name(&a), name(&b));
+            let mut a_labels: Vec<&[u8]> = a.labels().collect();
+            let mut b_labels: Vec<&[u8]> = b.labels().collect();
+            a_labels.reverse();
+            b_labels.reverse();
+            prop_assert_eq!(a.cmp(&b), a_labels.cmp(&b_labels));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,80}") {
+            if let Ok(parsed) = Name::parse(&text) {
+                prop_assert_eq!(Name::parse(&parsed.to_string()).unwrap(), parsed);
+            }
+        }
+    }
+}

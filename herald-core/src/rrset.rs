@@ -237,3 +237,74 @@ impl Rrset {
         self.rdatas.iter().map(|rdata| owner.as_wire().len() + RECORD_FIXED_BYTES + rdata.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(owner: &str, rtype: Rtype) -> RrKey {
+        RrKey::new(Name::parse(owner).unwrap(), rtype)
+    }
+
+    #[test]
+    fn rdatas_are_sorted_and_each_once() {
+        let rdatas: Rdatas = [&b"b"[..], b"", b"ab", b"a", b"b"].into_iter().collect();
+        assert_eq!(rdatas.iter().collect::<Vec<_>>(), [&b""[..], b"a", b"ab", b"b"]);
+        assert_eq!((rdatas.len(), rdatas.is_empty()), (4, false));
+        assert!(rdatas.contains(b"ab") && !rdatas.contains(b"c"));
+        assert_eq!(Rdatas::single(b"a"), [b"a"].into_iter().collect());
+        assert!(Rdatas::from_iter::<[&[u8]; 0]>([]).is_empty());
+    }
+
+    #[test]
+    fn keys_are_ordered_by_owner_and_number_of_the_type() {
+        let mut keys = [
+            key("b.example", Rtype::A),
+            key("a.example", Rtype::AAAA),
+            key("example", Rtype::CAA),
+            key("a.example", Rtype::TXT),
+            key("example", Rtype::SOA),
+        ];
+        keys.sort();
+        let shown: Vec<String> = keys.iter().map(RrKey::to_string).collect();
+        assert_eq!(
+            shown,
+            ["example. SOA", "example. CAA", "a.example. TXT", "a.example. AAAA", "b.example. A"]
+        );
+    }
+
+    /// These numbers are on disks: a change of them is a change of the format.
+    #[test]
+    fn digest_and_encoding_stay_what_they_are() {
+        let key = key("www.example.com", Rtype::A);
+        let rrset = Rrset { ttl: 3600, rdatas: [[192, 0, 2, 1], [192, 0, 2, 2]].into_iter().collect() };
+        assert_eq!(rrset.digest(&key), 0);
+        assert_eq!(rrset.wire_bytes(&key.owner), 2 * (17 + 10 + 4));
+        let hex = |octets: Vec<u8>| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        assert_eq!(hex(minicbor::to_vec(&key).unwrap()), "");
+        assert_eq!(hex(minicbor::to_vec(&rrset).unwrap()), "");
+    }
+
+    #[test]
+    fn bad_encodings() {
+        // One octet where two are announced; descending; twice the same.
+        for packed in [&b"\0\x02a"[..], b"\0\x01b\0\x01a", b"\0\x01a\0\x01a", b"\0"] {
+            let cbor = minicbor::to_vec(minicbor::bytes::ByteVec::from(packed.to_vec())).unwrap();
+            assert!(minicbor::decode::<Rdatas>(&cbor).is_err(), "{packed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cbor_and_back(
+            ttl in 0..=MAX_TTL_S,
+            rdatas in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..6),
+        ) {
+            let rrset = Rrset { ttl, rdatas: rdatas.iter().collect() };
+            let cbor = minicbor::to_vec(&rrset).unwrap();
+            prop_assert_eq!(minicbor::decode::<Rrset>(&cbor).unwrap(), rrset);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Facts: what `decide` finds, the log keeps and `apply` folds into the state.
+//!
+//! Their encoding is persistent. A variant or field number is never used again for something else; what is
+//! added is optional or a new number.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::account::{NsSet, Pop, Tenant, Token};
+use crate::content::{Content, Difference};
+use crate::zone::{SoaFields, Zone};
+use crate::{Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(context_bound = "Chunks")]
+pub enum Change {
+    /// A leader's term began. Its entry carries the new epoch too.
+    #[n(0)]
+    EpochBegan {
+        /// The term.
+        #[n(0)]
+        epoch: u64,
+    },
+    /// A tenant is new or different.
+    #[n(1)]
+    TenantPut(#[n(0)] Tenant),
+    /// A tenant is gone.
+    #[n(2)]
+    TenantDeleted(#[n(0)] TenantId),
+    /// A token is new.
+    #[n(3)]
+    TokenPut(#[n(0)] Token),
+    /// A token was revoked.
+    #[n(4)]
+    TokenRevoked {
+        /// The token.
+        #[n(0)]
+        token: TokenId,
+        /// When, in ms since the epoch.
+        #[n(1)]
+        at_ms: u64,
+    },
+    /// A set of name servers is new or different.
+    #[n(5)]
+    NsSetPut(#[n(0)] NsSet),
+    /// A set of name servers is gone.
+    #[n(6)]
+    NsSetDeleted(#[n(0)] NsSetId),
+    /// A PoP is new or different.
+    #[n(7)]
+    PopPut(#[n(0)] Pop),
+    /// A PoP is gone.
+    #[n(8)]
+    PopDeleted(#[n(0)] PopId),
+    /// A zone is new. Its revision and generation are those of the entry.
+    #[n(9)]
+    ZoneCreated {
+        /// The zone, with empty content.
+        #[n(0)]
+        zone: Zone,
+        /// Its content.
+        #[n(1)]
+        content: Bulk,
+    },
+    /// Some RRsets of a zone changed.
+    #[n(10)]
+    ZoneEdited {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new serial.
+        #[n(1)]
+        serial: u32,
+        /// What changed.
+        #[n(2)]
+        difference: Difference,
+    },
+    /// The whole content of a zone is another.
+    #[n(11)]
+    ZoneReplaced {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new serial.
+        #[n(1)]
+        serial: u32,
+        /// Its content.
+        #[n(2)]
+        content: Bulk,
+    },
+    /// Labels of a zone changed.
+    #[n(12)]
+    ZoneLabelled {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// All its labels.
+        #[n(1)]
+        labels: BTreeMap<String, String>,
+    },
+    /// A zone's SOA, and perhaps its set of name servers, changed.
+    #[n(13)]
+    ZoneSoaSet {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new serial.
+        #[n(1)]
+        serial: u32,
+        /// Its set of name servers.
+        #[n(2)]
+        ns_set: NsSetId,
+        /// The SOA.
+        #[n(3)]
+        soa: SoaFields,
+        /// What changes with it: the apex NS.
+        #[n(4)]
+        difference: Difference,
+    },
+    /// A pending zone is served from now on.
+    #[n(14)]
+    ZoneActivated {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new serial.
+        #[n(1)]
+        serial: u32,
+        /// How the right to the name was shown.
+        #[n(2)]
+        by: Evidence,
+    },
+    /// A zone is not served any more, as another has shown the better right to the name.
+    #[n(15)]
+    ZoneDisplaced {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new challenge.
+        #[n(1)]
+        challenge: String,
+    },
+    /// A tenant agreed to another's pending zone, and others still have to.
+    #[n(16)]
+    ZoneAdmitted {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Who agreed.
+        #[n(1)]
+        by: TenantId,
+    },
+    /// A zone is gone.
+    #[n(17)]
+    ZoneDeleted {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+    },
+    /// In checkpoints: a zone as it is, revision and generation included.
+    #[n(18)]
+    ZoneRestored {
+        /// The zone.
+        #[n(0)]
+        zone: Zone,
+    },
+    /// In checkpoints: the highest serial published under a name.
+    #[n(19)]
+    SerialRestored {
+        /// The name.
+        #[n(0)]
+        name: Name,
+        /// The serial.
+        #[n(1)]
+        serial: u32,
+    },
+    /// In checkpoints: where the log stood.
+    #[n(20)]
+    PositionRestored {
+        /// Revision of the last entry.
+        #[n(0)]
+        revision: u64,
+        /// Its epoch.
+        #[n(1)]
+        epoch: u64,
+        /// Its time, in ms since the epoch.
+        #[n(2)]
+        time_ms: u64,
+    },
+}
+
+/// How the right to a name was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Evidence {
+    /// The challenge in a TXT record.
+    #[n(0)]
+    Txt,
+    /// The delegation in the parent.
+    #[n(1)]
+    Delegation,
+    /// The holders of conflicting zones agreed.
+    #[n(2)]
+    Holder,
+    /// An operator said so.
+    #[n(3)]
+    Operator,
+}
+
+/// Content that may be too big for an entry: then the entry names chunks that were staged before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bulk {
+    /// The content.
+    pub content: Content,
+    /// Addresses of the chunks that hold it, if it was staged.
+    pub staged: Option<Vec<ChunkAddress>>,
+}
+
+/// Address of a chunk: SHA-256 of its bytes.
+pub type ChunkAddress = [u8; 32];
+
+/// Finds staged chunks while an entry is decoded.
+pub trait Chunks {
+    /// The chunk at this address.
+    fn chunk(&self, address: &ChunkAddress) -> Option<Vec<u8>>;
+}
+
+impl Chunks for () {
+    fn chunk(&self, _: &ChunkAddress) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// About how many bytes a chunk of content has.
+const CHUNK_BYTES: usize = 512 * 1024;
+
+/// Cuts content into chunks for [`Bulk::staged`]: each is a row of keys and RRsets.
+pub fn content_chunks(content: &Content) -> impl Iterator<Item = Vec<u8>> {
+    let mut rrsets = content.iter().peekable();
+    std::iter::from_fn(move || {
+        rrsets.peek()?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES + 4096);
+        while chunk.len() < CHUNK_BYTES
+            && let Some((key, rrset)) = rrsets.next()
+        {
+            minicbor::encode(key, &mut chunk).expect("writing to a Vec can't fail");
+            minicbor::encode(rrset, &mut chunk).expect("writing to a Vec can't fail");
+        }
+        Some(chunk)
+    })
+}
+
+impl<C> Encode<C> for Bulk {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        context: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match &self.staged {
+            None => {
+                e.array(2)?.u8(0)?;
+                self.content.encode(e, context)
+            }
+            Some(addresses) => {
+                e.array(2)?.u8(1)?.array(addresses.len() as u64)?;
+                for address in addresses {
+                    e.bytes(address)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl<'b, C: Chunks> Decode<'b, C> for Bulk {
+    fn decode(d: &mut minicbor::Decoder<'b>, context: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let error = minicbor::decode::Error::message;
+        d.array()?;
+        match d.u8()? {
+            0 => Ok(Bulk { content: Content::decode(d, context)?, staged: None }),
+            1 => {
+                let count = d.array()?.ok_or_else(|| error("chunks of unknown number"))?;
+                let mut content = Content::default();
+                let mut staged = Vec::new();
+                for _ in 0..count {
+                    let address: ChunkAddress =
+                        d.bytes()?.try_into().map_err(|_| error("an address has 32 bytes"))?;
+                    let chunk = context.chunk(&address).ok_or_else(|| error("a staged chunk is missing"))?;
+                    let mut rows = minicbor::Decoder::new(&chunk);
+                    while rows.position() < chunk.len() {
+                        content.put(rows.decode()?, rows.decode()?);
+                    }
+                    staged.push(address);
+                }
+                Ok(Bulk { content, staged: Some(staged) })
+            }
+            _ => Err(error("content of an unknown form")),
+        }
+    }
+}
+
+impl Change {
+    /// The zone whose published content this may change.
+    pub fn zone(&self) -> Option<ZoneId> {
+        match self {
+            Change::ZoneCreated { zone, .. } | Change::ZoneRestored { zone } => Some(zone.id),
+            Change::ZoneEdited { zone, .. }
+            | Change::ZoneReplaced { zone, .. }
+            | Change::ZoneLabelled { zone, .. }
+            | Change::ZoneSoaSet { zone, .. }
+            | Change::ZoneActivated { zone, .. }
+            | Change::ZoneDisplaced { zone, .. }
+            | Change::ZoneAdmitted { zone, .. }
+            | Change::ZoneDeleted { zone } => Some(*zone),
+            _ => None,
+        }
+    }
+}

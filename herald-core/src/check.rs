@@ -1,0 +1,284 @@
+//! What a zone must be to be served: judged on the final state of a change, whatever its order.
+
+use std::collections::BTreeSet;
+
+use crate::content::Content;
+use crate::rdata::{is_meta_type, is_system_type, rdata_names};
+use crate::rrset::MAX_TTL_S;
+use crate::{Name, RrKey, Rrset, Rtype};
+
+/// Longest RRset in a message of 64 KiB, beside header and question (RFC 1035 §4.2.2), in bytes.
+const MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// Octets of header (12), question's type and class (4) and an OPT record with room (RFC 6891).
+const MESSAGE_FIXED_BYTES: usize = 12 + 4 + 11;
+
+/// How many names below a new delegation are looked at for warnings.
+const OCCLUDED_SCAN_MAX: usize = 100;
+
+/// Something found in a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable word for programs.
+    pub code: &'static str,
+    /// The owner it is about.
+    pub owner: Name,
+    /// The type it is about, if one.
+    pub rtype: Option<Rtype>,
+    /// In words.
+    pub detail: String,
+}
+
+/// What a check found: errors must not be served, warnings are probably not meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Must not be served.
+    pub errors: Vec<Finding>,
+    /// Probably not meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// Content that was found right for a zone of this name.
+#[derive(Clone, Debug)]
+pub struct CheckedContent {
+    zone: Name,
+    content: Content,
+    warnings: Vec<Finding>,
+}
+
+impl CheckedContent {
+    /// Checks all of it.
+    ///
+    /// # Errors
+    /// The errors found.
+    pub fn new(zone: Name, content: Content) -> Result<CheckedContent, Vec<Finding>> {
+        let mut owners: Vec<&Name> = content.iter().map(|(key, _)| &key.owner).collect();
+        owners.dedup();
+        let findings = check(&zone, &content, owners.into_iter().chain([&zone]));
+        if findings.errors.is_empty() {
+            Ok(CheckedContent { zone, content, warnings: findings.warnings })
+        } else {
+            Err(findings.errors)
+        }
+    }
+
+    /// The zone's name.
+    pub fn zone(&self) -> &Name {
+        &self.zone
+    }
+
+    /// The content.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// What is probably not meant.
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+}
+
+/// Checks what may have become wrong by a change of RRsets at these owners, in a zone that was right before.
+pub fn check<'a>(zone: &Name, content: &Content, touched: impl IntoIterator<Item = &'a Name>) -> Findings {
+    let mut findings = Findings::default();
+    let mut seen = BTreeSet::new();
+    for owner in touched {
+        if seen.insert(owner) {
+            check_owner(zone, content, owner, &mut findings);
+        }
+    }
+    findings
+}
+
+fn check_owner(zone: &Name, content: &Content, owner: &Name, findings: &mut Findings) {
+    let rrsets: Vec<(&RrKey, &Rrset)> = content.at(owner).collect();
+    let has = |rtype: Rtype| rrsets.iter().any(|(key, _)| key.rtype == rtype);
+    let is_apex = owner == zone;
+    let mut error = |code, rtype, detail: String| {
+        findings.errors.push(Finding { code, owner: owner.clone(), rtype, detail });
+    };
+
+    if !owner.is_at_or_below(zone) {
+        error("out_of_zone", None, format!("{owner} is not in the zone {zone}"));
+        return;
+    }
+    for (key, rrset) in &rrsets {
+        check_rrset(key, rrset, &mut error);
+    }
+    if is_apex && !has(Rtype::NS) {
+        error("apex_ns_missing", Some(Rtype::NS), "the apex needs an NS RRset".into());
+    }
+    if is_apex && has(Rtype::DS) {
+        error("ds_at_apex", Some(Rtype::DS), "DS records belong in the parent zone (RFC 4034 §5)".into());
+    }
+    if has(Rtype::CNAME) {
+        let others: Vec<String> = rrsets
+            .iter()
+            .filter(|(key, _)| key.rtype != Rtype::CNAME)
+            .map(|(key, _)| crate::rdata::format_rtype(key.rtype))
+            .collect();
+        if is_apex {
+            error("cname_at_apex", Some(Rtype::CNAME), "the apex has a SOA, so it can't have a CNAME".into());
+        } else if !others.is_empty() {
+            error(
+                "cname_and_other",
+                Some(Rtype::CNAME),
+                format!("a CNAME allows no other type at its name, and {owner} has {}", others.join(", ")),
+            );
+        }
+    }
+    if has(Rtype::DNAME)
+        && let Some((below, _)) = content.below(owner).next()
+    {
+        error(
+            "below_dname",
+            Some(Rtype::DNAME),
+            format!("no name may exist below a DNAME (RFC 6672 §2.4), and {} does", below.owner),
+        );
+    }
+    if rrsets.is_empty() {
+        return;
+    }
+    if let Some(dname) =
+        ancestors(owner, zone).find(|name| content.get(&RrKey::new(name.clone(), Rtype::DNAME)).is_some())
+    {
+        error("below_dname", None, format!("{owner} lies below the DNAME at {dname} (RFC 6672 §2.4)"));
+    }
+    warn_occluded(zone, content, owner, &rrsets, findings);
+    warn_targets(zone, content, &rrsets, findings);
+}
+
+/// The names above `owner`, up to and with the apex.
+fn ancestors(owner: &Name, zone: &Name) -> impl Iterator<Item = Name> {
+    let zone = zone.clone();
+    std::iter::successors(owner.parent(), Name::parent).take_while(move |name| name.is_at_or_below(&zone))
+}
+
+fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, Option<Rtype>, String)) {
+    let rtype = key.rtype;
+    let mnemonic = crate::rdata::format_rtype(rtype);
+    if rtype == Rtype::SOA {
+        error(
+            "soa_is_made",
+            Some(rtype),
+            "the SOA is made by the system; set it through the set of name servers".into(),
+        );
+    } else if is_meta_type(rtype) {
+        error("meta_type", Some(rtype), format!("{mnemonic} is not a type of data"));
+    } else if is_system_type(rtype) {
+        error("system_type", Some(rtype), format!("{mnemonic} records are made by the signer"));
+    }
+    if rrset.ttl > MAX_TTL_S {
+        error(
+            "ttl_too_high",
+            Some(rtype),
+            format!("a TTL is at most {MAX_TTL_S} s (RFC 2181 §8), not {}", rrset.ttl),
+        );
+    }
+    if matches!(rtype, Rtype::CNAME | Rtype::DNAME) && rrset.rdatas.len() > 1 {
+        error("more_than_one", Some(rtype), format!("there can be only one {mnemonic} at a name"));
+    }
+    // The owner once in full in the question, and then as a pointer of two octets in each record.
+    let bytes = MESSAGE_FIXED_BYTES
+        + key.owner.as_wire().len()
+        + rrset.rdatas.iter().map(|rdata| 12 + rdata.len()).sum::<usize>();
+    if bytes > MESSAGE_BYTES_MAX {
+        error(
+            "rrset_too_big",
+            Some(rtype),
+            format!(
+                "the RRset needs a message of {bytes} bytes, and {MESSAGE_BYTES_MAX} is the most there is"
+            ),
+        );
+    }
+}
+
+fn warn_occluded(
+    zone: &Name,
+    content: &Content,
+    owner: &Name,
+    rrsets: &[(&RrKey, &Rrset)],
+    findings: &mut Findings,
+) {
+    let is_cut = |name: &Name| name != zone && content.get(&RrKey::new(name.clone(), Rtype::NS)).is_some();
+    let mut warn = |key: &RrKey, cut: &Name| {
+        findings.warnings.push(Finding {
+            code: "occluded_name",
+            owner: key.owner.clone(),
+            rtype: Some(key.rtype),
+            detail: format!("{key} will not be answered: {cut} is delegated away"),
+        });
+    };
+    let is_glue = |key: &RrKey, cut: &Name| {
+        matches!(key.rtype, Rtype::A | Rtype::AAAA)
+            && content
+                .get(&RrKey::new(cut.clone(), Rtype::NS))
+                .is_some_and(|ns| ns.rdatas.iter().any(|target| target == key.owner.as_wire()))
+    };
+    if let Some(cut) = ancestors(owner, zone).filter(|name| is_cut(name)).last() {
+        rrsets.iter().filter(|(key, _)| !is_glue(key, &cut)).for_each(|(key, _)| warn(key, &cut));
+    } else if is_cut(owner) {
+        let served = |key: &RrKey| matches!(key.rtype, Rtype::NS | Rtype::DS) || is_glue(key, owner);
+        rrsets.iter().filter(|(key, _)| !served(key)).for_each(|(key, _)| warn(key, owner));
+        content
+            .below(owner)
+            .take(OCCLUDED_SCAN_MAX)
+            .filter(|(key, _)| !is_glue(key, owner))
+            .for_each(|(key, _)| warn(key, owner));
+    }
+}
+
+fn warn_targets(zone: &Name, content: &Content, rrsets: &[(&RrKey, &Rrset)], findings: &mut Findings) {
+    for (key, rrset) in rrsets {
+        if key.owner.is_wildcard() && matches!(key.rtype, Rtype::NS | Rtype::DNAME) {
+            findings.warnings.push(Finding {
+                code: "wildcard_cut",
+                owner: key.owner.clone(),
+                rtype: Some(key.rtype),
+                detail: format!(
+                    "{key} on a wildcard is not understood the same by all resolvers (RFC 4592 §4.2, §4.4)"
+                ),
+            });
+        }
+        if !matches!(key.rtype, Rtype::NS | Rtype::MX | Rtype::SRV | Rtype::CNAME) {
+            continue;
+        }
+        for target in rrset.rdatas.iter().flat_map(|rdata| rdata_names(key.rtype, rdata)) {
+            let mut warn = |code, detail| {
+                findings.warnings.push(Finding {
+                    code,
+                    owner: key.owner.clone(),
+                    rtype: Some(key.rtype),
+                    detail,
+                });
+            };
+            if key.rtype == Rtype::CNAME {
+                if target == key.owner {
+                    warn("cname_to_itself", format!("{} is a CNAME of itself", key.owner));
+                }
+                continue;
+            }
+            if content.get(&RrKey::new(target.clone(), Rtype::CNAME)).is_some() {
+                warn(
+                    "target_is_cname",
+                    format!("{target} is a CNAME, which {key} must not lead to (RFC 2181 §10.3)"),
+                );
+            }
+            let has_address = |name: &Name| {
+                [Rtype::A, Rtype::AAAA]
+                    .into_iter()
+                    .any(|t| content.get(&RrKey::new(name.clone(), t)).is_some())
+            };
+            if key.rtype == Rtype::NS
+                && key.owner != *zone
+                && target.is_at_or_below(&key.owner)
+                && !has_address(&target)
+            {
+                warn(
+                    "glue_missing",
+                    format!("{target} lies within the delegation and has no A or AAAA as glue"),
+                );
+            }
+        }
+    }
+}

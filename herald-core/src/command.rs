@@ -1,0 +1,279 @@
+//! Commands: what somebody wants done. `authorise` judges whether they may, `decide` what then happens.
+
+use std::collections::BTreeMap;
+
+use crate::account::{Principal, Scope};
+use crate::change::{ChunkAddress, Evidence};
+use crate::check::CheckedContent;
+use crate::zone::SoaFields;
+use crate::{Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
+
+/// A command with all that `decide` may not find out by itself: who, when, chance.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Who, when, why.
+    pub context: Context,
+    /// What.
+    pub action: Action,
+}
+
+/// The circumstances of a command.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Who wants it.
+    pub principal: Principal,
+    /// When, in ms since the epoch.
+    pub time_ms: u64,
+    /// Fresh random bytes: ids and challenges are made of them.
+    pub entropy: [u8; 32],
+    /// Why, for the history.
+    pub message: Option<String>,
+    /// Names the request across repetitions.
+    pub idempotency_key: Option<String>,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A leader's term begins (system).
+    BeginEpoch,
+    /// The first operator's token is made (system); once only.
+    Bootstrap {
+        /// SHA-256 of its secret.
+        secret_hash: [u8; 32],
+    },
+    /// Make a tenant (operators).
+    CreateTenant {
+        /// Its name.
+        name: String,
+    },
+    /// Change a tenant (operators).
+    UpdateTenant {
+        /// Which.
+        tenant: TenantId,
+        /// New name.
+        name: Option<String>,
+        /// Whether its tokens work.
+        enabled: Option<bool>,
+    },
+    /// Delete a tenant without zones (operators); its tokens are revoked.
+    DeleteTenant {
+        /// Which.
+        tenant: TenantId,
+    },
+    /// Make a token, never wider than the one that makes it.
+    CreateToken {
+        /// The tenant it is for; none for an operator's.
+        tenant: Option<TenantId>,
+        /// What it is for.
+        description: String,
+        /// What it may do.
+        scope: Scope,
+        /// When it ends, in ms since the epoch.
+        expires_at_ms: Option<u64>,
+        /// SHA-256 of its secret.
+        secret_hash: [u8; 32],
+    },
+    /// Revoke a token.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+    },
+    /// Make a set of name servers (operators).
+    CreateNsSet(NsSetInput),
+    /// Change a set of name servers and move its zones along (operators).
+    UpdateNsSet {
+        /// Which.
+        set: NsSetId,
+        /// What it becomes.
+        input: NsSetInput,
+    },
+    /// Delete a set that no zone uses (operators).
+    DeleteNsSet {
+        /// Which.
+        set: NsSetId,
+    },
+    /// Make a PoP (operators).
+    CreatePop {
+        /// Its name.
+        name: String,
+        /// SHA-256 of its credential.
+        secret_hash: [u8; 32],
+    },
+    /// Change a PoP (operators).
+    UpdatePop {
+        /// Which.
+        pop: PopId,
+        /// Whether its credential works.
+        enabled: Option<bool>,
+        /// Whether nobody waits for it.
+        drained: Option<bool>,
+    },
+    /// Delete a PoP (operators).
+    DeletePop {
+        /// Which.
+        pop: PopId,
+    },
+    /// Make a zone.
+    CreateZone {
+        /// Apex.
+        name: Name,
+        /// Who will hold it; a tenant's token stands for its tenant.
+        tenant: Option<TenantId>,
+        /// Set of name servers; the default set if none.
+        ns_set: Option<NsSetId>,
+        /// Labels.
+        labels: BTreeMap<String, String>,
+        /// Its first content; apex NS alone if none.
+        content: Option<Prepared>,
+    },
+    /// Change a zone's labels or set of name servers.
+    UpdateZone {
+        /// Which.
+        zone: ZoneRef,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+        /// All its labels.
+        labels: Option<BTreeMap<String, String>>,
+        /// Its set of name servers.
+        ns_set: Option<NsSetId>,
+    },
+    /// Delete a zone.
+    DeleteZone {
+        /// Which.
+        zone: ZoneRef,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+    },
+    /// Change RRsets of one or several zones: all or nothing, judged by the final state.
+    EditZones {
+        /// Zone by zone.
+        zones: Vec<ZoneEdit>,
+    },
+    /// Replace a zone's content by one that was parsed and checked beforehand.
+    ReplaceZone {
+        /// Which.
+        zone: ZoneRef,
+        /// Revision of the zone that the content was prepared for.
+        base: u64,
+        /// The content.
+        content: Prepared,
+    },
+    /// Let a pending zone in on evidence that was found (system on behalf of its tenant, or an operator).
+    ActivateZone {
+        /// Which.
+        zone: ZoneRef,
+        /// How the right was shown.
+        by: Evidence,
+    },
+    /// The holder of a name lets another tenant's pending zone in.
+    AdmitZone {
+        /// Name of the pending zone.
+        name: Name,
+        /// Its challenge.
+        code: String,
+    },
+}
+
+/// Content that was parsed, checked and perhaps staged before the command was given.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The content, with the apex NS of the zone's set.
+    pub content: CheckedContent,
+    /// Where its chunks are, if it was staged.
+    pub staged: Option<Vec<ChunkAddress>>,
+    /// The serial that the zone had elsewhere: ours will be higher.
+    pub serial_floor: Option<u32>,
+}
+
+/// A zone as somebody names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ZoneRef {
+    /// By id.
+    Id(ZoneId),
+    /// By name.
+    Name(Name),
+}
+
+impl ZoneRef {
+    /// An id if it looks like one, and else a name.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<ZoneRef, crate::name::NameError> {
+        match text.parse() {
+            Ok(id) => Ok(ZoneRef::Id(id)),
+            Err(_) => Name::parse(text).map(ZoneRef::Name),
+        }
+    }
+}
+
+impl std::fmt::Display for ZoneRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ZoneRef::Id(id) => id.fmt(f),
+            ZoneRef::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Changes of one zone's RRsets.
+#[derive(Clone, Debug)]
+pub struct ZoneEdit {
+    /// Which zone.
+    pub zone: ZoneRef,
+    /// Its revision must be this.
+    pub if_match: Option<u64>,
+    /// In order.
+    pub edits: Vec<RrsetEdit>,
+}
+
+/// One change of an RRset.
+#[derive(Clone, Debug)]
+pub struct RrsetEdit {
+    /// Owner and type.
+    pub key: RrKey,
+    /// Digest of the RRset must be this.
+    pub if_match: Option<u128>,
+    /// What to do.
+    pub op: EditOp,
+}
+
+/// What to do with an RRset.
+#[derive(Clone, Debug)]
+pub enum EditOp {
+    /// It becomes this.
+    Put {
+        /// TTL in seconds.
+        ttl: u32,
+        /// Its records.
+        rdatas: Rdatas,
+    },
+    /// Records are added.
+    Add {
+        /// TTL in seconds; what it was if none.
+        ttl: Option<u32>,
+        /// The records.
+        rdatas: Rdatas,
+    },
+    /// Records are removed.
+    Remove {
+        /// The records.
+        rdatas: Rdatas,
+    },
+    /// It is removed.
+    Delete,
+}
+
+/// What a set of name servers is to be.
+#[derive(Clone, Debug)]
+pub struct NsSetInput {
+    /// Short unique name.
+    pub name: String,
+    /// Host names.
+    pub nameservers: Vec<Name>,
+    /// The SOA but for MNAME, which is the first name server.
+    pub soa: SoaFields,
+    /// Make it the default set.
+    pub is_default: bool,
+}

@@ -1,0 +1,125 @@
+//! `decide`: every rule there is. A state and an authorised command go in, changes come out; nothing else
+//! is looked at and nothing is done.
+
+mod accounts;
+mod records;
+mod zones;
+
+use sha2::{Digest, Sha256};
+
+use crate::account::Principal;
+use crate::authorise::Authorised;
+use crate::change::Change;
+use crate::check::Finding;
+use crate::command::{Action, Context};
+use crate::rejection::Rejection;
+use crate::state::State;
+use crate::{NsSetId, PopId, TenantId, TokenId, ZoneId};
+
+/// What is to happen.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// Facts, in order. None: all is already as was wanted.
+    pub changes: Vec<Change>,
+    /// What is probably not meant.
+    pub warnings: Vec<Finding>,
+    /// What the command was about, where that isn't known before.
+    pub subject: Option<Subject>,
+}
+
+/// What a command made or was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A zone.
+    Zone(ZoneId),
+    /// A tenant.
+    Tenant(TenantId),
+    /// A token.
+    Token(TokenId),
+    /// A set of name servers.
+    NsSet(NsSetId),
+    /// A PoP.
+    Pop(PopId),
+}
+
+impl Decision {
+    fn one(change: Change, subject: Subject) -> Decision {
+        Decision { changes: vec![change], subject: Some(subject), ..Decision::default() }
+    }
+}
+
+/// Judges a command by the state it would lead to.
+///
+/// # Errors
+/// A [`Rejection`] that names the offending items; then nothing happens.
+pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection> {
+    let context = command.context();
+    match command.action() {
+        Action::BeginEpoch => Ok(Decision {
+            changes: vec![Change::EpochBegan { epoch: state.epoch() + 1 }],
+            ..Decision::default()
+        }),
+        Action::Bootstrap { secret_hash } => accounts::bootstrap(state, context, *secret_hash),
+        Action::CreateTenant { name } => accounts::create_tenant(state, context, name),
+        Action::UpdateTenant { tenant, name, enabled } => {
+            accounts::update_tenant(state, *tenant, name.as_deref(), *enabled)
+        }
+        Action::DeleteTenant { tenant } => accounts::delete_tenant(state, context, *tenant),
+        Action::CreateToken { tenant, description, scope, expires_at_ms, secret_hash } => {
+            let token =
+                accounts::NewToken { tenant: *tenant, description, scope, expires_at_ms: *expires_at_ms };
+            accounts::create_token(state, context, token, *secret_hash)
+        }
+        Action::RevokeToken { token } => accounts::revoke_token(state, context, *token),
+        Action::CreateNsSet(input) => accounts::create_ns_set(state, context, input),
+        Action::UpdateNsSet { set, input } => accounts::update_ns_set(state, context, *set, input),
+        Action::DeleteNsSet { set } => accounts::delete_ns_set(state, *set),
+        Action::CreatePop { name, secret_hash } => accounts::create_pop(state, context, name, *secret_hash),
+        Action::UpdatePop { pop, enabled, drained } => accounts::update_pop(state, *pop, *enabled, *drained),
+        Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
+        Action::CreateZone { name, tenant, ns_set, labels, content } => {
+            let is_operator = matches!(context.principal, Principal::Operator { .. });
+            let new = zones::NewZone {
+                name,
+                tenant: command.tenant().or(*tenant),
+                ns_set: *ns_set,
+                labels,
+                content: content.as_ref(),
+                is_operator,
+            };
+            zones::create(state, context, new)
+        }
+        Action::UpdateZone { zone, if_match, labels, ns_set } => {
+            zones::update(state, command, zone, *if_match, labels.as_ref(), *ns_set)
+        }
+        Action::DeleteZone { zone, if_match } => zones::delete(state, command, zone, *if_match),
+        Action::EditZones { zones } => records::edit(state, command, zones),
+        Action::ReplaceZone { zone, base, content } => records::replace(state, command, zone, *base, content),
+        Action::ActivateZone { zone, by } => zones::activate(state, command, zone, *by),
+        Action::AdmitZone { name, code } => zones::admit(state, command, name, code),
+    }
+}
+
+/// An id of the command's time and chance; `n` tells several of one command apart.
+fn new_id(context: &Context, n: u8) -> u128 {
+    let random = u128::from_be_bytes(derived(context, n)[..16].try_into().expect("16 of 32 bytes"));
+    u128::from(context.time_ms) << 80 | random >> 48
+}
+
+/// Random bytes of the command's chance.
+fn derived(context: &Context, n: u8) -> [u8; 32] {
+    Sha256::new().chain_update(context.entropy).chain_update([n]).finalize().into()
+}
+
+/// Short names of tenants, PoPs, sets: letters, digits and `-`, at most 63, not at the ends.
+fn check_short_name(what: &str, name: &str) -> Result<(), Rejection> {
+    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let fits = (1..=63).contains(&name.len()) && name.bytes().all(good);
+    if fits && !name.starts_with('-') && !name.ends_with('-') {
+        return Ok(());
+    }
+    Err(Rejection::invalid(format!(
+        "the name of a {what} has 1 to 63 lower-case letters, digits and inner `-`, which `{}` has not",
+        name.escape_debug()
+    )))
+}

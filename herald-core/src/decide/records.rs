@@ -1,0 +1,165 @@
+//! Rules of records: a batch is done in order and judged by where it leads, whole or not at all.
+
+use std::collections::BTreeSet;
+
+use super::zones::{bulk_of, find, need_revision, newest_serial};
+use super::{Decision, Subject};
+use crate::authorise::Authorised;
+use crate::change::Change;
+use crate::check::{Finding, check};
+use crate::command::{EditOp, Prepared, RrsetEdit, ZoneEdit, ZoneRef};
+use crate::content::Content;
+use crate::rejection::{RejectedItem, Rejection, RejectionKind};
+use crate::state::State;
+use crate::zone::{Zone, next_serial};
+use crate::{Name, Rdatas, Rrset, Rtype, ZoneId};
+
+pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> Result<Decision, Rejection> {
+    let mut decision = Decision::default();
+    let mut seen: BTreeSet<ZoneId> = BTreeSet::new();
+    let mut errors = Vec::new();
+    for (place, edit) in zones.iter().enumerate() {
+        let zone = find(state, command, &edit.zone)?;
+        need_revision(zone, edit.if_match)?;
+        if !seen.insert(zone.id) {
+            let detail = format!("the zone {} is named twice: put its changes together", zone.name);
+            errors.push(RejectedItem { zone: Some(place), detail, ..RejectedItem::default() });
+            continue;
+        }
+        match edit_zone(zone, edit) {
+            Ok((content, warnings)) => {
+                let difference = zone.content.diff(&content);
+                decision.warnings.extend(warnings);
+                if !difference.is_empty() {
+                    let floor = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
+                    let serial = next_serial(floor, command.context().time_ms);
+                    decision.changes.push(Change::ZoneEdited { zone: zone.id, serial, difference });
+                }
+            }
+            Err(EditError::Precondition(key)) => {
+                return Err(Rejection::new(RejectionKind::Precondition, format!("{key} has changed since")));
+            }
+            Err(EditError::Items(items)) => {
+                errors.extend(items.into_iter().map(|item| RejectedItem { zone: Some(place), ..item }));
+            }
+        }
+    }
+    if let [only] = zones {
+        decision.subject = Some(Subject::Zone(find(state, command, &only.zone)?.id));
+    }
+    match errors.first() {
+        None => Ok(decision),
+        Some(first) => Err(Rejection::invalid(first.detail.clone()).with_items(errors)),
+    }
+}
+
+pub(super) fn replace(
+    state: &State,
+    command: &Authorised,
+    zone: &ZoneRef,
+    base: u64,
+    prepared: &Prepared,
+) -> Result<Decision, Rejection> {
+    let zone = find(state, command, zone)?;
+    if zone.revision != base {
+        return Err(Rejection::new(
+            RejectionKind::Stale,
+            format!("the zone {} changed while the import was prepared: try again", zone.name),
+        ));
+    }
+    let content = bulk_of(prepared, &zone.name)?;
+    let warnings = prepared.content.warnings().to_vec();
+    let mut decision = Decision { subject: Some(Subject::Zone(zone.id)), warnings, ..Decision::default() };
+    if content.content != zone.content {
+        let published = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
+        let floor = newest_serial(published, prepared.serial_floor);
+        let serial = next_serial(floor, command.context().time_ms);
+        decision.changes.push(Change::ZoneReplaced { zone: zone.id, serial, content });
+    }
+    Ok(decision)
+}
+
+enum EditError {
+    /// This RRset is not what the request took it for.
+    Precondition(crate::RrKey),
+    Items(Vec<RejectedItem>),
+}
+
+/// The content that the edits lead to.
+fn edit_zone(zone: &Zone, edit: &ZoneEdit) -> Result<(Content, Vec<Finding>), EditError> {
+    let mut content = zone.content.clone();
+    let mut items = Vec::new();
+    for (place, edit) in edit.edits.iter().enumerate() {
+        if let Some(wanted) = edit.if_match
+            && zone.get(&edit.key).map(|rrset| rrset.digest(&edit.key)) != Some(wanted)
+        {
+            return Err(EditError::Precondition(edit.key.clone()));
+        }
+        if let Err(detail) = edit_rrset(&mut content, &zone.name, edit) {
+            items.push(item(Some(place), detail, &edit.key.owner, Some(edit.key.rtype)));
+        }
+    }
+    if items.is_empty() {
+        let findings = check(&zone.name, &content, edit.edits.iter().map(|edit| &edit.key.owner));
+        if findings.errors.is_empty() {
+            return Ok((content, findings.warnings));
+        }
+        items = findings.errors.into_iter().map(|finding| blame(edit, finding)).collect();
+    }
+    Err(EditError::Items(items))
+}
+
+fn edit_rrset(content: &mut Content, zone: &Name, edit: &RrsetEdit) -> Result<(), String> {
+    let key = &edit.key;
+    if key.rtype == Rtype::SOA && key.owner == *zone {
+        return Err("the SOA is made by the system; set it through the set of name servers".into());
+    }
+    let old = content.get(key);
+    let no_such = || format!("there is no RRset {key}");
+    match &edit.op {
+        EditOp::Put { ttl, rdatas } => {
+            if rdatas.is_empty() {
+                return Err(
+                    "an RRset has at least one record; use the operation `delete` to remove it".into()
+                );
+            }
+            content.put(key.clone(), Rrset { ttl: *ttl, rdatas: rdatas.clone() });
+        }
+        EditOp::Add { ttl, rdatas } => {
+            let ttl = ttl.or(old.map(|old| old.ttl)).ok_or("a new RRset needs a TTL")?;
+            let rdatas: Rdatas = match old {
+                Some(old) => old.rdatas.iter().chain(rdatas).collect(),
+                None => rdatas.clone(),
+            };
+            content.put(key.clone(), Rrset { ttl, rdatas });
+        }
+        EditOp::Remove { rdatas } => {
+            let old = old.ok_or_else(no_such)?;
+            if let Some(missing) = rdatas.iter().find(|rdata| !old.rdatas.contains(rdata)) {
+                let missing = crate::rdata::format_rdata(key.rtype, missing);
+                return Err(format!("{key} has no record {missing}"));
+            }
+            let left: Rdatas = old.rdatas.iter().filter(|rdata| !rdatas.contains(rdata)).collect();
+            let ttl = old.ttl;
+            content.put(key.clone(), Rrset { ttl, rdatas: left });
+        }
+        EditOp::Delete => {
+            old.ok_or_else(no_such)?;
+            content.delete(key);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the edit that a finding comes from: the last one of the same owner and type, or else of the same owner,
+/// or else of a name above or below.
+fn blame(edit: &ZoneEdit, finding: Finding) -> RejectedItem {
+    let last = |matches: &dyn Fn(&RrsetEdit) -> bool| edit.edits.iter().rposition(matches);
+    let place = last(&|e| e.key.owner == finding.owner && Some(e.key.rtype) == finding.rtype)
+        .or_else(|| last(&|e| e.key.owner == finding.owner));
+    item(place, finding.detail, &finding.owner, finding.rtype)
+}
+
+fn item(edit: Option<usize>, detail: String, owner: &Name, rtype: Option<Rtype>) -> RejectedItem {
+    RejectedItem { zone: None, edit, detail, owner: Some(owner.clone()), rtype }
+}

@@ -1,0 +1,276 @@
+//! Rules of zones: who may bear which name, and when a zone is served.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounts::{move_zone, ns_rrset};
+use super::{Decision, Subject, derived, new_id};
+use crate::authorise::{Access, Authorised, is_public_suffix};
+use crate::change::{Bulk, Change, Evidence};
+use crate::command::{Context, Prepared, ZoneRef};
+use crate::content::Content;
+use crate::rejection::{Rejection, RejectionKind};
+use crate::state::{Shared, State};
+use crate::zone::{Zone, ZoneStatus, next_serial, serial_is_newer};
+use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
+
+/// Most labels of a zone, and longest key and value, in bytes.
+const LABELS_MAX: usize = 64;
+const LABEL_BYTES_MAX: usize = 256;
+
+/// What a new zone is to be.
+pub(super) struct NewZone<'a> {
+    pub name: &'a Name,
+    pub tenant: Option<TenantId>,
+    pub ns_set: Option<NsSetId>,
+    pub labels: &'a BTreeMap<String, String>,
+    pub content: Option<&'a Prepared>,
+    pub is_operator: bool,
+}
+
+pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Result<Decision, Rejection> {
+    let NewZone { name, labels, is_operator, .. } = new;
+    let tenant = new.tenant.ok_or_else(|| Rejection::invalid("say which tenant will hold the zone"))?;
+    if state.tenant(tenant).is_none() {
+        return Err(Rejection::not_found("tenant"));
+    }
+    if name.is_root() || name.is_wildcard() {
+        return Err(Rejection::invalid(format!("{name} can't be a zone")));
+    }
+    if !is_operator && is_public_suffix(name) {
+        return Err(Rejection::invalid(format!(
+            "{name} is a public suffix: only operators can make it a zone"
+        )));
+    }
+    check_labels(labels)?;
+    if state.tenant_zone(tenant, name).is_some() {
+        return Err(Rejection::conflict(format!("there is a zone {name} already")));
+    }
+    if is_operator && let Some(served) = state.served_zone(name) {
+        return Err(Rejection::conflict(format!("the zone {name} is held by the tenant {}", served.tenant)));
+    }
+    let set = match new.ns_set {
+        Some(id) => state.ns_set(id).ok_or_else(|| Rejection::not_found("set of name servers"))?,
+        None => state.default_ns_set().ok_or_else(|| {
+            Rejection::conflict("there is no set of name servers yet: an operator has to define one first")
+        })?,
+    };
+    let content = match new.content {
+        Some(prepared) => bulk_of(prepared, name)?,
+        None => {
+            let mut content = Content::default();
+            content.put(RrKey::new(name.clone(), Rtype::NS), ns_rrset(set));
+            Bulk { content, staged: None }
+        }
+    };
+    let is_free = is_operator || conflicting_tenants(state, tenant, name).is_empty();
+    let floor =
+        newest_serial(state.published_serial(name), new.content.and_then(|prepared| prepared.serial_floor));
+    let id = ZoneId(new_id(context, 0));
+    let zone = Zone {
+        id,
+        name: name.clone(),
+        tenant,
+        status: if is_free { ZoneStatus::Active } else { ZoneStatus::Pending },
+        ns_set: set.id,
+        labels: labels.clone(),
+        // These four are the entry's, set when it is applied.
+        created_at_ms: 0,
+        changed_at_ms: 0,
+        revision: 0,
+        generation: Generation::default(),
+        serial: next_serial(floor, context.time_ms),
+        soa: set.soa.clone(),
+        challenge: new_challenge(context),
+        admitted_by: Vec::new(),
+        content: Content::default(),
+    };
+    let warnings = new.content.map(|prepared| prepared.content.warnings().to_vec()).unwrap_or_default();
+    Ok(Decision {
+        changes: vec![Change::ZoneCreated { zone, content }],
+        warnings,
+        subject: Some(Subject::Zone(id)),
+    })
+}
+
+pub(super) fn update(
+    state: &State,
+    command: &Authorised,
+    zone: &ZoneRef,
+    if_match: Option<u64>,
+    labels: Option<&BTreeMap<String, String>>,
+    ns_set: Option<NsSetId>,
+) -> Result<Decision, Rejection> {
+    let zone = find(state, command, zone)?;
+    need_revision(zone, if_match)?;
+    let mut changes = Vec::new();
+    if let Some(labels) = labels.filter(|labels| **labels != zone.labels) {
+        check_labels(labels)?;
+        changes.push(Change::ZoneLabelled { zone: zone.id, labels: labels.clone() });
+    }
+    if let Some(id) = ns_set.filter(|id| *id != zone.ns_set) {
+        let missing = || Rejection::not_found("set of name servers");
+        let new = state.ns_set(id).ok_or_else(missing)?;
+        let old = state.ns_set(zone.ns_set).ok_or_else(missing)?;
+        changes.push(move_zone(state, command.context(), zone, old, new));
+    }
+    Ok(Decision { changes, subject: Some(Subject::Zone(zone.id)), ..Decision::default() })
+}
+
+pub(super) fn delete(
+    state: &State,
+    command: &Authorised,
+    zone: &ZoneRef,
+    if_match: Option<u64>,
+) -> Result<Decision, Rejection> {
+    let zone = find(state, command, zone)?;
+    need_revision(zone, if_match)?;
+    Ok(Decision::one(Change::ZoneDeleted { zone: zone.id }, Subject::Zone(zone.id)))
+}
+
+pub(super) fn activate(
+    state: &State,
+    command: &Authorised,
+    zone: &ZoneRef,
+    by: Evidence,
+) -> Result<Decision, Rejection> {
+    let zone = find(state, command, zone)?;
+    if zone.is_served() {
+        return Ok(Decision { subject: Some(Subject::Zone(zone.id)), ..Decision::default() });
+    }
+    if by == Evidence::Delegation && !delegation_is_evidence(state, zone) {
+        return Err(Rejection::conflict(
+            "the delegation leads to name servers that others of this platform share: prove the name by TXT",
+        ));
+    }
+    Ok(activation(state, command.context(), zone, by))
+}
+
+pub(super) fn admit(
+    state: &State,
+    command: &Authorised,
+    name: &Name,
+    code: &str,
+) -> Result<Decision, Rejection> {
+    let holder = command.tenant().ok_or_else(|| Rejection::forbidden("only a tenant holds names"))?;
+    let zone = state
+        .zones_named(name)
+        .find(|zone| !zone.is_served() && zone.challenge == code)
+        .ok_or_else(|| Rejection::not_found(format_args!("pending zone {name} with this code")))?;
+    let mut needed = conflicting_tenants(state, zone.tenant, name);
+    if !needed.remove(&holder) {
+        return Err(Rejection::not_found(format_args!("pending zone {name} with this code")));
+    }
+    if needed.iter().all(|tenant| zone.admitted_by.contains(tenant)) {
+        let mut decision = activation(state, command.context(), zone, Evidence::Holder);
+        // The zone is another tenant's: the holder is told of nothing but the change.
+        decision.subject = None;
+        return Ok(decision);
+    }
+    let changes = if zone.admitted_by.contains(&holder) {
+        Vec::new()
+    } else {
+        vec![Change::ZoneAdmitted { zone: zone.id, by: holder }]
+    };
+    Ok(Decision { changes, ..Decision::default() })
+}
+
+/// Whether a delegation to the zone's name servers says anything about its tenant: not where the name, or one
+/// above it, is served from the same name servers for somebody else.
+pub fn delegation_is_evidence(state: &State, zone: &Zone) -> bool {
+    enclosing(state, &zone.name).is_none_or(|other| other.tenant == zone.tenant)
+        && state.served_zone(&zone.name).is_none_or(|other| {
+            let servers = |id| state.ns_set(id).map(|set| set.nameservers.clone()).unwrap_or_default();
+            let ours = servers(zone.ns_set);
+            !servers(other.ns_set).iter().any(|server| ours.contains(server))
+        })
+}
+
+/// The zone is served; who bore the name till now is displaced.
+fn activation(state: &State, context: &Context, zone: &Zone, by: Evidence) -> Decision {
+    let displaced = state
+        .served_zone(&zone.name)
+        .map(|other| Change::ZoneDisplaced { zone: other.id, challenge: new_challenge(context) });
+    let floor = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
+    let activated = Change::ZoneActivated { zone: zone.id, serial: next_serial(floor, context.time_ms), by };
+    Decision {
+        changes: displaced.into_iter().chain([activated]).collect(),
+        subject: Some(Subject::Zone(zone.id)),
+        ..Decision::default()
+    }
+}
+
+/// Tenants whose served zones equal, enclose or lie under the name.
+fn conflicting_tenants(state: &State, tenant: TenantId, name: &Name) -> BTreeSet<TenantId> {
+    let same = state.served_zone(name);
+    let below = state.zones_below(name).filter(|zone| {
+        // One that lies under another served zone below the name is that one's concern.
+        let between = |parent: &Name| parent.is_below(name) && state.served_zone(parent).is_some();
+        zone.is_served()
+            && !std::iter::successors(zone.name.parent(), Name::parent).any(|parent| between(&parent))
+    });
+    let zones = same.into_iter().chain(enclosing(state, name)).chain(below);
+    zones.map(|zone| zone.tenant).filter(|other| *other != tenant).collect()
+}
+
+/// The nearest served zone above the name.
+fn enclosing<'a>(state: &'a State, name: &Name) -> Option<&'a Shared<Zone>> {
+    std::iter::successors(name.parent(), Name::parent).find_map(|parent| state.served_zone(&parent))
+}
+
+// -------------------------------------------------------------------------------------- common to zones
+
+/// The zone that the command's principal names.
+pub(super) fn find<'a>(
+    state: &'a State,
+    command: &Authorised,
+    zone: &ZoneRef,
+) -> Result<&'a Shared<Zone>, Rejection> {
+    Access::of(state, command.context())?.visible_zone(state, zone)
+}
+
+pub(super) fn need_revision(zone: &Zone, if_match: Option<u64>) -> Result<(), Rejection> {
+    match if_match {
+        Some(wanted) if wanted != zone.revision => Err(Rejection::new(
+            RejectionKind::Precondition,
+            format!("the zone {} has changed since: its ETag is \"{}\" now", zone.name, zone.revision),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Prepared content as that of a zone of this name.
+pub(super) fn bulk_of(prepared: &Prepared, name: &Name) -> Result<Bulk, Rejection> {
+    if prepared.content.zone() != name {
+        return Err(Rejection::new(
+            RejectionKind::Stale,
+            format!("the content was prepared for another zone than {name}"),
+        ));
+    }
+    Ok(Bulk { content: prepared.content.content().clone(), staged: prepared.staged.clone() })
+}
+
+/// The newer of two serials.
+pub(super) fn newest_serial(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if serial_is_newer(a, b) { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn new_challenge(context: &Context) -> String {
+    let random = u128::from_be_bytes(derived(context, b'c')[..16].try_into().expect("16 of 32 bytes"));
+    ZoneId(random).to_string()[1..].to_owned()
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
+    if labels.len() > LABELS_MAX {
+        return Err(Rejection::invalid(format!("a zone has at most {LABELS_MAX} labels")));
+    }
+    match labels.iter().find(|(key, value)| key.is_empty() || key.len().max(value.len()) > LABEL_BYTES_MAX) {
+        None => Ok(()),
+        Some((key, _)) => Err(Rejection::invalid(format!(
+            "the label `{}` is empty or has a key or value of over {LABEL_BYTES_MAX} bytes",
+            key.chars().take(40).collect::<String>()
+        ))),
+    }
+}

@@ -1,0 +1,196 @@
+//! The log's entries: a versioned envelope and a payload.
+//!
+//! The hash chain runs over envelopes, each of which holds the hash of the one before and the hash of its payload. So
+//! payloads can later be compacted, encrypted anew or erased, and the chain still verifies.
+
+use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
+
+use crate::account::Principal;
+use crate::change::{Change, ChunkAddress, Chunks};
+use crate::command::Context;
+use crate::{Generation, state};
+
+/// Version of envelopes and payloads that is written.
+pub const VERSION: u16 = 1;
+
+/// Hash that the first envelope names as the one before.
+pub const GENESIS: [u8; 32] = [0; 32];
+
+/// What is known of an entry without its payload.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Envelope {
+    /// [`VERSION`].
+    #[n(0)]
+    pub version: u16,
+    /// Its number, from 1, without gaps.
+    #[n(1)]
+    pub revision: u64,
+    /// The leader's term.
+    #[n(2)]
+    pub epoch: u64,
+    /// Who.
+    #[n(3)]
+    pub principal: Principal,
+    /// When, in ms since the epoch; never less than the entry before.
+    #[n(4)]
+    pub time_ms: u64,
+    /// Why.
+    #[n(5)]
+    pub message: Option<String>,
+    /// Names the request across repetitions.
+    #[n(6)]
+    pub idempotency_key: Option<String>,
+    /// The key that the payload is encrypted with; none yet.
+    #[n(7)]
+    pub key_id: Option<u32>,
+    /// SHA-256 of the payload as stored.
+    #[cbor(n(8), with = "minicbor::bytes")]
+    pub payload_hash: [u8; 32],
+    /// SHA-256 of the envelope before as stored.
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub previous_hash: [u8; 32],
+}
+
+impl Envelope {
+    /// Where its changes stand.
+    pub fn at(&self) -> state::At {
+        state::At {
+            generation: Generation { epoch: self.epoch, counter: self.revision },
+            time_ms: self.time_ms,
+        }
+    }
+}
+
+/// An entry as it is stored, and the hash that the next one will name.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Encoded envelope.
+    pub envelope: Vec<u8>,
+    /// Encoded payload.
+    pub payload: Vec<u8>,
+    /// Hash of the envelope.
+    pub hash: [u8; 32],
+}
+
+/// Seals an entry.
+pub fn seal(context: &Context, at: state::At, previous_hash: [u8; 32], payload: Vec<u8>) -> Sealed {
+    let envelope = Envelope {
+        version: VERSION,
+        revision: at.generation.counter,
+        epoch: at.generation.epoch,
+        principal: context.principal,
+        time_ms: at.time_ms,
+        message: context.message.clone(),
+        idempotency_key: context.idempotency_key.clone(),
+        key_id: None,
+        payload_hash: Sha256::digest(&payload).into(),
+        previous_hash,
+    };
+    let envelope = minicbor::to_vec(&envelope).expect("writing to a Vec can't fail");
+    let hash = Sha256::digest(&envelope).into();
+    Sealed { envelope, payload, hash }
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Not readable.
+    #[error("entry {revision} can't be read: {source}")]
+    Malformed {
+        /// Which.
+        revision: u64,
+        /// Why.
+        source: minicbor::decode::Error,
+    },
+    /// Written by a newer version.
+    #[error(
+        "entry {revision} has version {version}, and this program knows up to {VERSION}: use a newer one"
+    )]
+    Version {
+        /// Which.
+        revision: u64,
+        /// Its version.
+        version: u16,
+    },
+    /// The chain does not hold.
+    #[error("the hash chain breaks at entry {revision}: {what}")]
+    Chain {
+        /// Which.
+        revision: u64,
+        /// How.
+        what: &'static str,
+    },
+}
+
+/// Opens an envelope and checks that it follows the one with `previous_hash`; gives it and its own hash.
+///
+/// # Errors
+/// [`LogError`].
+pub fn open(
+    revision: u64,
+    previous_hash: &[u8; 32],
+    envelope: &[u8],
+    payload: &[u8],
+) -> Result<(Envelope, [u8; 32]), LogError> {
+    let opened: Envelope =
+        minicbor::decode(envelope).map_err(|source| LogError::Malformed { revision, source })?;
+    let broken = |what| Err(LogError::Chain { revision, what });
+    if opened.version > VERSION {
+        return Err(LogError::Version { revision, version: opened.version });
+    }
+    if opened.revision != revision {
+        return broken("its number is another");
+    }
+    if opened.previous_hash != *previous_hash {
+        return broken("it doesn't follow the entry before");
+    }
+    if opened.payload_hash != *Sha256::digest(payload) {
+        return broken("its payload is another");
+    }
+    Ok((opened, Sha256::digest(envelope).into()))
+}
+
+/// Encodes an inline payload.
+pub fn encode_inline(changes: &[Change]) -> Vec<u8> {
+    let mut bytes = vec![PAYLOAD_INLINE];
+    minicbor::encode_with(changes, &mut bytes, &mut ()).expect("writing to a Vec can't fail");
+    bytes
+}
+
+/// Encodes a payload whose inline encoding was staged in these chunks.
+pub fn encode_chunked(addresses: &[ChunkAddress]) -> Vec<u8> {
+    std::iter::once(PAYLOAD_CHUNKED).chain(addresses.iter().flatten().copied()).collect()
+}
+
+/// Changes of a payload; `chunks` finds what was staged.
+///
+/// # Errors
+/// If it can't be read or a chunk is missing.
+pub fn decode_payload(
+    payload: &[u8],
+    chunks: &mut impl Chunks,
+) -> Result<Vec<Change>, minicbor::decode::Error> {
+    let error = minicbor::decode::Error::message;
+    match payload.split_first() {
+        Some((&PAYLOAD_INLINE, changes)) => minicbor::decode_with(changes, chunks),
+        Some((&PAYLOAD_CHUNKED, addresses)) => {
+            let mut whole = Vec::new();
+            for address in addresses.chunks(32) {
+                let address = address.try_into().map_err(|_| error("an address has 32 bytes"))?;
+                whole.extend(chunks.chunk(&address).ok_or_else(|| error("a staged chunk is missing"))?);
+            }
+            match whole.split_first() {
+                Some((&PAYLOAD_INLINE, changes)) => minicbor::decode_with(changes, chunks),
+                _ => Err(error("a chunked payload holds an inline one")),
+            }
+        }
+        _ => Err(error("a payload of an unknown form")),
+    }
+}
+
+/// First byte of a payload that holds its changes.
+const PAYLOAD_INLINE: u8 = 0;
+
+/// First byte of a payload that names chunks.
+const PAYLOAD_CHUNKED: u8 = 1;

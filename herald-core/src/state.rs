@@ -1,0 +1,436 @@
+//! The state: a fold over the log.
+//!
+//! A clone costs nothing, so a draft is a clone and every reader has a state of its own that never moves.
+
+use std::ops::{Bound, Deref};
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+
+use crate::account::{NsSet, Pop, Tenant, Token};
+use crate::change::Change;
+use crate::zone::{Zone, ZoneStatus, serial_is_newer};
+use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
+
+/// All that the log says, at one revision.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    revision: u64,
+    epoch: u64,
+    time_ms: u64,
+    zones: OrdMap<ZoneId, Shared<Zone>>,
+    zones_by_name: OrdSet<(Name, ZoneId)>,
+    zones_by_tenant: OrdMap<(TenantId, Name), ZoneId>,
+    /// The highest serial published under names that no served zone bears now.
+    serials: OrdMap<Name, u32>,
+    tenants: OrdMap<TenantId, Shared<Tenant>>,
+    tenants_by_name: OrdMap<String, TenantId>,
+    tokens: OrdMap<TokenId, Shared<Token>>,
+    ns_sets: OrdMap<NsSetId, Shared<NsSet>>,
+    pops: OrdMap<PopId, Shared<Pop>>,
+}
+
+/// Where on the log a change stands.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// The leader's epoch and the entry's revision.
+    pub generation: Generation,
+    /// The entry's time, in ms since the epoch.
+    pub time_ms: u64,
+}
+
+// ------------------------------------------------------------------------------------------- applying
+
+impl State {
+    /// Folds one change in. It can't fail: all rules were judged by `decide`, and a change of something that
+    /// isn't there leaves the rest as it is.
+    pub fn apply(&mut self, at: At, change: &Change) {
+        self.revision = at.generation.counter;
+        self.time_ms = at.time_ms;
+        match change {
+            Change::EpochBegan { epoch } => self.epoch = *epoch,
+            Change::TenantPut(tenant) => self.put_tenant(tenant.clone()),
+            Change::TenantDeleted(id) => {
+                if let Some(tenant) = self.tenants.remove(id) {
+                    self.tenants_by_name.remove(&tenant.name);
+                }
+            }
+            Change::TokenPut(token) => {
+                self.tokens.insert(token.id, Shared::new(token.clone()));
+            }
+            Change::TokenRevoked { token, at_ms } => {
+                if let Some(token) = self.tokens.get_mut(token) {
+                    token.make_mut().revoked_at_ms = Some(*at_ms);
+                }
+            }
+            Change::NsSetPut(set) => self.put_ns_set(set.clone()),
+            Change::NsSetDeleted(id) => {
+                self.ns_sets.remove(id);
+            }
+            Change::PopPut(pop) => {
+                self.pops.insert(pop.id, Shared::new(pop.clone()));
+            }
+            Change::PopDeleted(id) => {
+                self.pops.remove(id);
+            }
+            Change::ZoneCreated { zone, content } => {
+                let mut zone = zone.clone();
+                zone.content = content.content.clone();
+                zone.revision = at.generation.counter;
+                zone.generation = at.generation;
+                zone.created_at_ms = at.time_ms;
+                zone.changed_at_ms = at.time_ms;
+                self.insert_zone(zone);
+            }
+            Change::ZoneEdited { zone, serial, difference } => self.publish(at, *zone, |zone| {
+                zone.serial = *serial;
+                zone.content.apply(difference);
+            }),
+            Change::ZoneReplaced { zone, serial, content } => self.publish(at, *zone, |zone| {
+                zone.serial = *serial;
+                zone.content = content.content.clone();
+            }),
+            Change::ZoneLabelled { zone, labels } => {
+                self.touch(at, *zone, |zone| zone.labels.clone_from(labels));
+            }
+            Change::ZoneSoaSet { zone, serial, ns_set, soa, difference } => self.publish(at, *zone, |zone| {
+                zone.serial = *serial;
+                zone.ns_set = *ns_set;
+                zone.soa = soa.clone();
+                zone.content.apply(difference);
+            }),
+            Change::ZoneActivated { zone, serial, .. } => {
+                self.publish(at, *zone, |zone| {
+                    zone.status = ZoneStatus::Active;
+                    zone.serial = *serial;
+                    zone.admitted_by.clear();
+                });
+                if let Some(zone) = self.zones.get(zone) {
+                    self.serials.remove(&zone.name);
+                }
+            }
+            Change::ZoneDisplaced { zone, challenge } => {
+                self.retire_serial(*zone);
+                self.publish(at, *zone, |zone| {
+                    zone.status = ZoneStatus::Pending;
+                    zone.challenge.clone_from(challenge);
+                });
+            }
+            Change::ZoneAdmitted { zone, by } => self.touch(at, *zone, |zone| zone.admitted_by.push(*by)),
+            Change::ZoneDeleted { zone } => {
+                self.retire_serial(*zone);
+                if let Some(zone) = self.zones.remove(zone) {
+                    self.zones_by_name.remove(&(zone.name.clone(), zone.id));
+                    self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone()));
+                }
+            }
+            Change::ZoneRestored { zone } => self.insert_zone(zone.clone()),
+            Change::SerialRestored { name, serial } => {
+                self.serials.insert(name.clone(), *serial);
+            }
+            Change::PositionRestored { revision, epoch, time_ms } => {
+                self.revision = *revision;
+                self.epoch = *epoch;
+                self.time_ms = *time_ms;
+            }
+        }
+    }
+
+    fn put_tenant(&mut self, tenant: Tenant) {
+        if let Some(old) = self.tenants.get(&tenant.id) {
+            self.tenants_by_name.remove(&old.name);
+        }
+        self.tenants_by_name.insert(tenant.name.clone(), tenant.id);
+        self.tenants.insert(tenant.id, Shared::new(tenant));
+    }
+
+    fn put_ns_set(&mut self, set: NsSet) {
+        if set.is_default {
+            let previous = self.default_ns_set().map(|set| set.id).filter(|id| *id != set.id);
+            if let Some(previous) = previous.and_then(|id| self.ns_sets.get_mut(&id)) {
+                previous.make_mut().is_default = false;
+            }
+        }
+        self.ns_sets.insert(set.id, Shared::new(set));
+    }
+
+    fn insert_zone(&mut self, zone: Zone) {
+        if zone.is_served() {
+            self.serials.remove(&zone.name);
+        }
+        self.zones_by_name.insert((zone.name.clone(), zone.id));
+        self.zones_by_tenant.insert((zone.tenant, zone.name.clone()), zone.id);
+        self.zones.insert(zone.id, Shared::new(zone));
+    }
+
+    /// Changes something of a zone that PoPs don't see.
+    fn touch(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
+        if let Some(zone) = self.zones.get_mut(&zone) {
+            let zone = zone.make_mut();
+            change(zone);
+            zone.revision = at.generation.counter;
+            zone.changed_at_ms = at.time_ms;
+        }
+    }
+
+    /// Changes something of a zone that PoPs see.
+    fn publish(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
+        self.touch(at, zone, |zone| {
+            change(zone);
+            zone.generation = at.generation;
+        });
+    }
+
+    /// Remembers the serial of a zone that ceases to be served.
+    fn retire_serial(&mut self, zone: ZoneId) {
+        if let Some(zone) = self.zones.get(&zone).filter(|zone| zone.is_served()) {
+            self.serials.insert(zone.name.clone(), zone.serial);
+        }
+    }
+}
+
+// -------------------------------------------------------------------------------------------- reading
+
+impl State {
+    /// Revision of the last entry folded in.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The leader's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Time of the last entry, in ms since the epoch.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Epoch and revision.
+    pub fn head(&self) -> Generation {
+        Generation { epoch: self.epoch, counter: self.revision }
+    }
+
+    /// A zone.
+    pub fn zone(&self, id: ZoneId) -> Option<&Shared<Zone>> {
+        self.zones.get(&id)
+    }
+
+    /// All zones by age.
+    pub fn zones(&self) -> impl Iterator<Item = &Shared<Zone>> {
+        self.zones.values()
+    }
+
+    /// How many zones there are.
+    pub fn zone_count(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// Zones in canonical order of their names, those after `(name, id)` if given.
+    pub fn zones_by_name(&self, after: Option<&(Name, ZoneId)>) -> impl Iterator<Item = &Shared<Zone>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.zones_by_name
+            .range::<_, (Name, ZoneId)>((from, Bound::Unbounded))
+            .filter_map(|(_, id)| self.zones.get(id))
+    }
+
+    /// Zones that bear this name: at most one is served.
+    pub fn zones_named<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a Shared<Zone>> + use<'a> {
+        let name = name.clone();
+        self.zones_by_name
+            .range((name.clone(), ZoneId(0))..)
+            .take_while(move |(other, _)| *other == name)
+            .filter_map(|(_, id)| self.zones.get(id))
+    }
+
+    /// Zones whose names lie below this one.
+    pub fn zones_below<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a Shared<Zone>> + use<'a> {
+        let name = name.clone();
+        let last = (name.clone(), ZoneId(u128::MAX));
+        self.zones_by_name
+            .range::<_, (Name, ZoneId)>((Bound::Excluded(&last), Bound::Unbounded))
+            .take_while(move |(other, _)| other.is_below(&name))
+            .filter_map(|(_, id)| self.zones.get(id))
+    }
+
+    /// The served zone of this name.
+    pub fn served_zone(&self, name: &Name) -> Option<&Shared<Zone>> {
+        self.zones_named(name).find(|zone| zone.is_served())
+    }
+
+    /// A tenant's zone by name.
+    pub fn tenant_zone(&self, tenant: TenantId, name: &Name) -> Option<&Shared<Zone>> {
+        let id = self.zones_by_tenant.get(&(tenant, name.clone()))?;
+        self.zones.get(id)
+    }
+
+    /// A tenant's zones in canonical order, those after `name` if given.
+    pub fn tenant_zones(
+        &self,
+        tenant: TenantId,
+        after: Option<&Name>,
+    ) -> impl Iterator<Item = &Shared<Zone>> {
+        let from = match after {
+            Some(name) => Bound::Excluded((tenant, name.clone())),
+            None => Bound::Included((tenant, Name::root())),
+        };
+        self.zones_by_tenant
+            .range((from, Bound::Unbounded))
+            .take_while(move |((holder, _), _)| *holder == tenant)
+            .filter_map(|(_, id)| self.zones.get(id))
+    }
+
+    /// The highest serial that was ever published under this name.
+    pub fn published_serial(&self, name: &Name) -> Option<u32> {
+        let served = self.served_zone(name).map(|zone| zone.serial);
+        let retired = self.serials.get(name).copied();
+        match (served, retired) {
+            (Some(a), Some(b)) => Some(if serial_is_newer(a, b) { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// A tenant.
+    pub fn tenant(&self, id: TenantId) -> Option<&Shared<Tenant>> {
+        self.tenants.get(&id)
+    }
+
+    /// A tenant by name.
+    pub fn tenant_named(&self, name: &str) -> Option<&Shared<Tenant>> {
+        self.tenants.get(self.tenants_by_name.get(name)?)
+    }
+
+    /// Tenants by age, those after `id` if given.
+    pub fn tenants(&self, after: Option<TenantId>) -> impl Iterator<Item = &Shared<Tenant>> {
+        after_key(&self.tenants, after)
+    }
+
+    /// A token.
+    pub fn token(&self, id: TokenId) -> Option<&Shared<Token>> {
+        self.tokens.get(&id)
+    }
+
+    /// Tokens by age, those after `id` if given.
+    pub fn tokens(&self, after: Option<TokenId>) -> impl Iterator<Item = &Shared<Token>> {
+        after_key(&self.tokens, after)
+    }
+
+    /// A set of name servers.
+    pub fn ns_set(&self, id: NsSetId) -> Option<&Shared<NsSet>> {
+        self.ns_sets.get(&id)
+    }
+
+    /// Sets of name servers by age.
+    pub fn ns_sets(&self) -> impl Iterator<Item = &Shared<NsSet>> {
+        self.ns_sets.values()
+    }
+
+    /// The set that zones take where none is named.
+    pub fn default_ns_set(&self) -> Option<&Shared<NsSet>> {
+        self.ns_sets().find(|set| set.is_default)
+    }
+
+    /// A PoP.
+    pub fn pop(&self, id: PopId) -> Option<&Shared<Pop>> {
+        self.pops.get(&id)
+    }
+
+    /// PoPs by age.
+    pub fn pops(&self) -> impl Iterator<Item = &Shared<Pop>> {
+        self.pops.values()
+    }
+
+    /// Zones whose publication differs between this state and a later one: each as it was and as it is, if it was
+    /// or is served. Takes the time that the difference takes, not that of the state.
+    pub fn published_diff<'a>(&'a self, new: &'a State) -> impl Iterator<Item = PublishedDiff<'a>> {
+        let served = |zone: &'a Shared<Zone>| zone.is_served().then_some(zone);
+        self.zones
+            .diff(&new.zones)
+            .map(move |item| match item {
+                DiffItem::Add(_, zone) => PublishedDiff { old: None, new: served(zone) },
+                DiffItem::Remove(_, zone) => PublishedDiff { old: served(zone), new: None },
+                DiffItem::Update { old: (_, old), new: (_, new) } => {
+                    PublishedDiff { old: served(old), new: served(new) }
+                }
+            })
+            .filter(|diff| match (diff.old, diff.new) {
+                (None, None) => false,
+                (Some(old), Some(new)) => old.generation != new.generation,
+                _ => true,
+            })
+    }
+
+    /// Changes whose fold is this state: what a checkpoint holds.
+    pub fn to_changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let tenants = self.tenants.values().map(|tenant| Change::TenantPut((**tenant).clone()));
+        let tokens = self.tokens.values().map(|token| Change::TokenPut((**token).clone()));
+        let ns_sets = self.ns_sets.values().map(|set| Change::NsSetPut((**set).clone()));
+        let pops = self.pops.values().map(|pop| Change::PopPut((**pop).clone()));
+        let zones = self.zones.values().map(|zone| Change::ZoneRestored { zone: (**zone).clone() });
+        let serials = self
+            .serials
+            .iter()
+            .map(|(name, serial)| Change::SerialRestored { name: name.clone(), serial: *serial });
+        let position =
+            Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
+        tenants.chain(tokens).chain(ns_sets).chain(pops).chain(zones).chain(serials).chain([position])
+    }
+}
+
+/// A zone's publication before and after.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishedDiff<'a> {
+    /// As it was served, if it was.
+    pub old: Option<&'a Shared<Zone>>,
+    /// As it is served, if it is.
+    pub new: Option<&'a Shared<Zone>>,
+}
+
+fn after_key<K: Ord + Clone, V: Clone>(map: &OrdMap<K, V>, after: Option<K>) -> impl Iterator<Item = &V> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    map.range((from, Bound::Unbounded)).map(|(_, value)| value)
+}
+
+/// A shared value that is equal to another only if it is the same one, so that two states are compared without
+/// looking into what they share.
+#[derive(Debug)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    fn new(value: T) -> Shared<T> {
+        Shared(Arc::new(value))
+    }
+
+    /// Another handle on the same value.
+    pub fn arc(&self) -> Arc<T> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    fn make_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Shared(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: PartialEq> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}

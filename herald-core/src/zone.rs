@@ -1,0 +1,192 @@
+//! A zone: its content, and what the system knows of it.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::content::Content;
+use crate::{Generation, Name, NsSetId, Rdatas, RrKey, Rrset, Rtype, TenantId, ZoneId};
+
+/// Whether a zone is served.
+///
+/// ```text
+///            create, name is free                 proof by another tenant
+///  (none) ───────────────────────▶ Active ───────────────────────────────▶ Pending
+///     │                              ▲                                        │
+///     └── create, name conflicts ──▶ Pending ── proof, holder or operator ──▶ Active
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum ZoneStatus {
+    /// Published to the PoPs.
+    #[n(0)]
+    Active,
+    /// Kept and editable, but not served until the right to the name is proven.
+    #[n(1)]
+    Pending,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Zone {
+    /// Identity.
+    #[n(0)]
+    pub id: ZoneId,
+    /// Apex.
+    #[n(1)]
+    pub name: Name,
+    /// Who holds it.
+    #[n(2)]
+    pub tenant: TenantId,
+    /// Whether it is served.
+    #[n(3)]
+    pub status: ZoneStatus,
+    /// Where its apex NS and SOA come from.
+    #[n(4)]
+    pub ns_set: NsSetId,
+    /// Free labels of the tenant.
+    #[n(5)]
+    pub labels: BTreeMap<String, String>,
+    /// When it was made, in ms since the epoch.
+    #[n(6)]
+    pub created_at_ms: u64,
+    /// When it was last changed, in ms since the epoch.
+    #[n(7)]
+    pub changed_at_ms: u64,
+    /// Revision of the last change of anything about it.
+    #[n(8)]
+    pub revision: u64,
+    /// Last change of what is published.
+    #[n(9)]
+    pub generation: Generation,
+    /// SOA serial (RFC 1982).
+    #[n(10)]
+    pub serial: u32,
+    /// The rest of the SOA.
+    #[n(11)]
+    pub soa: SoaFields,
+    /// Proves control of the name while pending: secret to the zone's tenant.
+    #[n(12)]
+    pub challenge: String,
+    /// Tenants that agreed to let it in while it is pending.
+    #[n(13)]
+    pub admitted_by: Vec<TenantId>,
+    /// The RRsets, without the SOA.
+    #[n(14)]
+    pub content: Content,
+}
+
+impl Zone {
+    /// Whether PoPs serve it.
+    pub fn is_served(&self) -> bool {
+        self.status == ZoneStatus::Active
+    }
+
+    /// Key of the SOA.
+    pub fn soa_key(&self) -> RrKey {
+        RrKey::new(self.name.clone(), Rtype::SOA)
+    }
+
+    /// The SOA RRset, as served.
+    pub fn soa_rrset(&self) -> Rrset {
+        self.soa.rrset(self.serial)
+    }
+
+    /// Digest of all that is published, the SOA included.
+    pub fn published_digest(&self) -> u128 {
+        self.content.digest().wrapping_add(self.soa_rrset().digest(&self.soa_key()))
+    }
+
+    /// An RRset of the zone, the SOA included.
+    pub fn get(&self, key: &RrKey) -> Option<Rrset> {
+        if key.rtype == Rtype::SOA && key.owner == self.name {
+            return Some(self.soa_rrset());
+        }
+        self.content.get(key).cloned()
+    }
+}
+
+/// The SOA's fields but the serial (RFC 1035 §3.3.13), and the TTL of the SOA and the apex NS.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SoaFields {
+    /// MNAME.
+    #[n(0)]
+    pub mname: Name,
+    /// RNAME.
+    #[n(1)]
+    pub rname: Name,
+    /// REFRESH, in seconds.
+    #[n(2)]
+    pub refresh_s: u32,
+    /// RETRY, in seconds.
+    #[n(3)]
+    pub retry_s: u32,
+    /// EXPIRE, in seconds.
+    #[n(4)]
+    pub expire_s: u32,
+    /// MINIMUM, in seconds: the negative TTL (RFC 2308 §4).
+    #[n(5)]
+    pub minimum_s: u32,
+    /// TTL of the RRset, in seconds.
+    #[n(6)]
+    pub ttl: u32,
+}
+
+impl SoaFields {
+    /// The SOA RRset with this serial.
+    pub fn rrset(&self, serial: u32) -> Rrset {
+        let mut rdata = Vec::with_capacity(self.mname.as_wire().len() + self.rname.as_wire().len() + 20);
+        rdata.extend_from_slice(self.mname.as_wire());
+        rdata.extend_from_slice(self.rname.as_wire());
+        for number in [serial, self.refresh_s, self.retry_s, self.expire_s, self.minimum_s] {
+            rdata.extend_from_slice(&number.to_be_bytes());
+        }
+        Rrset { ttl: self.ttl, rdatas: Rdatas::single(&rdata) }
+    }
+}
+
+/// Whether `a` is newer than `b` in serial number arithmetic (RFC 1982 §3.2).
+pub fn serial_is_newer(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+/// The serial that follows `previous`: the time in seconds where that is newer, so that a serial tells when its
+/// zone was changed, and else one more.
+pub fn next_serial(previous: Option<u32>, time_ms: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "serials wrap, RFC 1982")]
+    let now_s = (time_ms / 1000) as u32;
+    match previous {
+        Some(previous) if !serial_is_newer(now_s, previous) => match previous.wrapping_add(1) {
+            // Zero is legal and confuses software that takes it for none.
+            0 => 1,
+            next => next,
+        },
+        _ => now_s,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_next_serial_is_newer(previous: u32, time_ms: u64) {
+            prop_assert!(serial_is_newer(next_serial(Some(previous), time_ms), previous));
+        }
+    }
+
+    #[test]
+    fn serials_follow_rfc_1982() {
+        assert!(serial_is_newer(1, 0));
+        assert!(serial_is_newer(0, u32::MAX));
+        assert!(!serial_is_newer(5, 5));
+        assert!(!serial_is_newer(0, 1));
+        // The time where it is ahead, one more where it isn't.
+        assert_eq!(next_serial(None, 1_000_000), 1000);
+        assert_eq!(next_serial(Some(999), 1_000_000), 1000);
+        assert_eq!(next_serial(Some(1000), 1_000_000), 1001);
+        assert_eq!(next_serial(Some(2_026_112_301), 1_795_000_000_000), 2_026_112_302);
+    }
+}
