@@ -53,7 +53,13 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), RdataError> {
         if let Some(text) = value_text {
             reader.unescape(&name, Token { text, is_quoted: true, ..token }, &mut octets)?;
         }
-        let value = read_value(key, &octets).map_err(|problem| reader.error(&name, problem))?;
+        // A key in the form of a number has its value in wire format, also where the key is known.
+        let value = if key_text.starts_with(b"key") {
+            check_value(key, &octets).map(|()| octets)
+        } else {
+            read_value(key, &octets)
+        };
+        let value = value.map_err(|problem| reader.error(&name, problem))?;
         if params.insert(key, value).is_some() {
             return Err(reader.error(&name, "given twice"));
         }

@@ -160,7 +160,26 @@ fn check_together(rtype: Rtype, rdata: &[u8]) -> Result<(), RdataError> {
             };
             check_digest(rtype, "certificate association data", &rdata[3..], expected_bytes)
         }
+        Rtype::ZONEMD => {
+            // RFC 8976 §2.2.4, §5.3
+            let digest = &rdata[6..];
+            match rdata[5] {
+                1 => check_digest(rtype, "digest", digest, Some(48)),
+                2 => check_digest(rtype, "digest", digest, Some(64)),
+                _ if digest.len() < 12 => Err(RdataError::new(rtype, "digest", "shorter than 12 octets")),
+                _ => Ok(()),
+            }
+        }
         Rtype::NAPTR => check_naptr(rdata),
+        Rtype::IPSECKEY => {
+            // RFC 4025 §2.4
+            let gateway_bytes = measure(Kind::IpsecGateway, &rdata[3..], rdata).expect("a measured field");
+            match (rdata[2], rdata.len() > 3 + gateway_bytes) {
+                (0, true) => Err(RdataError::new(rtype, "public key", "algorithm 0 says there is none")),
+                (1.., false) => Err(RdataError::new(rtype, "public key", "missing")),
+                _ => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
