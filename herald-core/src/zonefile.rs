@@ -422,7 +422,7 @@ fn parse_class(token: Token<'_>) -> Option<bool> {
     if token.is_word("IN") {
         return Some(true);
     }
-    if ["CH", "CHAOS", "HS", "HESIOD", "CS", "ANY", "NONE"].iter().any(|class| token.is_word(class)) {
+    if ["CH", "CHAOS", "HS", "HESIOD", "CS"].iter().any(|class| token.is_word(class)) {
         return Some(false);
     }
     parse_prefixed(token.as_str()?, "CLASS").map(|number| number == 1)
