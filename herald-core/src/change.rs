@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::content::{Content, Difference};
 use crate::zone::{SoaFields, Zone};
-use crate::{Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
+use crate::{Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -175,6 +175,16 @@ pub enum Change {
         /// The serial.
         #[n(1)]
         serial: u32,
+    },
+    /// In checkpoints: some more RRsets of a zone just restored.
+    #[n(21)]
+    ContentRestored {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// RRsets.
+        #[n(1)]
+        rrsets: Vec<(RrKey, Rrset)>,
     },
     /// In checkpoints: where the log stood.
     #[n(20)]

@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::change::Change;
+use crate::content::Content;
 use crate::zone::{Zone, ZoneStatus, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
@@ -126,6 +127,12 @@ impl State {
                 }
             }
             Change::ZoneRestored { zone } => self.insert_zone(zone.clone()),
+            Change::ContentRestored { zone, rrsets } => {
+                if let Some(zone) = self.zones.get_mut(zone) {
+                    let content = &mut zone.make_mut().content;
+                    rrsets.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
+                }
+            }
             Change::SerialRestored { name, serial } => {
                 self.serials.insert(name.clone(), *serial);
             }
@@ -368,7 +375,7 @@ impl State {
         let tokens = self.tokens.values().map(|token| Change::TokenPut((**token).clone()));
         let ns_sets = self.ns_sets.values().map(|set| Change::NsSetPut((**set).clone()));
         let pops = self.pops.values().map(|pop| Change::PopPut((**pop).clone()));
-        let zones = self.zones.values().map(|zone| Change::ZoneRestored { zone: (**zone).clone() });
+        let zones = self.zones.values().flat_map(|zone| restored(zone));
         let serials = self
             .serials
             .iter()
@@ -377,6 +384,27 @@ impl State {
             Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
         tenants.chain(tokens).chain(ns_sets).chain(pops).chain(zones).chain(serials).chain([position])
     }
+}
+
+/// About how many bytes of RRsets a change of a checkpoint restores.
+const RESTORED_BYTES: usize = 128 * 1024;
+
+/// A zone without its content, and then its content in parts.
+fn restored(zone: &Zone) -> impl Iterator<Item = Change> + '_ {
+    let mut rrsets = zone.content.iter().peekable();
+    let parts = std::iter::from_fn(move || {
+        rrsets.peek()?;
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        while bytes < RESTORED_BYTES
+            && let Some((key, rrset)) = rrsets.next()
+        {
+            bytes += rrset.wire_bytes(&key.owner);
+            part.push((key.clone(), rrset.clone()));
+        }
+        Some(Change::ContentRestored { zone: zone.id, rrsets: part })
+    });
+    let bare = Zone { content: Content::default(), ..zone.clone() };
+    std::iter::once(Change::ZoneRestored { zone: bare }).chain(parts)
 }
 
 /// A zone's publication before and after.

@@ -14,7 +14,7 @@
 //!  ├─ Applied {zone, generation}* ────────────────────────▶│ receipts
 //!  ├─ Refused {zone, why} ────────────────────────────────▶│ gap: the whole zone follows
 //!  ├─ BulkCredit {bytes} ─────────────────────────────────▶│ bulk in flight is bounded
-//!  ├─ Status ─────────────────────────────────────────────▶│ once a second; so does Ping the other way
+//!  ├─ Status ─────────────────────────────────────────────▶│ once a second; so is Ping the other way
 //! ```
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
@@ -101,10 +101,11 @@ pub enum ToPop {
     /// RRsets of one zone changed.
     #[n(2)]
     Delta(#[n(0)] ZoneDelta),
-    /// A whole zone follows in parts; what the PoP has of it stays served until [`ToPop::ZoneEnd`].
+    /// A whole zone follows in parts; what the PoP has of it stays served until [`ToPop::ZoneEnd`]. A zone of
+    /// another id and the same name is then replaced in the same step, and both are confirmed.
     #[n(3)]
     ZoneBegin(#[n(0)] ZoneBegin),
-    /// RRsets of the zone begun, in canonical order. Parts of different zones are not interleaved.
+    /// RRsets of a zone begun, in canonical order. Other messages, whole small zones too, may come between parts.
     #[n(4)]
     ZonePart {
         /// The zone.
@@ -127,26 +128,19 @@ pub enum ToPop {
         /// The zone.
         #[n(0)]
         zone: ZoneId,
-        /// Its name.
-        #[n(1)]
-        name: Name,
         /// Generation of the removal.
-        #[n(2)]
+        #[n(1)]
         generation: Generation,
     },
-    /// Nothing new; the control plane lives and this is its head.
+    /// Once a second: the control plane lives, and how the PoP stands.
     #[n(7)]
     Ping {
-        /// The newest generation.
+        /// The control plane's newest generation.
         #[n(0)]
         head: Generation,
-    },
-    /// The PoP's receipts have reached the control plane's head of that moment: all is confirmed.
-    #[n(8)]
-    InSync {
-        /// The head.
-        #[n(0)]
-        head: Generation,
+        /// Whether the PoP confirmed all that it is to serve.
+        #[n(1)]
+        in_sync: bool,
     },
 }
 
@@ -242,6 +236,9 @@ pub struct Refused {
     /// In words.
     #[n(3)]
     pub reason: String,
+    /// What the replica has of the zone, if anything.
+    #[n(4)]
+    pub have: Option<Generation>,
 }
 
 /// Kinds of refusal.
@@ -311,11 +308,8 @@ pub struct ZoneBegin {
     /// Digest of its content (the SOA included).
     #[cbor(n(3), with = "herald_core::cbor_u128")]
     pub digest: u128,
-    /// A zone of the same name that this one takes the place of: removed in the same step.
-    #[n(4)]
-    pub replaces: Option<ZoneId>,
     /// How many RRsets come.
-    #[n(5)]
+    #[n(4)]
     pub rrset_count: u64,
 }
 
@@ -372,4 +366,53 @@ pub fn decode_frame<'a, M: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<Option<(us
     }
     let Some(body) = bytes[4..].get(..length) else { return Ok(None) };
     Ok(Some((4 + length, minicbor::decode(body)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_core::{Rdatas, Rtype};
+
+    fn delta() -> ToPop {
+        let key = RrKey::new(Name::parse("www.example.com").unwrap(), Rtype::A);
+        let rrset = Rrset { ttl: 300, rdatas: Rdatas::single(&[192, 0, 2, 1]) };
+        let (base, generation) = (Generation { epoch: 1, counter: 7 }, Generation { epoch: 2, counter: 9 });
+        let (puts, deletes) = (vec![ZoneRrset { key: key.clone(), rrset }], vec![key]);
+        ToPop::Delta(ZoneDelta { zone: ZoneId(5), base, generation, digest: u128::MAX, puts, deletes })
+    }
+
+    #[test]
+    fn frames_come_apart_as_they_were_put_together() {
+        let ping = ToPop::Ping { head: Generation { epoch: 1, counter: 1 }, in_sync: true };
+        let mut bytes = Vec::new();
+        encode_frame(&delta(), &mut bytes);
+        encode_frame(&ping, &mut bytes);
+        let (first_bytes, first) = decode_frame::<ToPop>(&bytes).unwrap().unwrap();
+        assert_eq!(first, delta());
+        let (second_bytes, second) = decode_frame::<ToPop>(&bytes[first_bytes..]).unwrap().unwrap();
+        assert_eq!(second, ping);
+        assert_eq!(first_bytes + second_bytes, bytes.len());
+        for cut in 0..first_bytes {
+            assert!(decode_frame::<ToPop>(&bytes[..cut]).unwrap().is_none(), "{cut} bytes are not yet a frame");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error() {
+        assert!(matches!(decode_frame::<ToPop>(&[0xff; 8]), Err(FrameError::TooLong(_))));
+        assert!(matches!(decode_frame::<ToPop>(&[0, 0, 0, 1, 0xff]), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_hello_shown_keeps_its_secret() {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            pop: "fra1".into(),
+            secret: "swordfish".into(),
+            agent_version: "1".into(),
+            newest: Generation::default(),
+            bucket_digests: Vec::new(),
+        };
+        assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
+    }
 }

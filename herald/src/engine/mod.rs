@@ -1,0 +1,177 @@
+//! The engine: one writer that decides, appends, applies and answers, in this order.
+//!
+//! Commands that wait together are decided together against a draft that no reader sees, made durable with one
+//! sync, and only then become visible. If the append fails the draft is dropped and nothing happened.
+
+mod recover;
+mod writer;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use herald_core::authorise::authorise;
+use herald_core::change::{Change, ChunkAddress, content_chunks};
+use herald_core::check::Finding;
+use herald_core::command::{Command, Context};
+use herald_core::content::Content;
+use herald_core::decide::{Decision, Subject, decide};
+use herald_core::rejection::Rejection;
+use herald_core::state::State;
+use herald_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use recover::{RecoverError, open_entry};
+
+/// How many commands may wait for the writer; more are made to wait at the door.
+const QUEUE_COMMANDS: usize = 4096;
+
+/// A handle on the engine. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Engine {
+    commands: mpsc::Sender<Submission>,
+    state: Arc<ArcSwap<State>>,
+    revision: watch::Receiver<u64>,
+    store: Arc<dyn Store>,
+}
+
+/// A command that was carried out and is durable.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The change's revision; that of the last change of the zones in question where all was so already, and the
+    /// head where there are none.
+    pub revision: u64,
+    /// The state right after it.
+    pub state: Arc<State>,
+    /// What it made or was about.
+    pub subject: Option<Subject>,
+    /// What is probably not meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It isn't allowed or isn't right.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store can't be written, or the engine is stopping. Nothing was done.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// An entry that was just committed, for those who follow.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its revision.
+    pub revision: u64,
+    /// Its circumstances; the time is the entry's.
+    pub context: Context,
+    /// Its changes.
+    pub changes: Arc<[Change]>,
+}
+
+/// What is called right after a group became visible, on the writer's thread: it must be quick.
+pub type OnCommit = Box<dyn FnMut(&Arc<State>, &[Commit]) + Send>;
+
+struct Submission {
+    command: Command,
+    answer: oneshot::Sender<Result<Committed, SubmitError>>,
+}
+
+impl Engine {
+    /// Opens the log: recovers the state, begins a new epoch, starts the writer.
+    ///
+    /// # Errors
+    /// If the log can't be read or its chain doesn't hold.
+    pub fn start(store: Arc<dyn Store>, now_ms: u64, on_commit: OnCommit) -> Result<(Engine, Writer), RecoverError> {
+        let recovered = recover::recover(&*store)?;
+        let state = Arc::new(ArcSwap::from_pointee(recovered.state));
+        let (commands, queue) = mpsc::channel(QUEUE_COMMANDS);
+        let (announce, revision) = watch::channel(state.load().revision());
+        let mut writer = writer::Writer::new(
+            Arc::clone(&store),
+            Arc::clone(&state),
+            recovered.hash,
+            recovered.bytes_since_checkpoint,
+            announce,
+            on_commit,
+        );
+        writer.begin_epoch(now_ms)?;
+        let thread = std::thread::Builder::new()
+            .name("herald-writer".into())
+            .spawn(move || writer.run(queue))
+            .map_err(RecoverError::Thread)?;
+        Ok((Engine { commands, state, revision, store }, Writer { thread }))
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Follows the revision.
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.clone()
+    }
+
+    /// The store, for reading the log.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Has a command carried out; the answer comes when it is durable and visible.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; then nothing was done.
+    pub async fn submit(&self, command: Command) -> Result<Committed, SubmitError> {
+        let (answer, answered) = oneshot::channel();
+        let stopping = || SubmitError::Unavailable("the control plane is stopping".into());
+        self.commands.send(Submission { command, answer }).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    }
+
+    /// Judges a command as if it were submitted now, and does nothing. Gives the state it would lead to as well.
+    ///
+    /// # Errors
+    /// The [`Rejection`] it would get.
+    pub fn dry_run(&self, command: Command) -> Result<(Decision, State), Rejection> {
+        let mut state = State::clone(&self.state());
+        let authorised = authorise(&state, command)?;
+        let decision = decide(&state, &authorised)?;
+        let at = writer::next_at(&state, authorised.context().time_ms);
+        for change in &decision.changes {
+            state.apply(at, change);
+        }
+        Ok((decision, state))
+    }
+
+    /// Puts content into the store ahead of the command that will name it. Blocking.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub fn stage(&self, content: &Content) -> Result<Vec<ChunkAddress>, SubmitError> {
+        let mut addresses = Vec::new();
+        for chunk in content_chunks(content) {
+            addresses.extend(put_chunk(&*self.store, &chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?);
+        }
+        Ok(addresses)
+    }
+}
+
+fn put_chunk(store: &dyn Store, chunk: &[u8]) -> Result<Option<ChunkAddress>, herald_store::StoreError> {
+    Ok(store.put_chunks(&[chunk])?.first().map(|id| *id.as_bytes()))
+}
+
+/// The writer's thread. It ends when every [`Engine`] handle is gone, after a last checkpoint.
+pub struct Writer {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Writer {
+    /// Waits for its end. Blocking.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
