@@ -294,6 +294,7 @@ impl<'a> Parser<'a> {
         let LastOwner::Known(last) = &self.last_owner else { return false };
         let Some(label) = last.labels().next() else { return false };
         token.text == label
+            && label.is_ascii()
             && !label.iter().any(|octet| matches!(octet, b'.' | b'\\' | b'@'))
             && last.as_wire()[1 + label.len()..] == *self.origin.as_wire()
     }
@@ -439,7 +440,8 @@ fn argument<'t>(tokens: &[Token<'t>], what: &str) -> Result<Token<'t>, Problem> 
 
 /// Writes a zone file: the SOA, then the RRsets as they come, with owners relative to the origin.
 ///
-/// Given sorted RRsets, equal zones make equal files; [`parse_zone_file`] reads the same zone back.
+/// Given sorted RRsets, equal zones make equal files; [`parse_zone_file`] reads the same zone back. Types and
+/// parameters have their names here, of which other servers may not know the newest.
 pub fn write_zone_file<'r>(
     origin: &Name,
     soa: Option<(u32, &Soa)>,

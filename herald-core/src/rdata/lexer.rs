@@ -142,7 +142,7 @@ impl<'t> Lexer<'t> {
 /// Semicolons and parentheses mean nothing here, and are ordinary characters: whoever sends
 /// `v=DKIM1; k=rsa` through an API would else lose half of it in silence.
 pub(crate) fn tokens_of_rdata(text: &str) -> Result<Vec<Token<'_>>, (LexError, usize)> {
-    let text = text.trim().as_bytes();
+    let text = text.trim_matches(['\r', '\n']).as_bytes();
     let mut tokens = Vec::new();
     let mut position = 0;
     while let Some(&octet) = text.get(position) {

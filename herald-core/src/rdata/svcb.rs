@@ -1,6 +1,4 @@
 //! The parameters of SVCB and HTTPS records (RFC 9460 §2).
-//!
-//! The `domain` crate has them too, but takes no key with a 9 or a z in it.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

@@ -22,8 +22,9 @@ pub(super) fn format_known(rtype: Rtype, rdata: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// The presentation of any RDATA (RFC 3597 §5).
-pub(super) fn format_unknown(rdata: &[u8]) -> String {
+/// Writes any RDATA as `\# length hex` (RFC 3597 §5). Beside `TYPEnnn` every server reads it, also one that
+/// does not know the type or a new parameter of it: that is the form for files which must always load.
+pub fn format_rdata_generic(rdata: &[u8]) -> String {
     match rdata.len() {
         0 => r"\# 0".to_owned(),
         length => format!(r"\# {length} {}", Hex(rdata)),

@@ -92,6 +92,17 @@ fn all_that_the_format_allows() {
     assert_eq!(zone.warnings, []);
 }
 
+/// The octets of a raw `ü` are those of the escaped label, but mean its A-label.
+#[test]
+fn an_escaped_label_is_not_the_raw_one() {
+    let zone = parse("$TTL 1\n\\195\\188 A 192.0.2.1\nü A 192.0.2.2\n");
+    let mut expected = ["xn--tda.example.com. 1 A 192.0.2.2", r"\195\188.example.com. 1 A 192.0.2.1"];
+    expected.sort();
+    let mut found = lines(&zone);
+    found.sort();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn which_ttl_a_record_gets() {
     let soa = "@ SOA ns h 1 2 3 4 77\n";
