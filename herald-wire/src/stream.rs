@@ -73,7 +73,8 @@ pub enum ToHerald {
     /// A publication could not be applied.
     #[n(3)]
     Refused(#[n(0)] Refused),
-    /// Bulk bytes were taken in: as many more may be sent.
+    /// Frames of [`ToPop::ZonePart`] were taken in: as many more bytes of them may be sent. What counts is the whole
+    /// frame with its length.
     #[n(4)]
     BulkCredit {
         /// Bytes.

@@ -1,1 +1,8 @@
 //! The control plane daemon.
+//!
+//! A change goes one way: `edge` (authenticate, parse) → [`engine`] (decide, append, apply, answer) →
+//! [`publisher`] (what every PoP must now serve) → sessions, from which receipts come back.
+
+pub mod clock;
+pub mod engine;
+pub mod publisher;

@@ -16,6 +16,9 @@ use crate::rejection::Rejection;
 use crate::state::State;
 use crate::{NsSetId, PopId, TenantId, TokenId, ZoneId};
 
+/// Longest message that goes with a command, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// What is to happen.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -54,6 +57,9 @@ impl Decision {
 /// A [`Rejection`] that names the offending items; then nothing happens.
 pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection> {
     let context = command.context();
+    if context.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX) {
+        return Err(Rejection::invalid(format!("a message has at most {MESSAGE_BYTES_MAX} bytes")));
+    }
     match command.action() {
         Action::BeginEpoch => Ok(Decision {
             changes: vec![Change::EpochBegan { epoch: state.epoch() + 1 }],

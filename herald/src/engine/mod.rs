@@ -70,7 +70,8 @@ pub struct Commit {
     pub changes: Arc<[Change]>,
 }
 
-/// What is called right after a group became visible, on the writer's thread: it must be quick.
+/// What is called with each group once it is durable and before it is visible, on the writer's thread: it must
+/// be quick.
 pub type OnCommit = Box<dyn FnMut(&Arc<State>, &[Commit]) + Send>;
 
 struct Submission {
@@ -83,7 +84,11 @@ impl Engine {
     ///
     /// # Errors
     /// If the log can't be read or its chain doesn't hold.
-    pub fn start(store: Arc<dyn Store>, now_ms: u64, on_commit: OnCommit) -> Result<(Engine, Writer), RecoverError> {
+    pub fn start(
+        store: Arc<dyn Store>,
+        now_ms: u64,
+        on_commit: OnCommit,
+    ) -> Result<(Engine, Writer), RecoverError> {
         let recovered = recover::recover(&*store)?;
         let state = Arc::new(ArcSwap::from_pointee(recovered.state));
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS);
@@ -152,13 +157,15 @@ impl Engine {
     pub fn stage(&self, content: &Content) -> Result<Vec<ChunkAddress>, SubmitError> {
         let mut addresses = Vec::new();
         for chunk in content_chunks(content) {
-            addresses.extend(put_chunk(&*self.store, &chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?);
+            addresses.extend(
+                put_chunk(&*self.store, &chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?,
+            );
         }
         Ok(addresses)
     }
 }
 
-fn put_chunk(store: &dyn Store, chunk: &[u8]) -> Result<Option<ChunkAddress>, herald_store::StoreError> {
+fn put_chunk(store: &dyn Store, chunk: &[u8]) -> Result<Option<ChunkAddress>, herald_store::ChunkError> {
     Ok(store.put_chunks(&[chunk])?.first().map(|id| *id.as_bytes()))
 }
 

@@ -3,6 +3,7 @@
 //! A checkpoint is a row of changes whose fold is the state, in content-addressed chunks, and the hash of the
 //! last envelope, so that the chain goes on from there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -103,9 +104,13 @@ impl Chunks for StoreChunks<'_> {
 fn load_checkpoint(store: &dyn Store, checkpoint: &Checkpoint) -> Result<(State, [u8; 32]), RecoverError> {
     let broken = |what: String| RecoverError::Checkpoint(what);
     let hash = match checkpoint.meta.split_first() {
-        Some((&CHECKPOINT_VERSION, hash)) => hash.try_into().map_err(|_| broken("its hash is cut short".into()))?,
+        Some((&CHECKPOINT_VERSION, hash)) => {
+            hash.try_into().map_err(|_| broken("its hash is cut short".into()))?
+        }
         Some((version, _)) => {
-            return Err(broken(format!("it has version {version}, and this program knows {CHECKPOINT_VERSION}")));
+            return Err(broken(format!(
+                "it has version {version}, and this program knows {CHECKPOINT_VERSION}"
+            )));
         }
         None => return Err(broken("it is empty".into())),
     };
@@ -121,7 +126,11 @@ fn load_checkpoint(store: &dyn Store, checkpoint: &Checkpoint) -> Result<(State,
         }
     }
     if state.revision() != checkpoint.revision {
-        return Err(broken(format!("it ends at revision {} and says {}", state.revision(), checkpoint.revision)));
+        return Err(broken(format!(
+            "it ends at revision {} and says {}",
+            state.revision(),
+            checkpoint.revision
+        )));
     }
     Ok((state, hash))
 }
@@ -153,7 +162,7 @@ impl Checkpointer {
         let (store, is_busy, last_bytes) =
             (Arc::clone(&self.store), Arc::clone(&self.is_busy), Arc::clone(&self.last_bytes));
         let thread = std::thread::Builder::new().name("herald-checkpoint".into()).spawn(move || {
-            match write_checkpoint(&*store, &state, hash) {
+            match replace_checkpoint(&*store, &state, hash) {
                 Ok(bytes) => last_bytes.store(bytes, Ordering::Relaxed),
                 // Nothing is lost: the log has it all, and the next one is due soon.
                 Err(e) => tracing::error!("a checkpoint could not be written: {e}"),
@@ -175,33 +184,54 @@ impl Checkpointer {
         if let Some(thread) = self.thread.take() {
             _ = thread.join();
         }
-        if let Err(e) = write_checkpoint(&*self.store, state, hash) {
+        if let Err(e) = replace_checkpoint(&*self.store, state, hash) {
             tracing::error!("the last checkpoint could not be written: {e}");
         }
     }
 }
 
-fn write_checkpoint(store: &dyn Store, state: &State, hash: [u8; 32]) -> Result<u64, StoreError> {
+/// Why a checkpoint was not written.
+#[derive(Debug, thiserror::Error)]
+enum CheckpointerError {
+    #[error(transparent)]
+    Chunk(#[from] herald_store::ChunkError),
+    #[error(transparent)]
+    Checkpoint(#[from] herald_store::CheckpointError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Writes a checkpoint, and drops the chunks that only the one before it had; gives its size in bytes.
+fn replace_checkpoint(store: &dyn Store, state: &State, hash: [u8; 32]) -> Result<u64, CheckpointerError> {
+    let before: HashSet<ChunkId> =
+        store.checkpoint()?.map(|checkpoint| checkpoint.chunks.into_iter().collect()).unwrap_or_default();
+    let (checkpoint, bytes) = write_chunks(store, state, hash)?;
+    store.set_checkpoint(&checkpoint)?;
+    let now: HashSet<ChunkId> = checkpoint.chunks.into_iter().collect();
+    store.collect_chunks(&|id| now.contains(id) || !before.contains(id))?;
+    Ok(bytes)
+}
+
+fn write_chunks(
+    store: &dyn Store,
+    state: &State,
+    hash: [u8; 32],
+) -> Result<(Checkpoint, u64), CheckpointerError> {
     let chunk_bytes = store.limits().chunk_bytes_max;
     let (mut chunks, mut bytes) = (Vec::new(), 0);
-    let mut put = |chunk: &mut Vec<u8>| -> Result<(), StoreError> {
-        bytes += chunk.len() as u64;
-        chunks.extend(store.put_chunks(&[chunk])?);
-        chunk.clear();
-        Ok(())
-    };
     let mut chunk = Vec::with_capacity(chunk_bytes);
     let mut change_bytes = Vec::new();
     for change in state.to_changes() {
         change_bytes.clear();
         minicbor::encode_with(&change, &mut change_bytes, &mut ()).expect("writing to a Vec can't fail");
         if !chunk.is_empty() && chunk.len() + change_bytes.len() > chunk_bytes {
-            put(&mut chunk)?;
+            chunks.extend(store.put_chunks(&[&chunk])?);
+            chunk.clear();
         }
+        bytes += change_bytes.len() as u64;
         chunk.extend_from_slice(&change_bytes);
     }
-    put(&mut chunk)?;
+    chunks.extend(store.put_chunks(&[&chunk])?);
     let meta = std::iter::once(CHECKPOINT_VERSION).chain(hash).collect();
-    store.set_checkpoint(&Checkpoint { revision: state.revision(), chunks, meta })?;
-    Ok(bytes)
+    Ok((Checkpoint { revision: state.revision(), chunks, meta }, bytes))
 }

@@ -15,7 +15,7 @@ use herald_store::{Entry, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::recover::RecoverError;
-use super::{Commit, Committed, OnCommit, SubmitError, Submission, put_chunk};
+use super::{Commit, Committed, OnCommit, Submission, SubmitError, put_chunk};
 
 /// A payload over this is staged in chunks and only named by its entry, in bytes.
 const INLINE_BYTES_MAX: usize = 128 * 1024;
@@ -167,7 +167,8 @@ impl Writer {
         }
         let mut addresses = Vec::new();
         for chunk in payload.chunks(self.store.limits().chunk_bytes_max) {
-            let address = put_chunk(&*self.store, chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+            let address =
+                put_chunk(&*self.store, chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
             addresses.extend(address);
         }
         Ok(log::encode_chunked(&addresses))
@@ -190,8 +191,8 @@ impl Writer {
         if !draft.entries.is_empty() {
             self.hash = draft.hash;
             self.bytes_since_checkpoint += draft.bytes as u64;
-            self.state.store(Arc::clone(&state));
             (self.on_commit)(&state, &draft.commits);
+            self.state.store(Arc::clone(&state));
         }
         for (answer, committed) in draft.answers {
             _ = answer.send(Ok(Committed { state: Arc::clone(&state), ..committed }));

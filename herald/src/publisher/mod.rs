@@ -1,0 +1,227 @@
+//! The publisher: what every PoP must now serve, and what it has confirmed.
+//!
+//! There is no queue of changes a PoP. A session remembers the state that it last sent from; what the PoP is to be
+//! sent is the difference between that and the newest one. A slow PoP is thus sent less often and more at once, and one
+//! that is away costs no memory but an entry for each zone it lacks.
+
+mod session;
+mod tracker;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use herald_core::account::Principal;
+use herald_core::state::State;
+use herald_core::{PopId, ZoneId};
+use herald_store::Store;
+use herald_wire::api::{PopStatus, Wait};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::{Commit, Engine, OnCommit};
+use tracker::{ChangeFacts, Tracker, receipt_zones};
+pub use tracker::{PopSyncState, ReceiptPop, ReceiptZone};
+
+/// A handle on the publisher. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Publisher {
+    engine: Engine,
+    shared: Arc<Shared>,
+}
+
+/// What the writer's thread, the sessions and the API share.
+#[derive(Default)]
+pub struct Shared {
+    tracker: Tracker,
+    pops: Mutex<HashMap<PopId, PopLive>>,
+    counters: Counters,
+}
+
+/// What is known of a PoP's session.
+#[derive(Default)]
+struct PopLive {
+    /// Ends the session that is up, if one is.
+    session: Option<CancellationToken>,
+    status: Option<PopStatus>,
+}
+
+#[derive(Default)]
+struct Counters {
+    sessions: AtomicU64,
+    deltas: AtomicU64,
+    whole_zones: AtomicU64,
+    sent_bytes: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The receipt of a change.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Its revision.
+    pub revision: u64,
+    /// When it was accepted, in ms since the epoch.
+    pub accepted_at_ms: u64,
+    /// Who.
+    pub principal: Principal,
+    /// Why.
+    pub message: Option<String>,
+    /// The zones it touched.
+    pub zones: Vec<ReceiptZone>,
+    /// How it stands at each PoP.
+    pub pops: Vec<ReceiptPop>,
+}
+
+/// How a PoP stands.
+#[derive(Clone, Debug, Default)]
+pub struct PopView {
+    /// Whether its session is up.
+    pub connected: bool,
+    /// Zones with changes that it has not confirmed; all of them before its first contact.
+    pub zones_pending: u64,
+    /// Zones it has as they are to be.
+    pub zones_in_sync: u64,
+    /// What it last said of itself.
+    pub status: Option<PopStatus>,
+}
+
+impl Shared {
+    /// What the engine is to call with each group.
+    pub fn on_commit(self: &Arc<Shared>) -> OnCommit {
+        let shared = Arc::clone(self);
+        Box::new(move |after: &Arc<State>, commits: &[Commit]| shared.tracker.committed(after, commits))
+    }
+
+    fn pops(&self) -> MutexGuard<'_, HashMap<PopId, PopLive>> {
+        self.pops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Publisher {
+    /// A publisher of what this engine decides; `shared` is the one whose [`Shared::on_commit`] the engine calls.
+    pub fn new(engine: Engine, shared: Arc<Shared>) -> Publisher {
+        Publisher { engine, shared }
+    }
+
+    /// Accepts PoPs until `shutdown`, and then ends their sessions.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        shutdown: CancellationToken,
+    ) {
+        let sessions = TaskTracker::new();
+        let tls = tls.map(tokio_rustls::TlsAcceptor::from);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let session = session::Accepted {
+                        publisher: self.clone(),
+                        address,
+                        shutdown: shutdown.child_token(),
+                    };
+                    sessions.spawn(session.run(stream, tls.clone()));
+                }
+                Err(e) => {
+                    tracing::warn!("a PoP could not be accepted: {e}");
+                    // Most likely out of file descriptors: let some be closed first.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+        sessions.close();
+        sessions.wait().await;
+    }
+
+    /// The receipt of a change, if there is such a revision.
+    pub async fn receipt(&self, revision: u64) -> Option<Receipt> {
+        let facts = self.facts(revision).await?;
+        let pops = self.shared.tracker.pops(&self.engine.state(), revision, &facts.zones);
+        let ChangeFacts { accepted_at_ms, principal, message, zones, .. } = facts;
+        Some(Receipt { revision, accepted_at_ms, principal, message, zones, pops })
+    }
+
+    /// Waits until all, or a majority, of the PoPs that are waited for have confirmed a change; `false` if the deadline
+    /// passed first or there is no such change.
+    pub async fn wait(&self, revision: u64, wait: Wait, deadline: tokio::time::Instant) -> bool {
+        let Some(facts) = self.facts(revision).await else { return false };
+        let stands = || self.shared.tracker.pops(&self.engine.state(), revision, &facts.zones);
+        self.shared.tracker.wait(wait, deadline, stands).await
+    }
+
+    /// How a PoP stands.
+    pub fn pop_view(&self, pop: PopId) -> PopView {
+        let state = self.engine.state();
+        let served = state.zones().filter(|zone| zone.is_served()).count() as u64;
+        let zones_pending = self.shared.tracker.zones_pending(pop).unwrap_or(served);
+        let pops = self.shared.pops();
+        let live = pops.get(&pop);
+        PopView {
+            connected: live.is_some_and(|live| live.session.is_some()),
+            zones_pending,
+            zones_in_sync: served.saturating_sub(zones_pending),
+            status: live.and_then(|live| live.status.clone()),
+        }
+    }
+
+    /// Appends metrics in Prometheus' text format.
+    pub fn metrics(&self, out: &mut String) {
+        let counters = &self.shared.counters;
+        let mut counter = |name: &str, help: &str, kind: &str, value: &AtomicU64| {
+            let value = value.load(Ordering::Relaxed);
+            _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        };
+        counter("herald_pop_sessions", "PoP sessions that are up.", "gauge", &counters.sessions);
+        counter("herald_pop_deltas_total", "Deltas sent to PoPs.", "counter", &counters.deltas);
+        counter(
+            "herald_pop_whole_zones_total",
+            "Whole zones sent to PoPs.",
+            "counter",
+            &counters.whole_zones,
+        );
+        counter("herald_pop_sent_bytes_total", "Bytes sent to PoPs.", "counter", &counters.sent_bytes);
+        counter("herald_pop_refused_total", "Publications that PoPs refused.", "counter", &counters.refused);
+        let name = "herald_pop_zones_pending";
+        _ = writeln!(out, "# HELP {name} Zones that a PoP has yet to confirm.\n# TYPE {name} gauge");
+        for pop in self.engine.state().pops() {
+            if let Some(pending) = self.shared.tracker.zones_pending(pop.id) {
+                _ = writeln!(out, "{name}{{pop=\"{}\"}} {pending}", pop.name);
+            }
+        }
+    }
+
+    /// The facts of a change: recent ones are at hand, others are read from the log.
+    async fn facts(&self, revision: u64) -> Option<ChangeFacts> {
+        if let Some(facts) = self.shared.tracker.recent(revision) {
+            return Some(facts);
+        }
+        let (store, state) = (Arc::clone(self.engine.store()), self.engine.state());
+        let read = tokio::task::spawn_blocking(move || read_facts(&*store, &state, revision));
+        read.await.ok().flatten()
+    }
+}
+
+fn read_facts(store: &dyn Store, state: &State, revision: u64) -> Option<ChangeFacts> {
+    let after = revision.checked_sub(1)?;
+    let entry = store.read(after, 1, 1).ok()?.into_iter().next()?;
+    let envelope: herald_core::log::Envelope = minicbor::decode(&entry.envelope).ok()?;
+    let (_, changes, _) = crate::engine::open_entry(store, &envelope.previous_hash, &entry)
+        .inspect_err(|e| tracing::error!("{e}"))
+        .ok()?;
+    Some(ChangeFacts {
+        revision,
+        accepted_at_ms: envelope.time_ms,
+        principal: envelope.principal,
+        message: envelope.message,
+        zones: receipt_zones(state, &changes),
+    })
+}
+
+/// Zones by id that a PoP lacks, with the revision up to which it has them.
+type Lacks = HashMap<ZoneId, u64>;
