@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-/// Opens the store of this name: an empty one the first time, and what was left there the next time. The suite
-/// never opens a name again before it has dropped the store.
+/// Opens the store of this name: an empty one the first time, and what was left there the next time. The
+/// suite never opens a name again before it has dropped the store.
 pub type Open<'a> = &'a dyn Fn(&str) -> Box<dyn Store>;
 
 /// Runs the whole suite; panics with an account of the first thing that is not as it must be.

@@ -1,8 +1,8 @@
 //! The embedded store: a directory with one SQLite database, for a control plane without any setup.
 //!
-//! Why SQLite, with figures: docs/decisions/0001-embedded-store.md. SQLite gives durability and atomicity; noticing damage
-//! is ours: every row carries a checksum, the head is kept beside the entries, and the write-ahead log is looked
-//! through before SQLite may cut it ([`wal`]).
+//! Why SQLite, with figures: docs/decisions/0001-embedded-store.md. SQLite gives durability and atomicity;
+//! noticing damage is ours: every row carries a checksum, the head is kept beside the entries, and the
+//! write-ahead log is looked through before SQLite may cut it ([`wal`]).
 
 #[cfg(test)]
 mod tests;
@@ -12,6 +12,7 @@ use crate::{
     AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -22,8 +23,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// A store in a directory of this machine.
 ///
-/// It holds the directory's lock until it is dropped. Nothing else in this process may open the database's files
-/// meanwhile (not even to copy them): on closing them the system would drop SQLite's own locks.
+/// It holds the directory's lock until it is dropped. Nothing else in this process may open the database's
+/// files meanwhile (not even to copy them): on closing them the system would drop SQLite's own locks.
 pub struct EmbeddedStore {
     dir: PathBuf,
     writer: Mutex<Writer>,
@@ -31,8 +32,8 @@ pub struct EmbeddedStore {
     reader: Mutex<Connection>,
     /// The head as of the last append that is durable; written under the writer's lock.
     head: AtomicU64,
-    /// Its lock is the store's, released when the file is closed. The last field, as fields are dropped in order:
-    /// SQLite has to be done before another may begin.
+    /// Its lock is the store's, released when the file is closed. The last field, as fields are dropped in
+    /// order: SQLite has to be done before another may begin.
     _lock: File,
 }
 
@@ -142,6 +143,12 @@ impl EmbeddedStore {
     }
 }
 
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddedStore({}, head {})", self.dir.display(), self.head.load(Ordering::Acquire))
+    }
+}
+
 impl Store for EmbeddedStore {
     fn limits(&self) -> Limits {
         Limits::PORTABLE
@@ -224,8 +231,8 @@ impl Store for EmbeddedStore {
     }
 
     fn collect_chunks(&self, keep: &dyn Fn(&ChunkId) -> bool) -> Result<u64, StoreError> {
-        // `keep` is asked under the writer's lock: whatever was staged before this moment it knows of, and whatever
-        // is staged later is written after we are done.
+        // `keep` is asked under the writer's lock: whatever was staged before this moment it knows of, and
+        // whatever is staged later is written after we are done.
         let deleted = self.writer()?.commit("delete chunks", |transaction| {
             let mut orphans: Vec<[u8; 32]> = Vec::new();
             let mut select = transaction.prepare("SELECT id FROM chunk")?;
@@ -286,9 +293,10 @@ impl Writer {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        // A full disk (or a lock that somebody's SQLite shell holds) was noticed before the commit was: SQLite has
-        // rolled back, and nothing is in doubt. After any other failure (of a sync above all, which the system reports
-        // once and then forgets) we don't know what the disk holds, and only recovery on opening finds out.
+        // A full disk (or a lock that somebody's SQLite shell holds) was noticed before the commit was:
+        // SQLite has rolled back, and nothing is in doubt. After any other failure (of a sync above all,
+        // which the system reports once and then forgets) we don't know what the disk holds, and only
+        // recovery on opening finds out.
         let harmless =
             matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy));
         if !harmless || !self.db.is_autocommit() {
@@ -343,9 +351,15 @@ impl Opening<'_> {
         self.set_up(&db, page_bytes)?;
         self.check_format(&db)?;
         let head = self.check_head(&db)?;
-        // An empty write-ahead log to start with: what a crash left behind its end must not be mistaken, after the
-        // next crash, for something that follows its new end.
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).map_err(self.library())?;
+        // An empty write-ahead log to start with: what a crash left behind its end must not be mistaken,
+        // after the next crash, for something that follows its new end. On a full disk it can wait: the store
+        // has to be readable, and the mistake would be an error, not a loss.
+        match db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())) {
+            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DiskFull) => {
+                return Err(self.library()(error));
+            }
+            _ => {}
+        }
         let reader = connect(self.dir).map_err(self.library())?;
         reader.pragma_update(None, "query_only", true).map_err(self.library())?;
         Ok(EmbeddedStore {
@@ -424,6 +438,7 @@ impl Opening<'_> {
             SCHEMA.iter().try_for_each(|table| transaction.execute_batch(table))?;
             set_record(&transaction, FORMAT, FORMAT_KNOWN.as_bytes())?;
             set_record(&transaction, HEAD, &0_u64.to_be_bytes())?;
+            set_record(&transaction, CHECKPOINT, &[])?;
             transaction.commit()
         };
         create().map_err(self.library())?;
@@ -436,23 +451,15 @@ impl Opening<'_> {
 
     fn check_format(&self, db: &Connection) -> Result<(), OpenError> {
         // The format comes before everything else: another one may have other tables.
-        let sql = "SELECT value FROM record WHERE name = ?1";
-        let found = match db.query_row(sql, (FORMAT,), |row| row.get::<_, Vec<u8>>(0)) {
-            Ok(found) => String::from_utf8_lossy(&found).into_owned(),
-            Err(rusqlite::Error::SqliteFailure(error, message)) if error.code == ErrorCode::Unknown => {
-                // No such table: a database, but not one of ours, unless it was one.
-                format!("not a Herald store: {}", message.unwrap_or_default())
-            }
-            Err(rusqlite::Error::QueryReturnedNoRows) => "none".into(),
-            Err(error) => return Err(self.library()(error)),
-        };
-        if found != FORMAT_KNOWN {
-            // Its checksum tells another version from a flipped bit.
-            record(db, FORMAT).map_err(|error| match error {
-                StoreError::Damaged { what } => self.damaged(what),
-                _ => self.unknown_format(found.clone()),
-            })?;
-            return Err(self.unknown_format(found));
+        let has_records = "SELECT count(*) FROM sqlite_schema WHERE name = 'record'";
+        let has_records: i64 = db.query_row(has_records, (), |row| row.get(0)).map_err(self.library())?;
+        if has_records == 0 {
+            return Err(self.unknown_format("none: it has no table of records".into()));
+        }
+        // Its checksum tells another version from a flipped bit.
+        let found = record(db, FORMAT).map_err(self.store())?;
+        if found != FORMAT_KNOWN.as_bytes() {
+            return Err(self.unknown_format(String::from_utf8_lossy(&found).into_owned()));
         }
         let mut select =
             db.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").map_err(self.library())?;
@@ -482,10 +489,7 @@ impl Opening<'_> {
             }
             Ok(head)
         };
-        check().map_err(|error| match error {
-            StoreError::Damaged { what } => self.damaged(what),
-            error => self.failed()(error),
-        })
+        check().map_err(self.store())
     }
 
     fn damaged(&self, what: String) -> OpenError {
@@ -502,7 +506,12 @@ impl Opening<'_> {
 
     /// What SQLite says on opening: damage, or a failure.
     fn library(&self) -> impl Fn(rusqlite::Error) -> OpenError {
-        |error| match failed("open")(error) {
+        |error| self.store()(failed("open the store")(error))
+    }
+
+    /// What a part of the open store would say, while it is not open yet.
+    fn store(&self) -> impl Fn(StoreError) -> OpenError {
+        |error| match error {
             StoreError::Damaged { what } => self.damaged(what),
             StoreError::Failed { source, .. } => self.failed()(source),
             error => self.failed()(error),
@@ -561,21 +570,22 @@ fn read_entries(
 }
 
 fn recorded_head(db: &Connection) -> Result<u64, StoreError> {
-    let value = record(db, HEAD)?.ok_or_else(|| damaged("the record \"head\" is missing".into()))?;
-    let bytes = value.try_into().map_err(|_| damaged("the record \"head\" has the wrong length".into()))?;
+    let bytes = record(db, HEAD)?
+        .try_into()
+        .map_err(|_| damaged("the record \"head\" has the wrong length".into()))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// A record's value, its checksum verified.
-fn record(db: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+/// The value of a record, its checksum verified. All records are there from the first commit.
+fn record(db: &Connection, name: &str) -> Result<Vec<u8>, StoreError> {
     let row: Option<(Vec<u8>, i64)> = db
         .prepare_cached("SELECT value, sum FROM record WHERE name = ?1")
         .and_then(|mut select| select.query_row((name,), |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(failed("read a record"))?;
     match row {
-        None => Ok(None),
-        Some((value, sum)) if sum == record_sum(name, &value) => Ok(Some(value)),
+        Some((value, sum)) if sum == record_sum(name, &value) => Ok(value),
         Some(_) => Err(damaged(format!("the record {name:?} has a wrong checksum"))),
+        None => Err(damaged(format!("the record {name:?} is missing"))),
     }
 }
 
@@ -586,7 +596,8 @@ fn set_record(transaction: &Transaction<'_>, name: &str, value: &[u8]) -> rusqli
     Ok(())
 }
 
-/// Revision, number of chunks, chunks, and the rest is meta. Numbers are big-endian.
+/// Revision, number of chunks, chunks, and the rest is meta. Numbers are big-endian. Nothing: there is none
+/// yet.
 fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(checkpoint.size() + size_of::<u64>());
     bytes.extend(checkpoint.revision.to_be_bytes());
@@ -597,7 +608,10 @@ fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
 }
 
 fn read_checkpoint(db: &Connection) -> Result<Option<Checkpoint>, StoreError> {
-    let Some(bytes) = record(db, CHECKPOINT)? else { return Ok(None) };
+    let bytes = record(db, CHECKPOINT)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let decode = |bytes: &[u8]| {
         let (revision, bytes) = bytes.split_first_chunk()?;
         let (chunks, bytes) = bytes.split_first_chunk()?;
@@ -653,8 +667,8 @@ fn damaged(what: String) -> StoreError {
     StoreError::Damaged { what }
 }
 
-/// What SQLite says: damage, or a failure. Schema errors and wrong types are damage too: the statements are fixed, and
-/// the schema was checked.
+/// What SQLite says: damage, or a failure. Schema errors and wrong types are damage too: the statements are
+/// fixed, and the schema was checked.
 fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {

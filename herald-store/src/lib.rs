@@ -2,8 +2,9 @@
 //!
 //! A [`Store`] keeps bytes and knows nothing of what they mean. Its one write that matters is
 //! [`Store::append`]: "append these entries if the head is still N". Two writers can't both win, so a deposed
-//! leader is fenced by construction. Large payloads are staged first as chunks, named by their SHA-256, and one
-//! small entry that names them makes them real. A checkpoint is a shortcut for reading the log, never a part of it.
+//! leader is fenced by construction. Large payloads are staged first as chunks, named by their SHA-256, and
+//! one small entry that names them makes them real. A checkpoint is a shortcut for reading the log, never a
+//! part of it.
 //!
 //! [`EmbeddedStore`] is the default: a directory, no setup. Other stores pass the same [`contract`].
 
@@ -29,8 +30,8 @@ pub trait Store: Send + Sync {
 
     /// Appends `entries` if the head is still `expected_head`: all of them, durably, or none.
     ///
-    /// Their revisions must be `expected_head + 1`, `+ 2` and so on. No entries: only compares, which is how a
-    /// leader asks whether it still is one.
+    /// Their revisions must be `expected_head + 1`, `+ 2` and so on. No entries: only compares, which is how
+    /// a leader asks whether it still is one.
     fn append(&self, expected_head: u64, entries: &[Entry]) -> Result<(), AppendError>;
 
     /// The entries after revision `after`, in order, without a gap.
@@ -74,8 +75,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What this entry counts for in [`Limits::append_bytes_max`] and in `bytes_max` of [`Store::read`]: its bytes,
-    /// and a flat sum for what a store adds to them.
+    /// What this entry counts for in [`Limits::append_bytes_max`] and in `bytes_max` of [`Store::read`]: its
+    /// bytes, and a flat sum for what a store adds to them.
     pub fn size(&self) -> usize {
         const FRAMING: usize = 64;
         self.envelope.len() + self.payload.len() + FRAMING
@@ -195,7 +196,8 @@ pub enum StoreError {
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A write failed earlier in a way after which no further write is safe. The store has to be opened again.
+    /// A write failed earlier in a way after which no further write is safe. The store has to be opened
+    /// again.
     #[error(
         "the store takes no more writes since one failed ({cause}); close it, see to the disk, open it again"
     )]

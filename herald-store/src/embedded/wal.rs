@@ -1,9 +1,10 @@
 //! Tells a damaged write-ahead log from a torn one, before SQLite sees it.
 //!
-//! SQLite takes the first frame that doesn't verify for the torn end that a crash leaves, and drops it and everything
-//! after it, without a word. For a log of acknowledged entries that is wrong when the frame was damaged later on.
-//! The two can be told apart: every commit is synced before the next one writes a frame, so a crash can tear the
-//! last transaction only. A frame that doesn't verify with a *later transaction* behind it was damaged.
+//! SQLite takes the first frame that doesn't verify for the torn end that a crash leaves, and drops it and
+//! everything after it, without a word. For a log of acknowledged entries that is wrong when the frame was
+//! damaged later on. The two can be told apart: every commit is synced before the next one writes a frame, so
+//! a crash can tear the last transaction only. A frame that doesn't verify with a *later transaction* behind
+//! it was damaged.
 //!
 //! Format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
@@ -40,8 +41,9 @@ pub(super) fn damage(wal: &[u8]) -> Option<String> {
         if verifies && same_salts(frame) {
             continue;
         }
-        // The checksum covers everything but the salts, and runs on from frame to frame: one that is right belongs here,
-        // so the salts were damaged. Frames of an earlier round of the file, which normally follow the end, have both wrong.
+        // The checksum covers everything but the salts, and runs on from frame to frame: one that is right
+        // belongs here, so the salts were damaged. Frames of an earlier round of the file, which normally
+        // follow the end, have both wrong.
         let damaged = verifies
             || frames[at..]
                 .iter()
