@@ -349,7 +349,7 @@ fn open_small(dir: &Path) -> EmbeddedStore {
 
 /// What opening this directory says, and it has to say something.
 fn said(dir: &Path) -> String {
-    EmbeddedStore::open(dir).err().expect("opened").to_string()
+    EmbeddedStore::open(dir).unwrap_err().to_string()
 }
 
 fn append(store: &EmbeddedStore, count: u64) {
