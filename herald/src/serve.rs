@@ -1,0 +1,142 @@
+//! Puts the parts of the control plane together, and takes them apart in order.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald_core::account::Principal;
+use herald_core::command::{Action, Command};
+use herald_core::decide::Subject;
+use herald_store::{EmbeddedStore, OpenError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::config::Config;
+use crate::edge::secret::NewSecret;
+use crate::edge::{self, AppState};
+use crate::engine::{Engine, RecoverError, SubmitError};
+use crate::publisher::{Publisher, Shared};
+
+/// How long requests and sessions may take to end once the daemon was told to stop.
+const SHUTDOWN_S: u64 = 10;
+
+/// Why the daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory can't be made or written.
+    #[error("{} can't be used: {source}", path.display())]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The state can't be recovered.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The first operator's token could not be made.
+    #[error("the first operator's token can't be made: {0}")]
+    Bootstrap(SubmitError),
+    /// An address can't be listened on.
+    #[error("{address} can't be listened on: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system lacks something.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the control plane until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ServeError`] if it can't start.
+pub fn run(config: Config) -> Result<(), ServeError> {
+    let in_data = |source| ServeError::Data { path: config.data_dir.clone(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(in_data)?;
+    let store = Arc::new(EmbeddedStore::open(&config.data_dir.join("store"))?);
+    let shared = Arc::new(Shared::default());
+    let (engine, writer) = Engine::start(store, clock::now_ms(), shared.on_commit())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(&config, engine, shared));
+    // Drops what may still hold the engine; then the writer ends, with a last checkpoint.
+    runtime.shutdown_timeout(Duration::from_secs(SHUTDOWN_S));
+    writer.join();
+    tracing::info!("herald has stopped");
+    served
+}
+
+async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(), ServeError> {
+    bootstrap(&engine, &config.data_dir).await?;
+    let publisher = Publisher::new(engine.clone(), shared);
+    let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    tracing::info!(
+        "herald {} serves the API on {} and awaits PoPs on {}, at revision {} of epoch {}",
+        env!("CARGO_PKG_VERSION"),
+        api.local_addr()?,
+        pops.local_addr()?,
+        engine.state().revision(),
+        engine.state().epoch(),
+    );
+    let state = AppState::new(engine, publisher.clone(), config.resolvers.clone());
+    let api = tokio::spawn(edge::serve(api, edge::router(state), config.tls.clone(), shutdown.clone()));
+    let sessions = tokio::spawn(publisher.serve(pops, config.pop_tls.clone(), shutdown.clone()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("herald is stopping");
+    shutdown.cancel();
+    let ended = async { tokio::join!(api, sessions) };
+    if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
+        tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
+    }
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Makes the first operator's token on an empty store, and writes it where only the operator can read it.
+async fn bootstrap(engine: &Engine, data_dir: &Path) -> Result<(), ServeError> {
+    if engine.state().tokens(None).next().is_some() {
+        return Ok(());
+    }
+    let path = data_dir.join("operator.token");
+    let in_file = |source| ServeError::Data { path: path.clone(), source };
+    // The file first: a token that nobody knows could not be made again.
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(in_file)?;
+    let secret = NewSecret::draw();
+    let command = Command {
+        context: clock::context(Principal::System, Some("first start".into())),
+        action: Action::Bootstrap { secret_hash: secret.token_hash() },
+    };
+    // Its id is known beforehand, as deciding is repeatable: so the token is on disk before it is valid.
+    let (decision, _) = engine.dry_run(command.clone()).map_err(|e| ServeError::Bootstrap(e.into()))?;
+    let Some(Subject::Token(id)) = decision.subject else { unreachable!("bootstrapping makes a token") };
+    writeln!(file, "{}", secret.token_text(id)).and_then(|()| file.sync_all()).map_err(in_file)?;
+    engine.submit(command).await.map_err(ServeError::Bootstrap)?;
+    tracing::info!("the first operator's token is in {}", path.display());
+    Ok(())
+}
