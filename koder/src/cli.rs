@@ -1,0 +1,263 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::commands::{change, context, login, nsset, pop, record, tenant, token, zone};
+use crate::settings::ConnectionArgs;
+
+/// The command line client of Koder
+#[derive(Debug, Parser)]
+#[command(name = "koder", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// What it is about.
+    #[command(subcommand)]
+    pub topic: Topic,
+}
+
+/// What it is about.
+#[derive(Debug, Subcommand)]
+pub enum Topic {
+    /// Zones, records, and what they are served by
+    #[command(after_help = AFTER_HELP)]
+    Dns(Box<DnsArgs>),
+    /// Print a script that completes command lines
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `koder dns …`.
+#[derive(Args, Debug)]
+pub struct DnsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DnsCommand,
+}
+
+/// What to do about DNS.
+#[derive(Debug, Subcommand)]
+pub enum DnsCommand {
+    /// Store a server and a token for it, once the server takes the token
+    Login(login::LoginArgs),
+    /// Stored servers and tokens
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// Whom the token stands for and what it may do
+    Whoami,
+    /// Zones
+    #[command(subcommand)]
+    Zone(zone::ZoneCommand),
+    /// Records
+    #[command(subcommand)]
+    Record(record::RecordCommand),
+    /// Receipts of changes
+    #[command(subcommand)]
+    Change(change::ChangeCommand),
+    /// Points of presence (operators)
+    #[command(subcommand)]
+    Pop(pop::PopCommand),
+    /// Tenants (operators)
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Sets of name servers
+    #[command(subcommand)]
+    Nsset(nsset::NssetCommand),
+}
+
+/// Whose confirmation to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitScope {
+    /// All PoPs that are enabled and not drained
+    All,
+    /// A majority of them
+    Quorum,
+}
+
+const AFTER_HELP: &str = "\
+Environment:
+  KODER_SERVER   address of the server, instead of the context's
+  KODER_TOKEN    token, instead of the context's
+  KODER_CONTEXT  name of the context, instead of the current one
+  KODER_CONFIG   config file, instead of ~/.config/koder/config.toml
+
+Exit status:
+  0  done
+  1  another failure
+  2  the command line makes no sense, or no server is known
+  3  not found
+  4  refused: no valid token, or one that may not
+  5  conflict, or a precondition that did not hold
+  6  invalid input
+  7  accepted, but not in sync before the deadline
+  8  the server can't be reached, or is unavailable
+
+Examples:
+  koder dns login --server https://herald.example
+  koder dns zone create example.com
+  koder dns record set example.com www A 192.0.2.1 --wait
+  koder dns zone export example.com > example.com.zone";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  koder completions bash > ~/.local/share/bash-completion/completions/koder
+  koder completions zsh > \"${fpath[1]}/_koder\"
+  koder completions fish > ~/.config/fish/completions/koder.fish";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "koder --json dns whoami",
+            "koder dns whoami --json --context prod --cacert /ca.pem",
+            "koder dns login --server https://herald.example --token-file -",
+            "koder dns login --server https://herald.example --context prod",
+            "koder dns context list",
+            "koder dns context use prod",
+            "koder dns context show",
+            "koder dns context show prod",
+            "koder dns context delete prod",
+            "koder dns zone create example.com --nameserver-set main --label team=web --tenant t --file z.zone",
+            "koder dns zone list exa --tenant t --status pending --label team=web --limit 10 --cursor c",
+            "koder dns zone show example.com",
+            "koder dns zone set example.com --label team=web --remove-label old --nameserver-set main -m why",
+            "koder dns zone set example.com --clear-labels --if-match 42",
+            "koder dns zone delete example.com --yes --dry-run",
+            "koder dns zone import example.com.zone --merge --wait=quorum --timeout 10s",
+            "koder dns zone import - --zone example.com",
+            "koder dns zone export example.com -o example.com.zone",
+            "koder dns zone check example.com",
+            "koder dns zone verify example.com --wait",
+            "koder dns zone admit example.com",
+            "koder dns zone admission example.com --code abc -m why",
+            "koder dns record list example.com",
+            "koder dns record list example.com www --type A",
+            "koder dns record set example.com @ A --ttl 60 192.0.2.1 192.0.2.2 --wait=all",
+            "koder dns record add example.com www A 192.0.2.1 --dry-run",
+            "koder dns record delete example.com www A",
+            "koder dns record delete example.com www A 192.0.2.1 -m why",
+            "koder dns record apply example.com -",
+            "koder dns change show c1",
+            "koder dns change wait c1 --quorum --timeout 5m",
+            "koder dns pop list",
+            "koder dns pop show ams",
+            "koder dns pop create ams -m why",
+            "koder dns pop set ams --enable --undrain",
+            "koder dns pop set ams --disable --drain",
+            "koder dns pop delete ams",
+            "koder dns tenant list",
+            "koder dns tenant show acme",
+            "koder dns tenant create acme",
+            "koder dns tenant set acme --name acme2 --disable",
+            "koder dns tenant delete acme",
+            "koder dns token list --limit 5",
+            "koder dns token show t1",
+            "koder dns token create ci --zone example.com --name _acme-challenge.* --type TXT --verb write --expires 90d",
+            "koder dns token create ops --tenant acme",
+            "koder dns token revoke t1",
+            "koder dns nsset list",
+            "koder dns nsset show main",
+            "koder dns nsset create main --nameserver ns1.example.net --nameserver ns2.example.net --rname dns@example.net --default",
+            "koder dns nsset set main --ttl 3600 --refresh 7200 --retry 600 --expire 1209600 --minimum 60",
+            "koder dns nsset delete main",
+            "koder completions bash",
+            "koder completions fish",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "koder dns zone create",
+            "koder dns zone delete example.com --wait --dry-run",
+            "koder dns zone import a b",
+            "koder dns zone set example.com",
+            "koder dns zone list --label team",
+            "koder dns zone list --limit 0",
+            "koder dns zone list --limit 1001",
+            "koder dns record set example.com www A",
+            "koder dns record add example.com www A",
+            "koder dns record set example.com www A 192.0.2.1 --ttl -1",
+            "koder dns record set example.com www A 192.0.2.1 --timeout 5s",
+            "koder dns record set example.com www A 192.0.2.1 --wait --timeout 2m",
+            "koder dns record set example.com www A 192.0.2.1 --wait=some",
+            "koder dns pop set ams",
+            "koder dns pop set ams --enable --disable",
+            "koder dns pop set ams --drain --undrain",
+            "koder dns tenant set acme",
+            "koder dns token create ci --verb fly",
+            "koder dns token create ci --expires never",
+            "koder dns token create ci --token secret",
+            "koder dns login --token secret",
+            "koder dns nsset create main --rname dns@example.net",
+            "koder dns nsset set main",
+            "koder completions cobol",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert!(error.use_stderr() && error.exit_code() == 2, "{line}: {:?}", error.kind());
+        }
+    }
+
+    #[test]
+    fn each_argument_is_a_record_and_flags_may_follow() {
+        let line =
+            ["koder", "dns", "record", "set", "example.com", "@", "MX", "10 a.example.", "20 b.example."];
+        let cli = Cli::try_parse_from(line.into_iter().chain(["--wait", "--ttl", "60"]));
+        let Topic::Dns(dns) = cli.unwrap().topic else { panic!("another topic") };
+        let DnsCommand::Record(record::RecordCommand::Set(args)) = dns.command else {
+            panic!("another command");
+        };
+        assert_eq!(args.data, ["10 a.example.", "20 b.example."]);
+        assert_eq!(args.ttl, Some(60));
+    }
+
+    #[test]
+    fn help_and_version_go_to_stdout() {
+        assert_eq!(parse("koder --version").unwrap_err().kind(), ErrorKind::DisplayVersion);
+        let help = parse("koder dns record set --help").unwrap_err();
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp);
+        assert!(help.to_string().contains("Examples:"), "{help}");
+        assert!(parse("koder --help").unwrap_err().to_string().contains("Exit status:"));
+    }
+
+    #[test]
+    fn the_manual_names_every_command() {
+        let manual = include_str!("../../docs/cli.md");
+        let dns = Cli::command().find_subcommand("dns").expect("there is dns").clone();
+        for topic in dns.get_subcommands() {
+            let name = topic.get_name();
+            assert!(manual.contains(&format!("koder dns {name}")), "{name} is not in docs/cli.md");
+            for command in topic.get_subcommands() {
+                let name = format!("koder dns {name} {}", command.get_name());
+                assert!(manual.contains(&name), "{name} is not in docs/cli.md");
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! The API's client: blocking, typed, one method per route.
+
+mod error;
+mod path;
+mod query;
+mod routes;
+mod server;
+
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald_wire::api::{PREFIX, Problem};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Method, Request, Response, StatusCode, header};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+pub use error::{ClientError, SetupError};
+pub use query::{PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+pub use server::ServerUrl;
+
+use crate::secret::Secret;
+use query::Query;
+
+/// How long setting up a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may take that carries a whole zone, either way.
+const BULK_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The largest answer that is read into memory.
+const ANSWER_BYTES_MAX: u64 = 4 << 30;
+
+/// How to connect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientOptions {
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long a request may take, what it waits for PoPs not counted. Imports and exports get ten minutes.
+    pub timeout: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        ClientOptions { ca_file: None, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// A client of one server with one token. Clones share its connections, which are kept alive.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    server: ServerUrl,
+    token: Option<Secret>,
+    timeout: Duration,
+}
+
+/// A successful answer: what it means and what it said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<T> {
+    /// The HTTP status. A write that waits has 202 when the deadline passed first.
+    pub status: u16,
+    /// The `ETag`, if there is one.
+    pub etag: Option<String>,
+    /// The body as it came.
+    pub text: String,
+    /// The body's meaning.
+    pub value: T,
+}
+
+impl<T> Deref for Answer<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> Answer<T> {
+    /// Whether this is a 202: accepted, but a wait's deadline passed before the PoPs confirmed it.
+    pub fn is_overdue(&self) -> bool {
+        self.status == StatusCode::ACCEPTED.as_u16()
+    }
+}
+
+impl Client {
+    /// A client of `server` (`https://host[:port][/path]`). Nothing is sent yet.
+    pub fn new(
+        server: &ServerUrl,
+        token: Option<Secret>,
+        options: &ClientOptions,
+    ) -> Result<Client, SetupError> {
+        if token.as_ref().is_some_and(|token| !is_sendable(token)) {
+            return Err(SetupError::Token);
+        }
+        let roots = match &options.ca_file {
+            Some(path) => read_authorities(path)?,
+            None => RootCerts::PlatformVerifier,
+        };
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            // The token is meant for this server and no other.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .user_agent(concat!("koder/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(roots).build());
+        if server.is_loopback() {
+            config = config.proxy(None);
+        }
+        Ok(Client {
+            agent: config.build().new_agent(),
+            server: server.clone(),
+            token,
+            timeout: options.timeout,
+        })
+    }
+
+    /// The server it talks to.
+    pub fn server(&self) -> &ServerUrl {
+        &self.server
+    }
+
+    /// A call of a route under [`PREFIX`].
+    fn call(&self, method: Method, segments: &[&str]) -> Call<'_> {
+        self.call_outside(method, format!("{PREFIX}{}", path::join(segments)))
+    }
+
+    /// A call of a path outside the API's base.
+    fn call_outside(&self, method: Method, path: String) -> Call<'_> {
+        Call {
+            client: self,
+            method,
+            path,
+            query: Query::default(),
+            if_match: None,
+            body: None,
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// A request in the making.
+struct Call<'a> {
+    client: &'a Client,
+    method: Method,
+    path: String,
+    query: Query,
+    if_match: Option<String>,
+    /// Content type and content. Present, if empty, for every method that usually has a body.
+    body: Option<(Option<&'static str>, Vec<u8>)>,
+    timeout: Duration,
+}
+
+impl Call<'_> {
+    fn query(mut self, query: Query) -> Self {
+        self.query.append(query);
+        self
+    }
+
+    fn json(mut self, body: &impl Serialize) -> Self {
+        let text = serde_json::to_vec(body).expect("the API's types have string keys only");
+        self.body = Some((Some("application/json"), text));
+        self
+    }
+
+    fn zone_file(mut self, text: &[u8]) -> Self {
+        self.body = Some((Some("text/dns"), text.to_vec()));
+        self.bulk()
+    }
+
+    fn empty_body(mut self) -> Self {
+        self.body = Some((None, Vec::new()));
+        self
+    }
+
+    fn bulk(mut self) -> Self {
+        self.timeout = self.timeout.max(BULK_TIMEOUT);
+        self
+    }
+
+    fn write(mut self, options: &WriteOptions) -> Self {
+        self.if_match = options.if_match.as_deref().map(query::entity_tag);
+        if let Some(wait) = &options.wait {
+            self.timeout += wait.timeout;
+        }
+        self.query(options.query())
+    }
+
+    fn wait(mut self, wait: Option<&WaitFor>) -> Self {
+        if let Some(wait) = wait {
+            self.timeout += wait.timeout;
+            self.query.append(wait.query());
+        }
+        self
+    }
+
+    /// Sends it; the answer's body is JSON.
+    fn send<T: DeserializeOwned>(self) -> Result<Answer<T>, ClientError> {
+        let answer = self.send_for_text()?;
+        let value = serde_json::from_str(&answer.text)
+            .map_err(|error| ClientError::Malformed { status: answer.status, detail: error.to_string() })?;
+        Ok(Answer { status: answer.status, etag: answer.etag, text: answer.text, value })
+    }
+
+    /// Sends it; the answer's body is text.
+    fn send_for_text(self) -> Result<Answer<()>, ClientError> {
+        let (status, response, text) = self.exchange()?;
+        if status.is_success() {
+            let etag = header_text(&response, header::ETAG);
+            return Ok(Answer { status: status.as_u16(), etag, text, value: () });
+        }
+        if status.is_redirection() {
+            let location = header_text(&response, header::LOCATION).unwrap_or_default();
+            return Err(ClientError::Malformed {
+                status: status.as_u16(),
+                detail: format!("a redirection to \"{location}\": give the address that it leads to"),
+            });
+        }
+        Err(match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => ClientError::Problem { problem: Box::new(problem), text },
+            Err(_) => ClientError::Malformed {
+                status: status.as_u16(),
+                detail: "not a problem document: is it a Koder Herald that answers there?".to_owned(),
+            },
+        })
+    }
+
+    /// One trip: the status, the head and the text of the answer, whatever they are.
+    fn exchange(self) -> Result<(StatusCode, Response<()>, String), ClientError> {
+        let transport = |source| ClientError::transport(&self.client.server, &self.method, source);
+        let uri = format!("{}{}{}", self.client.server.as_str(), self.path, self.query.as_text());
+        let mut request = Request::builder().method(self.method.clone()).uri(uri);
+        if let Some(token) = &self.client.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+        }
+        if let Some(tag) = &self.if_match {
+            request = request.header(header::IF_MATCH, tag);
+        }
+        let agent = &self.client.agent;
+        let response = match &self.body {
+            None => {
+                let request = request.body(()).map_err(|error| transport(error.into()))?;
+                agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
+            }
+            Some((content_type, content)) => {
+                if let Some(content_type) = content_type {
+                    request = request.header(header::CONTENT_TYPE, *content_type);
+                }
+                let request = request.body(content.as_slice()).map_err(|error| transport(error.into()))?;
+                agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
+            }
+        }
+        .map_err(transport)?;
+        let (head, body) = response.into_parts();
+        let text = read_text(body).map_err(transport)?;
+        let status = head.status;
+        Ok((status, Response::from_parts(head, ()), text))
+    }
+}
+
+fn read_text(body: Body) -> Result<String, ureq::Error> {
+    body.into_with_config().limit(ANSWER_BYTES_MAX).read_to_string()
+}
+
+fn header_text(response: &Response<()>, name: header::HeaderName) -> Option<String> {
+    Some(response.headers().get(name)?.to_str().ok()?.to_owned())
+}
+
+fn is_sendable(token: &Secret) -> bool {
+    !token.is_empty() && token.expose().bytes().all(|octet| octet.is_ascii_graphic())
+}
+
+fn read_authorities(path: &std::path::Path) -> Result<RootCerts, SetupError> {
+    let error = |source| SetupError::CaFile { path: path.to_owned(), source };
+    let pem = std::fs::read(path).map_err(error)?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(problem) => {
+                return Err(error(io::Error::new(io::ErrorKind::InvalidData, problem.to_string())));
+            }
+        }
+    }
+    if certificates.is_empty() {
+        return Err(error(io::Error::new(io::ErrorKind::InvalidData, "there is no certificate in it")));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused() {
+        let server = ServerUrl::parse("https://herald.example").unwrap();
+        for bad in ["", "two words", "a\nb", "ü"] {
+            let result = Client::new(&server, Some(Secret::new(bad)), &ClientOptions::default());
+            assert!(matches!(result, Err(SetupError::Token)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_does_not_show_its_token() {
+        let server = ServerUrl::parse("http://127.0.0.1:1").unwrap();
+        let client = Client::new(&server, Some(Secret::new("hush")), &ClientOptions::default()).unwrap();
+        assert!(!format!("{client:?}").contains("hush"));
+    }
+
+    #[test]
+    fn nobody_there_is_a_transport_error_that_was_not_sent() {
+        let server = ServerUrl::parse("http://127.0.0.1:1").unwrap();
+        let client = Client::new(&server, None, &ClientOptions::default()).unwrap();
+        match client.delete_zone("example.com", &WriteOptions::default()) {
+            Err(ClientError::Transport { sent: false, server, .. }) => {
+                assert_eq!(server, "http://127.0.0.1:1")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

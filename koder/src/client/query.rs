@@ -1,0 +1,220 @@
+//! What goes behind the question mark, and the header that goes with a write.
+
+use std::time::Duration;
+
+use herald_wire::api::{ImportMode, Wait, ZoneStatus};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Everything but RFC 3986's unreserved characters.
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Which page of a list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PageQuery {
+    /// Where it begins: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// At most so many items.
+    pub limit: Option<u32>,
+}
+
+/// Which zones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ZoneQuery {
+    /// Part of the name.
+    pub name: Option<String>,
+    /// For operators: the tenant, by id or name.
+    pub tenant: Option<String>,
+    /// Whether it is served.
+    pub status: Option<ZoneStatus>,
+    /// Labels that it has, all of them.
+    pub labels: Vec<(String, String)>,
+    /// The page.
+    pub page: PageQuery,
+}
+
+/// Which RRsets of a zone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RrsetQuery {
+    /// The owner name.
+    pub name: Option<String>,
+    /// The type.
+    pub rtype: Option<String>,
+    /// The page.
+    pub page: PageQuery,
+}
+
+/// What to wait for, and how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WaitFor {
+    /// Whose confirmation.
+    pub wait: Wait,
+    /// The server takes one minute at most.
+    pub timeout: Duration,
+}
+
+/// How to write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteOptions {
+    /// Judge everything and do nothing.
+    pub dry_run: bool,
+    /// Answer only when PoPs confirmed it.
+    pub wait: Option<WaitFor>,
+    /// Do it only if this is the ETag, with or without the quotes; `*` is any.
+    pub if_match: Option<String>,
+}
+
+impl WriteOptions {
+    /// Waits for all PoPs.
+    pub fn wait_all(timeout: Duration) -> WriteOptions {
+        WriteOptions { wait: Some(WaitFor { wait: Wait::All, timeout }), ..WriteOptions::default() }
+    }
+
+    /// Does nothing for real.
+    pub fn dry_run() -> WriteOptions {
+        WriteOptions { dry_run: true, ..WriteOptions::default() }
+    }
+}
+
+/// Pairs of names and values.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    fn set(&mut self, name: &'static str, value: Option<impl ToString>) {
+        self.0.extend(value.map(|value| (name, value.to_string())));
+    }
+
+    pub(super) fn append(&mut self, mut other: Query) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The text with its question mark, or nothing.
+    pub(super) fn as_text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.0 {
+            text.push(if text.is_empty() { '?' } else { '&' });
+            text.push_str(name);
+            text.push('=');
+            text.extend(utf8_percent_encode(value, VALUE));
+        }
+        text
+    }
+}
+
+impl PageQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("cursor", self.cursor.as_deref());
+        query.set("limit", self.limit);
+        query
+    }
+}
+
+impl ZoneQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("name", self.name.as_deref());
+        query.set("tenant", self.tenant.as_deref());
+        query.set(
+            "status",
+            self.status.map(|status| match status {
+                ZoneStatus::Active => "active",
+                ZoneStatus::Pending => "pending",
+            }),
+        );
+        for (key, value) in &self.labels {
+            query.set("label", Some(format!("{key}={value}")));
+        }
+        query.append(self.page.query());
+        query
+    }
+}
+
+impl RrsetQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("name", self.name.as_deref());
+        query.set("type", self.rtype.as_deref());
+        query.append(self.page.query());
+        query
+    }
+}
+
+impl WaitFor {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        let wait = match self.wait {
+            Wait::All => "all",
+            Wait::Quorum => "quorum",
+        };
+        query.set("wait", Some(wait));
+        query.set("timeout_ms", Some(self.timeout.as_millis()));
+        query
+    }
+}
+
+impl WriteOptions {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("dry_run", self.dry_run.then_some(true));
+        if let Some(wait) = &self.wait {
+            query.append(wait.query());
+        }
+        query
+    }
+}
+
+pub(super) fn import_query(mode: ImportMode) -> Query {
+    let mut query = Query::default();
+    let mode = match mode {
+        ImportMode::Replace => "replace",
+        ImportMode::Merge => "merge",
+    };
+    query.set("mode", Some(mode));
+    query
+}
+
+/// An ETag as the header wants it: in quotes, unless it is so already or means any.
+pub(super) fn entity_tag(tag: &str) -> String {
+    if tag == "*" || tag.ends_with('"') { tag.to_owned() } else { format!("\"{tag}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_asked_is_nothing_said() {
+        assert_eq!(ZoneQuery::default().query().as_text(), "");
+        assert_eq!(WriteOptions::default().query().as_text(), "");
+    }
+
+    #[test]
+    fn values_are_encoded() {
+        let query = ZoneQuery {
+            name: Some("a&b".into()),
+            status: Some(ZoneStatus::Pending),
+            labels: vec![("team".into(), "web ops".into()), ("env".into(), "ö".into())],
+            page: PageQuery { cursor: Some("x+/=".into()), limit: Some(5) },
+            ..ZoneQuery::default()
+        };
+        assert_eq!(
+            query.query().as_text(),
+            "?name=a%26b&status=pending&label=team%3Dweb%20ops&label=env%3D%C3%B6&cursor=x%2B%2F%3D&limit=5"
+        );
+    }
+
+    #[test]
+    fn writes_say_how() {
+        let options = WriteOptions { dry_run: true, ..WriteOptions::wait_all(Duration::from_millis(1500)) };
+        assert_eq!(options.query().as_text(), "?dry_run=true&wait=all&timeout_ms=1500");
+    }
+
+    #[test]
+    fn entity_tags_get_their_quotes() {
+        assert_eq!(entity_tag("42"), "\"42\"");
+        assert_eq!(entity_tag("\"42\""), "\"42\"");
+        assert_eq!(entity_tag("W/\"42\""), "W/\"42\"");
+        assert_eq!(entity_tag("*"), "*");
+    }
+}

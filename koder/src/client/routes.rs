@@ -1,0 +1,301 @@
+//! One method per route of the API, in the order of its reference.
+
+use herald_wire::api::{
+    Admission, Change, ImportMode, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
+    Pop, PopCreate, PopPatch, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token,
+    TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZonePatch,
+};
+use ureq::http::{Method, StatusCode};
+
+use super::query::import_query;
+use super::{Answer, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+
+type Result<T> = std::result::Result<Answer<T>, ClientError>;
+
+/// Who is asking.
+impl Client {
+    /// `GET /whoami`: the caller's token and tenant.
+    pub fn whoami(&self) -> Result<Whoami> {
+        self.call(Method::GET, &["whoami"]).send()
+    }
+}
+
+/// Zones.
+impl Client {
+    /// `GET /zones`: zones in canonical order, a page of them.
+    pub fn zones(&self, query: &ZoneQuery) -> Result<Page<Zone>> {
+        self.call(Method::GET, &["zones"]).query(query.query()).send()
+    }
+
+    /// `POST /zones`: makes a zone.
+    pub fn create_zone(&self, zone: &ZoneCreate, options: &WriteOptions) -> Result<Written<Zone>> {
+        let call = self.call(Method::POST, &["zones"]).json(zone).write(options);
+        if zone.zone_file.is_some() { call.bulk().send() } else { call.send() }
+    }
+
+    /// `GET /zones/{zone}`: one zone.
+    pub fn zone(&self, zone: &str) -> Result<Zone> {
+        self.call(Method::GET, &["zones", zone]).send()
+    }
+
+    /// `PATCH /zones/{zone}`: changes its settings.
+    pub fn patch_zone(&self, zone: &str, patch: &ZonePatch, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::PATCH, &["zones", zone]).json(patch).write(options).send()
+    }
+
+    /// `DELETE /zones/{zone}`: deletes it with all of its records.
+    pub fn delete_zone(&self, zone: &str, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::DELETE, &["zones", zone]).write(options).send()
+    }
+
+    /// `POST /zones/{zone}/verify`: looks for the proof of a pending zone and lets it in.
+    pub fn verify_zone(&self, zone: &str, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::POST, &["zones", zone, "verify"]).empty_body().write(options).send()
+    }
+
+    /// `POST /zones/{zone}/admit`: an operator lets a pending zone in.
+    pub fn admit_zone(&self, zone: &str, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::POST, &["zones", zone, "admit"]).empty_body().write(options).send()
+    }
+
+    /// `POST /admissions`: the holder of a name lets another tenant's pending zone in.
+    pub fn create_admission(&self, admission: &Admission, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::POST, &["admissions"]).json(admission).write(options).send()
+    }
+
+    /// `GET /zones/{zone}/check`: how the delegation stands in the parent.
+    pub fn check_zone(&self, zone: &str) -> Result<ZoneCheck> {
+        self.call(Method::GET, &["zones", zone, "check"]).send()
+    }
+
+    /// `POST /zones/{zone}/import`: a zone file goes in.
+    pub fn import_zone(
+        &self,
+        zone: &str,
+        zone_file: &[u8],
+        mode: ImportMode,
+        options: &WriteOptions,
+    ) -> Result<Written<ImportReport>> {
+        self.call(Method::POST, &["zones", zone, "import"])
+            .query(import_query(mode))
+            .zone_file(zone_file)
+            .write(options)
+            .send()
+    }
+
+    /// `GET /zones/{zone}/export`: a zone file comes out, as the answer's `text`.
+    pub fn export_zone(&self, zone: &str) -> Result<()> {
+        self.call(Method::GET, &["zones", zone, "export"]).bulk().send_for_text()
+    }
+}
+
+/// RRsets. Names are fully qualified, relative to the zone, or `@`.
+impl Client {
+    /// `GET /zones/{zone}/rrsets`: RRsets in canonical order, a page of them.
+    pub fn rrsets(&self, zone: &str, query: &RrsetQuery) -> Result<Page<Rrset>> {
+        self.call(Method::GET, &["zones", zone, "rrsets"]).query(query.query()).send()
+    }
+
+    /// `PATCH /zones/{zone}/rrsets`: a batch, whole or not at all.
+    pub fn patch_rrsets(
+        &self,
+        zone: &str,
+        batch: &RrsetBatch,
+        options: &WriteOptions,
+    ) -> Result<Written<Zone>> {
+        self.call(Method::PATCH, &["zones", zone, "rrsets"]).json(batch).write(options).send()
+    }
+
+    /// `GET /zones/{zone}/rrsets/{name}/{type}`: one RRset.
+    pub fn rrset(&self, zone: &str, name: &str, rtype: &str) -> Result<Rrset> {
+        self.call(Method::GET, &["zones", zone, "rrsets", name, rtype]).send()
+    }
+
+    /// `PUT /zones/{zone}/rrsets/{name}/{type}`: the RRset becomes this.
+    pub fn put_rrset(
+        &self,
+        zone: &str,
+        name: &str,
+        rtype: &str,
+        rrset: &RrsetPut,
+        options: &WriteOptions,
+    ) -> Result<Written<Rrset>> {
+        self.call(Method::PUT, &["zones", zone, "rrsets", name, rtype]).json(rrset).write(options).send()
+    }
+
+    /// `DELETE /zones/{zone}/rrsets/{name}/{type}`: the RRset is removed.
+    pub fn delete_rrset(
+        &self,
+        zone: &str,
+        name: &str,
+        rtype: &str,
+        options: &WriteOptions,
+    ) -> Result<Written<Rrset>> {
+        self.call(Method::DELETE, &["zones", zone, "rrsets", name, rtype]).write(options).send()
+    }
+
+    /// `POST /batches`: changes of several zones, atomic.
+    pub fn create_batch(&self, batch: &MultiZoneBatch, options: &WriteOptions) -> Result<Written<Vec<Zone>>> {
+        self.call(Method::POST, &["batches"]).json(batch).write(options).send()
+    }
+}
+
+/// Changes.
+impl Client {
+    /// `GET /changes/{id}`: a receipt, once it says what is waited for or the deadline passed.
+    pub fn change(&self, id: &str, wait: Option<&WaitFor>) -> Result<Change> {
+        self.call(Method::GET, &["changes", id]).wait(wait).send()
+    }
+}
+
+/// Tenants.
+impl Client {
+    /// `GET /tenants`: a page of them.
+    pub fn tenants(&self, page: &PageQuery) -> Result<Page<Tenant>> {
+        self.call(Method::GET, &["tenants"]).query(page.query()).send()
+    }
+
+    /// `POST /tenants`: makes one.
+    pub fn create_tenant(&self, tenant: &TenantCreate, options: &WriteOptions) -> Result<Written<Tenant>> {
+        self.call(Method::POST, &["tenants"]).json(tenant).write(options).send()
+    }
+
+    /// `GET /tenants/{tenant}`: one of them.
+    pub fn tenant(&self, tenant: &str) -> Result<Tenant> {
+        self.call(Method::GET, &["tenants", tenant]).send()
+    }
+
+    /// `PATCH /tenants/{tenant}`: changes it.
+    pub fn patch_tenant(
+        &self,
+        tenant: &str,
+        patch: &TenantPatch,
+        options: &WriteOptions,
+    ) -> Result<Written<Tenant>> {
+        self.call(Method::PATCH, &["tenants", tenant]).json(patch).write(options).send()
+    }
+
+    /// `DELETE /tenants/{tenant}`: deletes one that holds no zones.
+    pub fn delete_tenant(&self, tenant: &str, options: &WriteOptions) -> Result<Written<Tenant>> {
+        self.call(Method::DELETE, &["tenants", tenant]).write(options).send()
+    }
+}
+
+/// Tokens.
+impl Client {
+    /// `GET /tokens`: a page of them, without their secrets.
+    pub fn tokens(&self, page: &PageQuery) -> Result<Page<Token>> {
+        self.call(Method::GET, &["tokens"]).query(page.query()).send()
+    }
+
+    /// `POST /tokens`: makes one; the answer has its secret.
+    pub fn create_token(&self, token: &TokenCreate, options: &WriteOptions) -> Result<Written<Token>> {
+        self.call(Method::POST, &["tokens"]).json(token).write(options).send()
+    }
+
+    /// `GET /tokens/{id}`: one of them.
+    pub fn token(&self, id: &str) -> Result<Token> {
+        self.call(Method::GET, &["tokens", id]).send()
+    }
+
+    /// `DELETE /tokens/{id}`: revokes it.
+    pub fn revoke_token(&self, id: &str, options: &WriteOptions) -> Result<Written<Token>> {
+        self.call(Method::DELETE, &["tokens", id]).write(options).send()
+    }
+}
+
+/// PoPs.
+impl Client {
+    /// `GET /pops`: a page of them.
+    pub fn pops(&self, page: &PageQuery) -> Result<Page<Pop>> {
+        self.call(Method::GET, &["pops"]).query(page.query()).send()
+    }
+
+    /// `POST /pops`: makes one; the answer has its credential.
+    pub fn create_pop(&self, pop: &PopCreate, options: &WriteOptions) -> Result<Written<Pop>> {
+        self.call(Method::POST, &["pops"]).json(pop).write(options).send()
+    }
+
+    /// `GET /pops/{pop}`: one of them.
+    pub fn pop(&self, pop: &str) -> Result<Pop> {
+        self.call(Method::GET, &["pops", pop]).send()
+    }
+
+    /// `PATCH /pops/{pop}`: changes it.
+    pub fn patch_pop(&self, pop: &str, patch: &PopPatch, options: &WriteOptions) -> Result<Written<Pop>> {
+        self.call(Method::PATCH, &["pops", pop]).json(patch).write(options).send()
+    }
+
+    /// `DELETE /pops/{pop}`: deletes it.
+    pub fn delete_pop(&self, pop: &str, options: &WriteOptions) -> Result<Written<Pop>> {
+        self.call(Method::DELETE, &["pops", pop]).write(options).send()
+    }
+}
+
+/// Sets of name servers.
+impl Client {
+    /// `GET /nameserver-sets`: a page of them.
+    pub fn nameserver_sets(&self, page: &PageQuery) -> Result<Page<NameserverSet>> {
+        self.call(Method::GET, &["nameserver-sets"]).query(page.query()).send()
+    }
+
+    /// `POST /nameserver-sets`: makes one.
+    pub fn create_nameserver_set(
+        &self,
+        set: &NameserverSetInput,
+        options: &WriteOptions,
+    ) -> Result<Written<NameserverSet>> {
+        self.call(Method::POST, &["nameserver-sets"]).json(set).write(options).send()
+    }
+
+    /// `GET /nameserver-sets/{set}`: one of them.
+    pub fn nameserver_set(&self, set: &str) -> Result<NameserverSet> {
+        self.call(Method::GET, &["nameserver-sets", set]).send()
+    }
+
+    /// `PUT /nameserver-sets/{set}`: it becomes this, and its zones move along.
+    pub fn put_nameserver_set(
+        &self,
+        set: &str,
+        input: &NameserverSetInput,
+        options: &WriteOptions,
+    ) -> Result<Written<NameserverSet>> {
+        self.call(Method::PUT, &["nameserver-sets", set]).json(input).write(options).send()
+    }
+
+    /// `DELETE /nameserver-sets/{set}`: deletes it.
+    pub fn delete_nameserver_set(&self, set: &str, options: &WriteOptions) -> Result<Written<NameserverSet>> {
+        self.call(Method::DELETE, &["nameserver-sets", set]).write(options).send()
+    }
+}
+
+/// About the server itself.
+impl Client {
+    /// `GET /openapi.json`: the API as an OpenAPI document.
+    pub fn openapi(&self) -> Result<serde_json::Value> {
+        self.call(Method::GET, &["openapi.json"]).send()
+    }
+
+    /// `GET /healthz`: the process lives, or there is an error.
+    pub fn healthz(&self) -> Result<()> {
+        self.call_outside(Method::GET, "/healthz".to_owned()).send_for_text()
+    }
+
+    /// `GET /readyz`: whether it accepts writes.
+    pub fn readyz(&self) -> std::result::Result<bool, ClientError> {
+        let (status, ..) = self.call_outside(Method::GET, "/readyz".to_owned()).exchange()?;
+        match status {
+            status if status.is_success() => Ok(true),
+            StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+            status => Err(ClientError::Malformed {
+                status: status.as_u16(),
+                detail: "neither 200 nor 503".to_owned(),
+            }),
+        }
+    }
+
+    /// `GET /metrics`: the answer's `text` is in Prometheus' format.
+    pub fn metrics(&self) -> Result<()> {
+        self.call_outside(Method::GET, "/metrics".to_owned()).send_for_text()
+    }
+}

@@ -1,0 +1,236 @@
+//! `koder dns pop …`: points of presence, for operators.
+
+use clap::{Args, Subcommand};
+use herald_wire::api::{Pop, PopCreate, PopPatch};
+
+use super::list::Listing;
+use super::{ListArgs, MessageArgs, Session, WriteArgs, yes_no};
+use crate::failure::Failure;
+use crate::table;
+use crate::times::format_time;
+
+/// What to do about PoPs.
+#[derive(Debug, Subcommand)]
+pub enum PopCommand {
+    /// List the PoPs
+    List(ListArgs),
+    /// Show a PoP
+    Show {
+        /// Name or id of the PoP
+        pop: String,
+    },
+    /// Make a PoP; its credential is shown once
+    Create(CreateArgs),
+    /// Enable, disable, drain or undrain a PoP
+    Set(SetArgs),
+    /// Delete a PoP
+    Delete(DeleteArgs),
+}
+
+/// Flags of `koder dns pop create`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  koder dns pop create ams1
+  koder dns --json pop create ams1 | jq -r .item.secret > credential")]
+pub struct CreateArgs {
+    /// Name of the PoP
+    pub name: String,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
+}
+
+/// Flags of `koder dns pop set`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("settings").multiple(true).required(true))]
+#[command(after_help = "\
+Examples:
+  koder dns pop set ams1 --drain -m 'new switch'
+  koder dns pop set ams1 --undrain")]
+pub struct SetArgs {
+    /// Name or id of the PoP
+    pub pop: String,
+    /// Take its credential again
+    #[arg(long, group = "settings", conflicts_with = "disable")]
+    pub enable: bool,
+    /// Refuse its credential
+    #[arg(long, group = "settings")]
+    pub disable: bool,
+    /// Go on sending to it, but let nobody wait for it
+    #[arg(long, group = "settings", conflicts_with = "undrain")]
+    pub drain: bool,
+    /// Let writes wait for it again
+    #[arg(long, group = "settings")]
+    pub undrain: bool,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
+}
+
+/// Flags of `koder dns pop delete`.
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// Name or id of the PoP
+    pub pop: String,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(), Failure> {
+    let client = session.client()?;
+    match command {
+        PopCommand::List(args) => {
+            let listing = Listing::fetch(args, |page| client.pops(&page))?;
+            session.listed(&listing, table_of)
+        }
+        PopCommand::Show { pop } => {
+            let answer = client.pop(pop)?;
+            session.show(&answer, show)
+        }
+        PopCommand::Create(args) => {
+            let pop = PopCreate { name: args.name.clone(), message: args.reason.message.clone() };
+            let answer = client.create_pop(&pop, &args.write.options())?;
+            let text = answer.item.as_ref().map(show).unwrap_or_default();
+            session.written(&args.write, &answer, &text)
+        }
+        PopCommand::Set(args) => {
+            let patch = PopPatch {
+                enabled: (args.enable || args.disable).then_some(args.enable),
+                drained: (args.drain || args.undrain).then_some(args.drain),
+                message: args.reason.message.clone(),
+            };
+            let answer = client.patch_pop(&args.pop, &patch, &args.write.options())?;
+            let text = answer.item.as_ref().map(show).unwrap_or_default();
+            session.written(&args.write, &answer, &text)
+        }
+        PopCommand::Delete(args) => {
+            let answer = client.delete_pop(&args.pop, &args.write.options())?;
+            let verb = args.write.tense("deleted", "would delete");
+            session.written(&args.write, &answer, &format!("{verb} {}\n", args.pop))
+        }
+    }
+}
+
+fn table_of(pops: &[Pop]) -> String {
+    table::columns(
+        ["NAME", "STATE", "CONNECTED", "IN SYNC", "PENDING", "REFUSED", "HEARD"],
+        pops.iter().map(|pop| {
+            let status = pop.status.as_ref();
+            [
+                pop.name.clone(),
+                state(pop).to_owned(),
+                yes_no(pop.connected),
+                pop.zones_in_sync.to_string(),
+                pop.zones_pending.to_string(),
+                status.map(|status| status.refused.len().to_string()).unwrap_or_default(),
+                status.map(|status| format_time(status.heard_at_ms)).unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
+fn show(pop: &Pop) -> String {
+    let status = pop.status.as_ref();
+    let mut text = table::pairs([
+        ("pop", Some(pop.name.clone())),
+        ("id", Some(pop.id.clone())),
+        ("state", Some(state(pop).to_owned())),
+        ("connected", Some(yes_no(pop.connected))),
+        ("zones in sync", Some(pop.zones_in_sync.to_string())),
+        ("zones pending", Some(pop.zones_pending.to_string())),
+        ("created", Some(format_time(pop.created_at_ms))),
+        ("heard", status.map(|status| format_time(status.heard_at_ms))),
+        ("address", status.map(|status| status.address.clone())),
+        ("agent", status.map(|status| status.agent_version.clone())),
+        ("knot", status.map(|status| status.knot_version.clone())),
+        ("knot running", status.map(|status| yes_no(status.knot_running))),
+        ("zones", status.map(|status| status.zones.to_string())),
+        ("generation", status.map(|status| format!("{}.{}", status.epoch, status.counter))),
+        ("secret", pop.secret.clone()),
+    ]);
+    if pop.secret.is_some() {
+        text.push_str("the secret is shown this once: put it where the PoP's agent reads it\n");
+    }
+    let refused = status.map(|status| status.refused.as_slice()).unwrap_or_default();
+    if !refused.is_empty() {
+        let rows = refused.iter().map(|refusal| [refusal.zone.clone(), refusal.reason.clone()]);
+        text.push('\n');
+        text.push_str(&table::columns(["REFUSED ZONE", "REASON"], rows));
+    }
+    text
+}
+
+fn state(pop: &Pop) -> &'static str {
+    match (pop.enabled, pop.drained) {
+        (true, false) => "enabled",
+        (true, true) => "drained",
+        (false, false) => "disabled",
+        (false, true) => "disabled, drained",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herald_wire::api::{PopRefusal, PopStatus};
+
+    fn pop() -> Pop {
+        Pop {
+            id: "p1".into(),
+            name: "ams1".into(),
+            enabled: true,
+            drained: false,
+            connected: true,
+            zones_pending: 1,
+            zones_in_sync: 41,
+            status: Some(PopStatus {
+                agent_version: "0.1.0".into(),
+                knot_version: "3.4.0".into(),
+                knot_running: true,
+                zones: 42,
+                epoch: 2,
+                counter: 77,
+                address: "192.0.2.7".into(),
+                heard_at_ms: 1_767_225_600_000,
+                refused: vec![PopRefusal { zone: "z9".into(), reason: "no SOA".into() }],
+            }),
+            created_at_ms: 1_767_225_600_000,
+            secret: None,
+        }
+    }
+
+    #[test]
+    fn a_list_of_pops() {
+        let new = Pop {
+            name: "fra1".into(),
+            drained: true,
+            connected: false,
+            status: None,
+            zones_in_sync: 0,
+            ..pop()
+        };
+        assert_eq!(
+            table_of(&[pop(), new]),
+            "NAME  STATE    CONNECTED  IN SYNC  PENDING  REFUSED  HEARD\n\
+             ams1  enabled  yes        41       1        1        2026-01-01T00:00:00Z\n\
+             fra1  drained  no         0        1\n"
+        );
+    }
+
+    #[test]
+    fn one_pop() {
+        let text = show(&pop());
+        assert!(text.contains("generation     2.77\n"), "{text}");
+        assert!(text.ends_with("\nREFUSED ZONE  REASON\nz9            no SOA\n"), "{text}");
+        let new = Pop { status: None, secret: Some("s3".into()), ..pop() };
+        assert!(show(&new).contains("secret         s3\nthe secret is shown this once"), "{}", show(&new));
+    }
+}
