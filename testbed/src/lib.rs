@@ -1,1 +1,15 @@
-//! Starts real Knots, Heralds and PoPs for tests, ./dev run and benchmarks.
+//! Starts real Knots, Heralds and PoPs for tests, `./dev run` and benchmarks.
+
+pub mod api;
+pub mod bench;
+pub mod dns;
+pub mod herald;
+pub mod http;
+pub mod knot;
+pub mod load;
+pub mod loopback;
+pub mod powerdns;
+pub mod process;
+pub mod scratch;
+pub mod shim;
+pub mod wait;

@@ -1,0 +1,294 @@
+//! The daemons of the project as guards: the control plane and its PoPs.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::api::Api;
+use crate::dns::{self, Transport};
+use crate::loopback;
+use crate::process::{self, Launch, Process};
+use crate::wait::wait_until;
+
+/// How long the daemons may take to get ready.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the daemons may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+/// A program of the workspace: it lies where this one does.
+///
+/// # Panics
+/// If it was not built.
+pub fn program(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("this program has a path");
+    this.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{name} is not built: cargo build --workspace"))
+}
+
+/// A control plane. It can be killed and started again on the same data and ports.
+#[derive(Debug)]
+pub struct Herald {
+    /// Where its API is.
+    pub api: SocketAddr,
+    /// Where PoPs dial in.
+    pub pops: SocketAddr,
+    folder: PathBuf,
+    environment: Vec<(String, OsString)>,
+    process: Option<Process>,
+}
+
+impl Herald {
+    /// Starts one with its data in `folder`, on ports of its own.
+    ///
+    /// # Panics
+    /// If it doesn't get ready.
+    pub fn start(folder: &Path, environment: &[(&str, String)]) -> Self {
+        Self::start_at(folder, environment, loopback::free_endpoint(), loopback::free_endpoint())
+    }
+
+    /// Starts one with its data in `folder`, on these ports.
+    ///
+    /// # Panics
+    /// If it doesn't get ready.
+    pub fn start_at(
+        folder: &Path,
+        environment: &[(&str, String)],
+        api: SocketAddr,
+        pops: SocketAddr,
+    ) -> Self {
+        fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), v.into())).collect();
+        let mut herald = Self { api, pops, folder: folder.to_owned(), environment, process: None };
+        herald.restart();
+        herald
+    }
+
+    /// Starts it again after it was killed or stopped, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it doesn't get ready.
+    pub fn restart(&mut self) {
+        self.kill();
+        let mut launch = Launch::new("herald", program("herald"), &self.folder)
+            .arg("serve")
+            .arg("--data")
+            .arg(self.folder.join("data"))
+            .args(["--listen".to_owned(), self.api.to_string()])
+            .args(["--pop-listen".to_owned(), self.pops.to_string()]);
+        for (key, value) in &self.environment {
+            launch = launch.env(key, value);
+        }
+        let process = self.process.insert(launch.start());
+        let probe = Api::new(self.api, "");
+        wait_until(START_WITHIN, "herald to be ready", || {
+            assert!(process.is_running(), "herald ended\n{}", process.tail());
+            probe.try_call("GET", "//readyz", &[], None).is_ok_and(|reply| reply.status == 200)
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", process.tail()));
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops it as an operator would.
+    ///
+    /// # Errors
+    /// If it doesn't stop.
+    pub fn stop(&mut self) -> Result<(), String> {
+        match self.process.take() {
+            Some(mut process) => process.stop(STOP_WITHIN).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// The end of its output, for messages.
+    pub fn tail(&self) -> String {
+        self.process.as_ref().map(Process::tail).unwrap_or_default()
+    }
+
+    /// The API with the operator's token.
+    ///
+    /// # Panics
+    /// If the token wasn't written.
+    pub fn operator(&self) -> Api {
+        let file = self.folder.join("data").join("operator.token");
+        let token = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        Api::new(self.api, token.trim())
+    }
+
+    /// Makes a tenant and gives the API with a token of it.
+    ///
+    /// # Panics
+    /// If that is refused.
+    pub fn tenant(&self, name: &str) -> Api {
+        let operator = self.operator();
+        operator.post("/tenants", &json!({ "name": name })).expect(201);
+        let token =
+            operator.post("/tokens", &json!({ "tenant": name, "description": "testbed" })).expect(201);
+        Api::new(self.api, token["item"]["secret"].as_str().expect("the secret is shown once"))
+    }
+
+    /// Makes the default set of name servers.
+    ///
+    /// # Panics
+    /// If that is refused.
+    pub fn define_nameservers(&self) {
+        let set = json!({
+            "name": "default", "default": true, "rname": "hostmaster.dns.example.",
+            "nameservers": ["ns1.dns.example.", "ns2.dns.example."],
+        });
+        self.operator().post("/nameserver-sets", &set).expect(201);
+    }
+
+    /// Makes a PoP and starts it, with its data in `folder`.
+    ///
+    /// # Panics
+    /// If it is refused or doesn't start.
+    pub fn add_pop(&self, folder: &Path, name: &str) -> Pop {
+        self.add_pop_via(folder, name, self.pops)
+    }
+
+    /// As [`Herald::add_pop`], with the session dialled to `dial`, from where it gets to the control plane.
+    ///
+    /// # Panics
+    /// If it is refused or doesn't start.
+    pub fn add_pop_via(&self, folder: &Path, name: &str, dial: SocketAddr) -> Pop {
+        let made = self.operator().post("/pops", &json!({ "name": name })).expect(201);
+        let secret = made["item"]["secret"].as_str().expect("the secret is shown once");
+        let mut pop = Pop::set_up(folder, name, secret, dial, loopback::free_endpoint());
+        pop.start();
+        pop
+    }
+}
+
+/// A PoP: `koder-dns-sync` and the knotd that it supervises.
+#[derive(Debug)]
+pub struct Pop {
+    /// Its name.
+    pub name: String,
+    /// Where its knotd answers.
+    pub listen: SocketAddr,
+    folder: PathBuf,
+    agent: Option<Process>,
+}
+
+impl Pop {
+    /// Writes its configuration into `folder`; nothing is started.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub fn set_up(folder: &Path, name: &str, secret: &str, dial: SocketAddr, listen: SocketAddr) -> Self {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let secret_file = folder.join("secret");
+        let written = fs::File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&secret_file)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, secret.as_bytes()));
+        written.unwrap_or_else(|e| panic!("{}: {e}", secret_file.display()));
+        let config = format!(
+            "pop = {name:?}\nsecret_file = {secret_file:?}\nherald = \"{dial}\"\ndata = {data:?}\n\n\
+             [knot]\nmode = \"supervise\"\nlisten = [\"{ip}@{port}\"]\n",
+            data = folder.join("data"),
+            ip = listen.ip(),
+            port = listen.port(),
+        );
+        let file = folder.join("agent.toml");
+        fs::write(&file, config).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        Self { name: name.to_owned(), listen, folder, agent: None }
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("agent.toml")
+    }
+
+    /// The folder with its replica and its knotd's files.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Starts it and waits until its knotd answers.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    pub fn start(&mut self) {
+        let launch = Launch::new("koder-dns-sync", program("koder-dns-sync"), &self.folder)
+            .args(["run", "--config"])
+            .arg(self.config());
+        let agent = self.agent.insert(launch.start());
+        let listen = self.listen;
+        wait_until(START_WITHIN, &format!("{} to answer", self.name), || {
+            assert!(agent.is_running(), "koder-dns-sync ended\n{}", agent.tail());
+            dns::query(listen, "a.zone.nobody.has.", "SOA", Transport::Tcp).is_ok()
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", agent.tail()));
+    }
+
+    /// `kill -9` of the agent alone; its knotd may go on.
+    pub fn kill_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// `kill -9` of knotd alone.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn kill_knotd(&self) {
+        assert!(!process::find("knotd", &self.folder).is_empty(), "{} has no knotd", self.name);
+        process::kill_orphans("knotd", &self.folder);
+    }
+
+    /// `kill -9` of both.
+    pub fn kill(&mut self) {
+        self.kill_agent();
+        process::kill_orphans("knotd", &self.folder);
+    }
+
+    /// Stops both as an operator would.
+    ///
+    /// # Errors
+    /// If they don't stop.
+    pub fn stop(&mut self) -> Result<(), String> {
+        match self.agent.take() {
+            Some(mut agent) => agent.stop(STOP_WITHIN).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the agent runs.
+    pub fn is_running(&mut self) -> bool {
+        self.agent.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// The end of the agent's output, for messages.
+    pub fn tail(&self) -> String {
+        self.agent.as_ref().map(Process::tail).unwrap_or_default()
+    }
+}
+
+impl Drop for Pop {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
