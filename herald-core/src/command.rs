@@ -233,10 +233,32 @@ pub struct ZoneEdit {
 pub struct RrsetEdit {
     /// Owner and type.
     pub key: RrKey,
-    /// Digest of the RRset must be this.
-    pub if_match: Option<u128>,
+    /// What the RRset must be before.
+    pub if_match: Option<RrsetMatch>,
     /// What to do.
     pub op: EditOp,
+}
+
+/// What an RRset must be for an edit to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RrsetMatch {
+    /// There, with this digest.
+    Digest(u128),
+    /// There, whatever it is.
+    Present,
+    /// Not there.
+    Absent,
+}
+
+impl RrsetMatch {
+    /// Whether an RRset of this digest, or none, is what it must be.
+    pub fn is_met_by(self, digest: Option<u128>) -> bool {
+        match self {
+            RrsetMatch::Digest(wanted) => digest == Some(wanted),
+            RrsetMatch::Present => digest.is_some(),
+            RrsetMatch::Absent => digest.is_none(),
+        }
+    }
 }
 
 /// What to do with an RRset.

@@ -37,7 +37,12 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
                 }
             }
             Err(EditError::Precondition(key)) => {
-                return Err(Rejection::new(RejectionKind::Precondition, format!("{key} has changed since")));
+                return Err(Rejection::new(
+                    RejectionKind::Precondition,
+                    format!(
+                        "{key} is not what the request takes it for: it was changed, made or deleted since"
+                    ),
+                ));
             }
             Err(EditError::Items(items)) => {
                 errors.extend(items.into_iter().map(|item| RejectedItem { zone: Some(place), ..item }));
@@ -91,7 +96,7 @@ fn edit_zone(zone: &Zone, edit: &ZoneEdit) -> Result<(Content, Vec<Finding>), Ed
     let mut items = Vec::new();
     for (place, edit) in edit.edits.iter().enumerate() {
         if let Some(wanted) = edit.if_match
-            && zone.get(&edit.key).map(|rrset| rrset.digest(&edit.key)) != Some(wanted)
+            && !wanted.is_met_by(zone.get(&edit.key).map(|rrset| rrset.digest(&edit.key)))
         {
             return Err(EditError::Precondition(edit.key.clone()));
         }
