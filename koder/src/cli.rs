@@ -8,7 +8,7 @@ use crate::settings::ConnectionArgs;
 
 /// The command line client of Koder
 #[derive(Debug, Parser)]
-#[command(name = "koder", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "koder", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Flags that every command takes.

@@ -45,7 +45,7 @@ pub enum ClientError {
         text: String,
     },
     /// There was no whole answer.
-    #[error("{server} can't be reached: {source}{}", unknown_outcome(*sent))]
+    #[error("{server} can't be reached: {}{}", cause(source), unknown_outcome(*sent))]
     Transport {
         /// The server's address.
         server: String,
@@ -62,6 +62,14 @@ pub enum ClientError {
         /// What is wrong with the answer.
         detail: String,
     },
+}
+
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Timeout(_) => format!("no answer in time ({error})"),
+        error => error.to_string(),
+    }
 }
 
 fn unknown_outcome(sent: bool) -> &'static str {
@@ -121,5 +129,6 @@ mod tests {
         assert!(text(Method::PUT, lost()).contains("not known"));
         assert!(!text(Method::GET, lost()).contains("not known"));
         assert!(!text(Method::PUT, ureq::Error::HostNotFound).contains("not known"));
+        assert!(!text(Method::PUT, io::Error::from(io::ErrorKind::ConnectionRefused).into()).contains("io:"));
     }
 }

@@ -281,6 +281,13 @@ fn delete(session: &mut Session<'_>, client: &Client, args: &DeleteArgs) -> Resu
     let key = RrsetKey::of(client, &args.rrset)?;
     let op = if args.data.is_empty() { RrsetOp::Delete } else { RrsetOp::Remove };
     let batch = key.batch(op, None, &args.data, &args.reason);
+    if args.write.dry_run && args.data.is_empty() {
+        // What would go is shown record by record; a token that may not read gets the short form.
+        if let Ok(before @ Some(_)) = key.fetch(client) {
+            let answer = client.patch_rrsets(&key.zone, &batch, &args.write.options())?;
+            return session.written(&args.write, &answer, &plan::between(before.as_ref(), None));
+        }
+    }
     change(session, client, &key.zone, &batch, &args.write)
 }
 
