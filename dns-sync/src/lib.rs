@@ -1,1 +1,3 @@
 //! koder-dns-sync, the agent of a PoP: durable replica, one driver of Knot DNS.
+
+pub mod knot;

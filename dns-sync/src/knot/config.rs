@@ -1,0 +1,226 @@
+//! The configuration file of a PoP's knotd, and the folders around it.
+//!
+//! Always a text file, never knotd's configuration database: with any shared module loaded, 3.2 crashes when a zone
+//! is added there. Zones come from one local catalog zone instead.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, os::unix::fs::DirBuilderExt};
+
+use herald_core::Name;
+
+use super::text;
+
+/// Where knotd's warnings go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error of knotd, which is the supervisor's own or the journal.
+    Stderr,
+    /// A file.
+    File(PathBuf),
+}
+
+/// What a PoP's knotd is to be like.
+#[derive(Debug, Clone)]
+pub struct KnotConfig {
+    /// Folder of everything below; made if missing. The control socket's path has to stay below 108 octets.
+    pub base: PathBuf,
+    /// Addresses to answer on. The first one that is not the wildcard address is probed; see
+    /// [`KnotConfig::probe_address`].
+    pub listen: Vec<SocketAddr>,
+    /// `user` or `user:group` that knotd changes to; none keeps the caller's.
+    pub user: Option<String>,
+    /// The catalog zone that lists the served zones. knotd refuses every query for it, ours too.
+    pub catalog: Name,
+    /// Where warnings and errors go.
+    pub log: LogTarget,
+    /// UDP worker threads; none leaves it to knotd (one a CPU).
+    pub udp_workers: Option<u16>,
+    /// TCP worker threads; none leaves it to knotd.
+    pub tcp_workers: Option<u16>,
+    /// Threads that load zones; none leaves it to knotd.
+    pub background_workers: Option<u16>,
+}
+
+impl KnotConfig {
+    /// A configuration with the catalog zone `catalog.herald.invalid.` and knotd's own numbers of threads.
+    pub fn new(base: impl Into<PathBuf>, listen: Vec<SocketAddr>) -> KnotConfig {
+        KnotConfig {
+            base: base.into(),
+            listen,
+            user: None,
+            catalog: Name::parse("catalog.herald.invalid.").expect("a valid name"),
+            log: LogTarget::Stderr,
+            udp_workers: None,
+            tcp_workers: None,
+            background_workers: None,
+        }
+    }
+
+    /// The configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.base.join("knot.conf")
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.rundir().join("knot.sock")
+    }
+
+    /// The PID file.
+    pub fn pid_file(&self) -> PathBuf {
+        self.rundir().join("knot.pid")
+    }
+
+    /// Folder of the zone files.
+    pub fn zone_dir(&self) -> PathBuf {
+        self.base.join("zones")
+    }
+
+    /// File of the catalog zone.
+    pub fn catalog_file(&self) -> PathBuf {
+        self.base.join("catalog.zone")
+    }
+
+    fn rundir(&self) -> PathBuf {
+        self.base.join("run")
+    }
+
+    /// Folder of knotd's databases (catalog, timers, journal). None of them holds anything that is needed
+    /// at the next start.
+    fn database_dir(&self) -> PathBuf {
+        self.base.join("db")
+    }
+
+    /// The address at which this machine asks knotd: the first one, by loopback where that is the wildcard.
+    pub fn probe_address(&self) -> Option<SocketAddr> {
+        let mut address = *self.listen.first()?;
+        if address.ip().is_unspecified() {
+            match address {
+                SocketAddr::V4(_) => address.set_ip(std::net::Ipv4Addr::LOCALHOST.into()),
+                SocketAddr::V6(_) => address.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+            }
+        }
+        Some(address)
+    }
+
+    /// The text of the configuration file.
+    pub fn render(&self) -> String {
+        let mut out =
+            String::from("# Written by koder-dns-sync at every start of knotd: changes are lost.\n");
+        self.render_into(&mut out).expect("writing to a string can't fail");
+        out
+    }
+
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        let catalog = String::from_utf8_lossy(&text::name_text(&self.catalog)).into_owned();
+
+        writeln!(out, "server:")?;
+        writeln!(out, "    rundir: {}", quoted(&self.rundir()))?;
+        writeln!(out, "    pidfile: {}", quoted(&self.pid_file()))?;
+        if let Some(user) = &self.user {
+            writeln!(out, "    user: \"{user}\"")?;
+        }
+        for address in &self.listen {
+            writeln!(out, "    listen: {}@{}", address.ip(), address.port())?;
+        }
+        let workers = [
+            ("udp-workers", self.udp_workers),
+            ("tcp-workers", self.tcp_workers),
+            ("background-workers", self.background_workers),
+        ];
+        for (item, count) in workers.iter().filter_map(|(item, count)| Some((item, (*count)?))) {
+            writeln!(out, "    {item}: {count}")?;
+        }
+
+        writeln!(out, "control:\n    listen: {}", quoted(&self.control_socket()))?;
+
+        // A transaction a change: one info line each would cost more than the change.
+        writeln!(out, "log:")?;
+        match &self.log {
+            LogTarget::Stderr => writeln!(out, "  - target: stderr")?,
+            LogTarget::File(path) => writeln!(out, "  - target: {}", quoted(path))?,
+        }
+        writeln!(out, "    any: warning")?;
+
+        writeln!(out, "database:\n    storage: {}", quoted(&self.database_dir()))?;
+
+        // The files are the state at start, and the control socket changes it. A journal would only slow
+        // both down, and bring old content back.
+        writeln!(out, "template:")?;
+        for id in ["default", "member"] {
+            writeln!(out, "  - id: {id}")?;
+            writeln!(out, "    storage: {}", quoted(&self.zone_dir()))?;
+            writeln!(out, "    file: \"{FILE_PATTERN}\"")?;
+            writeln!(out, "    journal-content: none")?;
+            writeln!(out, "    zonefile-load: whole")?;
+            writeln!(out, "    zonefile-sync: -1")?;
+        }
+
+        writeln!(out, "zone:\n  - domain: \"{catalog}\"")?;
+        writeln!(out, "    file: {}", quoted(&self.catalog_file()))?;
+        writeln!(out, "    catalog-role: interpret\n    catalog-template: member")
+    }
+
+    /// Makes the folders, empties knotd's databases and writes the configuration file. knotd must not be running.
+    pub fn install(&self) -> io::Result<()> {
+        // What the databases say could only be older than the files. The folder has to be there:
+        // with a catalog and without it knotd 3.2 crashes at start.
+        match fs::remove_dir_all(self.database_dir()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        for dir in [self.base.clone(), self.rundir(), self.database_dir(), self.zone_dir()] {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+        }
+        let temporary = self.base.join("knot.conf.new");
+        fs::write(&temporary, self.render())?;
+        fs::rename(temporary, self.config_file())
+    }
+}
+
+/// knotd's pattern of the file names: the zone name, `/` replaced by `_`, without the final dot.
+const FILE_PATTERN: &str = "%s.zone";
+
+/// The name of a zone's file as knotd makes it from the zone's name.
+///
+/// Two zones can share one: `/` (allowed in names of classless reverse zones) becomes `_`.
+pub fn zone_file_name(zone: &Name) -> String {
+    let mut name = String::with_capacity(zone.as_wire().len() + 8);
+    for label in zone.labels() {
+        for &octet in label {
+            match octet {
+                b'/' => name.push('_'),
+                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'*' => name.push(char::from(octet)),
+                b'#' => name.push_str("\\035"),
+                _ if octet.is_ascii_punctuation() => {
+                    name.push('\\');
+                    name.push(char::from(octet));
+                }
+                _ => {
+                    let _ = write!(name, "\\{octet:03}");
+                }
+            }
+        }
+        name.push('.');
+    }
+    // The root's name is a dot that knotd takes away, too.
+    name.pop();
+    name.push_str(".zone");
+    name
+}
+
+/// A path in quotes for the configuration file.
+fn quoted(path: &Path) -> String {
+    let mut out = String::from("\"");
+    for c in path.to_string_lossy().chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,326 @@
+//! Applies changes of zones to a running knotd.
+//!
+//! Three threads. *Control* owns all state and is the only one that uses the control socket, in bounded batches, since
+//! knotd serves one connection at a time. *Files* writes zone files, and *watcher* asks knotd by DNS
+//! whether a zone is served with a serial. So a small delta never waits for bulk work: neither for a file to
+//! be written nor for knotd to load it.
+//!
+//! A zone, as control sees it:
+//! ```text
+//!              Put                  written               reload, or            serial is served
+//!   Absent ──────────▶ Writing ───────────────▶ Written ─── catalog ──▶ Loading ───────────────▶ Served ◀─┐
+//!     ▲                   ▲                              addition          │                     │  │     │
+//!     │                   │ Put (a member's new content)                   ▼ not loaded          │  └─────┘
+//!     │                   ├─────────────────────────────────────────── Broken ──┐                │   Delta
+//!     │                   └──────────────────────────────────────────────────── │ ───────────────┤
+//!     │     gone                                              Remove            ▼                │
+//!     └────────────── Removing ◀── catalog removal ◀── Removable ◀──────────────┴────────────────┘
+//! ```
+//! Tasks for a zone that is under way are held and coalesced: a later `Put` or `Remove` replaces what is held, a `Delta`
+//! is merged by owner and type. What was replaced is reported done with what replaced it.
+//!
+//! Small deltas go as transactions, one a zone, many zones on one connection, in two steps: all transactions are opened and filled,
+//! the answers are read, and only then the good ones are committed and the others aborted.
+
+mod control;
+mod encode;
+mod socket;
+mod zone;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use herald_core::{Name, RrKey, Rrset};
+
+use self::control::{Control, Event};
+use super::config::KnotConfig;
+use super::probe;
+use super::zonefile::{self, ZoneWriter};
+
+// ---------------------------------------------------------------------------------------------------
+// What is asked and what is answered
+// ---------------------------------------------------------------------------------------------------
+
+/// The whole content of a zone at one moment, cheap to hold on to, written when the driver gets to it.
+pub trait ZoneContent: Send + Sync {
+    /// Writes all records, the SOA first. Called in the thread that writes files, perhaps more than once.
+    fn write(&self, out: &mut ZoneWriter<'_>) -> io::Result<()>;
+}
+
+/// One thing to be done for one zone.
+pub struct Job {
+    /// The zone.
+    pub zone: Name,
+    /// Comes back in the [`Report`].
+    pub tag: u64,
+    /// What is to be done.
+    pub task: Task,
+}
+
+/// What can be done with a zone.
+pub enum Task {
+    /// Serve this content, whether the zone was served before or not.
+    Put(Put),
+    /// Change some RRsets of a served zone.
+    Delta(Delta),
+    /// Serve the zone no more.
+    Remove,
+}
+
+/// A zone's whole content.
+#[derive(Clone)]
+pub struct Put {
+    /// The serial in the content's SOA: it tells that the content is being served.
+    pub serial: u32,
+    /// The content.
+    pub content: Arc<dyn ZoneContent>,
+}
+
+/// A change of a zone: whole RRsets.
+pub struct Delta {
+    /// The new SOA.
+    pub soa: Rrset,
+    /// The RRsets that change, as they are to be; none removes the RRset. The SOA isn't among them.
+    pub changes: Vec<(RrKey, Option<Rrset>)>,
+    /// The zone's content after this change, for the case that loading a file is the better way.
+    pub whole: Put,
+}
+
+/// Why a task was not done. The zone goes on as it was, unless it says otherwise; but what it serves isn't what
+/// later deltas build upon, so that those fail with [`TaskError::NotServed`] until a [`Task::Put`] is done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// A delta for a zone that isn't served, or not with what the delta builds upon: it needs a [`Task::Put`].
+    #[error("the zone is not served with what the change builds upon")]
+    NotServed,
+    /// A record isn't of its type. knotd never saw it: 3.2 takes such records, and crashes on some.
+    #[error("a record is malformed: {0}")]
+    Malformed(String),
+    /// knotd refused a record or the whole transaction.
+    #[error("knotd refused the change: {0}")]
+    Rejected(String),
+    /// The zone file could not be written.
+    #[error("the zone file could not be written: {0}")]
+    File(String),
+    /// knotd did not load the file. Its log says why. It serves what it served before.
+    #[error("knotd did not load the zone file (it serves serial {})", shown(*.serving))]
+    NotLoaded {
+        /// The serial that it serves instead; none if it answers SERVFAIL.
+        serving: Option<u32>,
+    },
+    /// knotd did not do it in time; what it serves is not known.
+    #[error("knotd took more than {waited_ms} ms")]
+    TimedOut {
+        /// How long it was waited for, in milliseconds.
+        waited_ms: u64,
+    },
+    /// Another served zone has the same file: their names differ by `/` and `_` only.
+    #[error("the zone's file name is that of the served zone {0}")]
+    FileNameTaken(Name),
+    /// The driver was ended before the task was done.
+    #[error("the driver has ended")]
+    Ended,
+}
+
+fn shown(serial: Option<u32>) -> String {
+    serial.map_or_else(|| "none".into(), |serial| serial.to_string())
+}
+
+/// What the driver has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// A task is done: the content is served (or the zone no more), or will not be.
+    Done {
+        /// The zone.
+        zone: Name,
+        /// The tag of its [`Job`].
+        tag: u64,
+        /// Whether it was done.
+        result: Result<(), TaskError>,
+    },
+    /// After [`Driver::resume`]: a zone is not served as was expected, and needs a [`Task::Put`].
+    Stale {
+        /// The zone.
+        zone: Name,
+        /// The serial that is served, if any.
+        serving: Option<u32>,
+    },
+    /// After [`Driver::resume`]: knotd has a zone that it should not have. It needs a [`Task::Remove`] or a [`Task::Put`].
+    Unexpected {
+        /// The zone.
+        zone: Name,
+    },
+    /// After [`Driver::resume`]: every expected zone is either served as expected or was reported.
+    Settled,
+    /// The control socket failed; it's tried again, and no task is lost.
+    ControlFailed {
+        /// The error and its causes.
+        error: String,
+    },
+}
+
+/// Where the driver finds knotd, and how much it does at once.
+#[derive(Debug, Clone)]
+pub struct DriverConfig {
+    /// knotd's control socket.
+    pub control_socket: PathBuf,
+    /// Where knotd answers DNS.
+    pub dns: SocketAddr,
+    /// Folder of the zone files.
+    pub zone_dir: PathBuf,
+    /// The catalog zone.
+    pub catalog: Name,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl DriverConfig {
+    /// The driver's side of a knotd configuration; none if that has no address.
+    pub fn of(knot: &KnotConfig) -> Option<DriverConfig> {
+        Some(DriverConfig {
+            control_socket: knot.control_socket(),
+            dns: knot.probe_address()?,
+            zone_dir: knot.zone_dir(),
+            catalog: knot.catalog.clone(),
+            limits: Limits::default(),
+        })
+    }
+}
+
+/// How much is done at once. Each batch on the control socket delays all others for as long as it takes.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// A delta of more records than this becomes a file. Held deltas of a zone are bounded by it, too.
+    pub delta_records_max: usize,
+    /// Zones in one connection.
+    pub batch_zones_max: usize,
+    /// Records in one connection, after which no further zone is taken.
+    pub batch_records_max: usize,
+    /// Members added and removed in one catalog transaction.
+    pub catalog_members_max: usize,
+    /// The pause after a catalog transaction, as a multiple of the time that it held the control socket.
+    pub catalog_pause_factor: u32,
+    /// A file of more records is large: catalog transactions wait while knotd loads it, since knotd finishes
+    /// all loads before it applies one, with the control socket held meanwhile.
+    pub large_load_records: u64,
+    /// But they don't wait longer than this.
+    pub catalog_hold_max: Duration,
+    /// Zones that knotd may be loading at the same time.
+    pub loads_max: usize,
+    /// How long a load or a removal may take.
+    pub load_timeout: Duration,
+    /// How long a single answer on the control socket may take.
+    pub control_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            delta_records_max: 2_000,
+            batch_zones_max: 256,
+            batch_records_max: 4_000,
+            catalog_members_max: 2_000,
+            catalog_pause_factor: 4,
+            large_load_records: 50_000,
+            catalog_hold_max: Duration::from_secs(2),
+            loads_max: 10_000,
+            load_timeout: Duration::from_secs(60),
+            control_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Drives one knotd. Dropping it ends its threads; knotd goes on.
+pub struct Driver {
+    events: Sender<Event>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Driver {
+    /// Starts the threads. The driver is suspended until [`Driver::resume`]; reports go to `reports`.
+    pub fn start(config: DriverConfig, reports: Sender<Report>) -> io::Result<Driver> {
+        let (events, inbox) = mpsc::channel();
+        let (files, file_orders) = mpsc::channel();
+        let (watcher, watch_orders) = mpsc::channel();
+        let dns = config.dns;
+        // A socket that can't be made is to be known now, not in the thread.
+        probe::socket_to(dns)?;
+        let control = Control::new(config, reports, files, watcher);
+        let threads = vec![
+            thread::Builder::new().name("knot-control".into()).spawn(move || control.run(&inbox))?,
+            thread::Builder::new().name("knot-files".into()).spawn({
+                let events = events.clone();
+                move || write_files(&file_orders, &events)
+            })?,
+            thread::Builder::new().name("knot-watcher".into()).spawn({
+                let events = events.clone();
+                move || {
+                    if let Err(error) = probe::watch(dns, &watch_orders, &events, Event::Served) {
+                        let _ = events.send(Event::WatcherFailed(error));
+                    }
+                }
+            })?,
+        ];
+        Ok(Driver { events, threads })
+    }
+
+    /// Takes tasks. They're done in order for each zone; between zones there's no order.
+    ///
+    /// Nothing bounds how many wait: the caller has a report for each and should not have too many out.
+    pub fn submit(&self, jobs: Vec<Job>) {
+        // It fails only if the driver's thread is gone; then its end was reported.
+        let _ = self.events.send(Event::Submit(jobs));
+    }
+
+    /// Stops using knotd and the zone files, and returns when nothing is under way any more. Tasks are kept.
+    ///
+    /// To be called when knotd is gone, before its files are written anew.
+    pub fn suspend(&self) {
+        let (done, wait) = mpsc::channel();
+        if self.events.send(Event::Suspend(done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+
+    /// Goes on with a knotd that should serve these zones, with these serials: what its files were written
+    /// with, or for an adopted one, what the replica has.
+    ///
+    /// Every zone is asked for; those that aren't served so are reported. A task that was kept is done already if
+    /// the expected serial isn't older than its own.
+    pub fn resume(&self, expected: Vec<(Name, u32)>) {
+        let _ = self.events.send(Event::Resume(expected));
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::End);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The thread that writes files
+// ---------------------------------------------------------------------------------------------------
+
+struct FileOrder {
+    zone: Name,
+    path: PathBuf,
+    content: Arc<dyn ZoneContent>,
+}
+
+fn write_files(orders: &Receiver<FileOrder>, events: &Sender<Event>) {
+    for FileOrder { zone, path, content } in orders {
+        let result = zonefile::write_file(&path, |out| content.write(out));
+        if events.send(Event::Written(zone, result)).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! Control's rounds of work on the control socket, each one bounded batch on a connection of its own.
+
+use std::collections::HashMap;
+use std::time::Instant;
+use std::{fs, mem};
+
+use herald_core::{Name, Rtype};
+
+use super::TaskError;
+use super::control::{Control, LOAD_CHECK_MAX, LOAD_CHECK_ZONES_MAX};
+use super::encode::{push_set, push_short, push_unset, push_zone};
+use super::zone::{Base, HeldDelta, Phase};
+use crate::knot::config::zone_file_name;
+use crate::knot::ctl::{Batch, Command, Connection, CtlError, Item};
+use crate::knot::{catalog, text};
+
+impl Control {
+    /// Connects, and closes the transactions that a broken connection may have left open: a load of such a zone
+    /// would wait for them, the next catalog change for the load, and the control socket for that.
+    pub(super) fn connect(&mut self) -> Result<Connection, CtlError> {
+        let limits = &self.config.limits;
+        let mut connection = Connection::open(&self.config.control_socket, limits.control_timeout)?;
+        if !self.maybe_open.is_empty() {
+            let mut aborts = Batch::new();
+            for zone in &self.maybe_open {
+                push_short(&mut aborts, Command::ZoneAbort, &[(Item::Zone, &text::name_text(zone))]);
+            }
+            connection.run(&aborts, |_| {})?;
+            self.maybe_open.clear();
+        }
+        Ok(connection)
+    }
+
+    /// The serial and the members of the catalog that knotd has. Drops all open transactions.
+    pub(super) fn read_catalog(&mut self) -> Result<(u32, Vec<Name>), WorkError> {
+        let catalog = text::name_text(&self.config.catalog);
+        let mut batch = Batch::new();
+        push_short(&mut batch, Command::ZoneAbort, &[]);
+        push_short(&mut batch, Command::ZoneRead, &[(Item::Zone, &catalog), (Item::Type, b"SOA")]);
+        push_short(&mut batch, Command::ZoneRead, &[(Item::Zone, &catalog), (Item::Type, b"PTR")]);
+        let mut connection = self.connect()?;
+        let mut serial = None;
+        let mut members = Vec::new();
+        connection.run(&batch, |reply| match reply.text(Item::Type) {
+            _ if reply.error().is_some() => {}
+            "SOA" => serial = reply.text(Item::Data).split(' ').nth(2).and_then(|text| text.parse().ok()),
+            "PTR" => members.extend(Name::parse(reply.text(Item::Data))),
+            _ => {}
+        })?;
+        connection.close();
+        let serial = serial.ok_or_else(|| WorkError::Catalog("it can't be read".into()))?;
+        Ok((serial, members))
+    }
+
+    pub(super) fn run_deltas(&mut self) -> Result<(), WorkError> {
+        let mut batch = self.take_deltas();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.apply_deltas(&mut batch) {
+            // Which of them were committed isn't known, but doing one again changes nothing.
+            for TakenDelta { zone: name, held, .. } in batch {
+                self.maybe_open.insert(name.clone());
+                let Some(zone) = self.zones.get_mut(&name) else { continue };
+                match &mut zone.delta {
+                    Some(later) => later.merge_below(held),
+                    None => zone.delta = Some(held),
+                }
+                self.advance(&name);
+            }
+            return Err(error.into());
+        }
+        for TakenDelta { zone: name, held, error, .. } in batch {
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            match error {
+                None => {
+                    zone.phase = Phase::Served { serial: held.whole.serial };
+                    self.report(&name, held.tags, &Ok(()));
+                    self.advance(&name);
+                }
+                Some(error) => {
+                    zone.phase = Phase::Broken;
+                    self.fail_content(&name, held.tags, &TaskError::Rejected(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_deltas(&mut self) -> Vec<TakenDelta> {
+        let limits = self.config.limits.clone();
+        let mut batch = Vec::new();
+        let mut records = 0;
+        while batch.len() < limits.batch_zones_max && records < limits.batch_records_max {
+            let Some(name) = self.deltas.pop_front() else { break };
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            zone.delta_queued = false;
+            // Something else may have come over it.
+            if !matches!(zone.phase, Phase::Served { .. }) {
+                continue;
+            }
+            let Some(held) = zone.delta.take() else { continue };
+            if let Err(error) = held.check() {
+                zone.phase = Phase::Broken;
+                self.fail_content(&name, held.tags, &error);
+                continue;
+            }
+            records += held.records;
+            batch.push(TakenDelta { zone: name, held, error: None, begun: false });
+        }
+        batch
+    }
+
+    fn apply_deltas(&mut self, batch: &mut [TakenDelta]) -> Result<(), CtlError> {
+        let mut connection = self.connect()?;
+
+        // A crashed agent may have left a transaction open: it's dropped and the zone done again, once.
+        for attempt in 0..2 {
+            let mut commands = Batch::new();
+            let todo: Vec<usize> = (0..batch.len()).filter(|&index| !batch[index].begun).collect();
+            for &index in &todo {
+                batch[index].begun = true;
+                batch[index].error = None;
+                push_zone(&mut commands, Command::ZoneBegin, &batch[index].zone, index);
+            }
+            for &index in &todo {
+                batch[index].push_unset(&mut commands, index);
+            }
+            for &index in &todo {
+                batch[index].push_set(&mut commands, index);
+            }
+            connection.run(&commands, |reply| {
+                let Some(taken) = reply.tag().and_then(|index| batch.get_mut(index)) else { return };
+                let Some(error) = reply.error() else { return };
+                match reply.text(Item::Command) {
+                    "zone-begin" => {
+                        taken.begun = false;
+                        taken.error = Some(error);
+                    }
+                    // There was nothing to remove.
+                    "zone-unset" => {}
+                    _ => {
+                        let owner = reply.text(Item::Owner);
+                        let rtype = reply.text(Item::Type);
+                        taken.error.get_or_insert(format!("{owner} {rtype}: {error}"));
+                    }
+                }
+            })?;
+            let mut aborts = Batch::new();
+            for (index, taken) in batch.iter().enumerate().filter(|(_, taken)| !taken.begun) {
+                push_zone(&mut aborts, Command::ZoneAbort, &taken.zone, index);
+            }
+            if attempt > 0 || aborts.is_empty() {
+                break;
+            }
+            connection.run(&aborts, |_| {})?;
+        }
+
+        let mut ends = Batch::new();
+        for (index, taken) in batch.iter().enumerate().filter(|(_, taken)| taken.error.is_none()) {
+            push_zone(&mut ends, Command::ZoneCommit, &taken.zone, index);
+        }
+        connection.run(&ends, |reply| {
+            if let Some(taken) = reply.tag().and_then(|index| batch.get_mut(index)) {
+                taken.error = reply.error();
+            }
+        })?;
+        let mut aborts = Batch::new();
+        for (index, taken) in batch.iter().enumerate().filter(|(_, taken)| taken.error.is_some()) {
+            push_zone(&mut aborts, Command::ZoneAbort, &taken.zone, index);
+        }
+        connection.run(&aborts, |_| {})?;
+        connection.close();
+        Ok(())
+    }
+
+    pub(super) fn run_reloads(&mut self) -> Result<(), WorkError> {
+        let room = self.config.limits.loads_max.saturating_sub(self.loads.len());
+        let names: Vec<Name> = self.reloads.iter().take(room.min(LOAD_CHECK_ZONES_MAX)).cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (index, name) in names.iter().enumerate() {
+            push_zone(&mut batch, Command::ZoneReload, name, index);
+        }
+        let mut errors: Vec<Option<String>> = vec![None; names.len()];
+        let mut connection = self.connect()?;
+        connection.run(&batch, |reply| {
+            if let Some(error) = reply.tag().and_then(|index| errors.get_mut(index)) {
+                *error = reply.error();
+            }
+        })?;
+        connection.close();
+        self.reloads.drain(..names.len());
+        for (name, error) in names.into_iter().zip(errors) {
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            let Phase::Written { records, .. } = zone.phase else { continue };
+            match error {
+                None => self.start_load_of_put(&name, records),
+                Some(error) => self.load_done(&name, Err(TaskError::Rejected(error))),
+            }
+        }
+        Ok(())
+    }
+
+    // -- the catalog ------------------------------------------------------------------------------
+
+    /// When the next catalog transaction is due; none if there's nothing to change.
+    pub(super) fn catalog_due(&self) -> Option<Instant> {
+        let since = self.catalog_wanted_since?;
+        let mut due = self.catalog_not_before.unwrap_or(since);
+        if self.large_loads > 0 {
+            due = due.max(since + self.config.limits.catalog_hold_max);
+        }
+        Some(due)
+    }
+
+    pub(super) fn run_catalog(&mut self) -> Result<(), WorkError> {
+        if !self.removing.is_empty() {
+            self.check_removals()?;
+        }
+        let started = Instant::now();
+        if self.catalog_due().is_none_or(|due| due > started) {
+            return Ok(());
+        }
+        let most = self.config.limits.catalog_members_max;
+        let removals: Vec<Name> = self.removals.iter().take(most).cloned().collect();
+        let room = self.config.limits.loads_max.saturating_sub(self.loads.len());
+        let additions: Vec<Name> =
+            self.additions.iter().take(room.min(most - removals.len())).cloned().collect();
+        if removals.is_empty() && additions.is_empty() {
+            return Ok(());
+        }
+
+        let errors = match self.change_catalog(&removals, &additions) {
+            Ok(errors) => errors,
+            Err(error) => {
+                self.maybe_open.insert(self.config.catalog.clone());
+                return Err(error);
+            }
+        };
+        self.removals.drain(..removals.len());
+        self.additions.drain(..additions.len());
+        for name in removals {
+            if let Some(zone) = self.zones.get_mut(&name) {
+                zone.phase = Phase::Removing;
+                self.removing.push((name, started));
+            }
+        }
+        for (name, error) in additions.into_iter().zip(errors) {
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            let Phase::Written { records, .. } = zone.phase else { continue };
+            match error {
+                None => self.start_load_of_put(&name, records),
+                Some(error) => {
+                    zone.phase = Phase::Absent;
+                    let tags = zone.take_current();
+                    self.release_file_name(&name);
+                    self.fail_content(&name, tags, &TaskError::Rejected(error));
+                }
+            }
+        }
+        self.catalog_wanted_since = None;
+
+        // knotd applies the change after the connection has ended and before it takes the next one.
+        let passed = self.check_removals();
+        let now = Instant::now();
+        self.catalog_not_before = Some(now + (now - started) * self.config.limits.catalog_pause_factor);
+        if !self.removals.is_empty() || !self.additions.is_empty() {
+            self.catalog_wanted_since.get_or_insert(now);
+        }
+        passed
+    }
+
+    /// One transaction on the catalog zone. Gives back what went wrong with each addition.
+    fn change_catalog(
+        &mut self,
+        removals: &[Name],
+        additions: &[Name],
+    ) -> Result<Vec<Option<String>>, WorkError> {
+        let name = self.config.catalog.clone();
+        let zone = text::name_text(&name);
+        let serial = self.catalog_serial.wrapping_add(1);
+        let owner_of = |member: &Name| {
+            catalog::member_owner(&name, member).map_err(|error| WorkError::Catalog(error.to_string()))
+        };
+
+        let mut batch = Batch::new();
+        push_short(&mut batch, Command::ZoneBegin, &[(Item::Zone, &zone)]);
+        for member in removals.iter().chain(additions) {
+            push_unset(&mut batch, &zone, &owner_of(member)?, Rtype::PTR, usize::MAX);
+        }
+        for (index, member) in additions.iter().enumerate() {
+            push_set(
+                &mut batch,
+                &zone,
+                &owner_of(member)?,
+                Rtype::PTR,
+                &catalog::member_rrset(member),
+                index,
+            );
+        }
+        push_set(&mut batch, &zone, &name, Rtype::SOA, &catalog::soa(serial), usize::MAX);
+
+        let mut errors = vec![None; additions.len()];
+        let mut connection = self.connect()?;
+        let mut failed: Option<String> = None;
+        connection.run(&batch, |reply| {
+            let Some(error) = reply.error() else { return };
+            match (reply.text(Item::Command), reply.tag().and_then(|index| errors.get_mut(index))) {
+                ("zone-unset", _) => {}
+                (_, Some(slot)) => *slot = Some(error),
+                (_, None) => failed = Some(error),
+            }
+        })?;
+        let mut end = Batch::new();
+        let command = if failed.is_none() { Command::ZoneCommit } else { Command::ZoneAbort };
+        push_short(&mut end, command, &[(Item::Zone, &zone)]);
+        connection.run(&end, |reply| failed = failed.take().or(reply.error()))?;
+        connection.close();
+        match failed {
+            Some(error) => Err(WorkError::Catalog(error)),
+            None => {
+                self.catalog_serial = serial;
+                Ok(errors)
+            }
+        }
+    }
+
+    /// Asks whether the removed zones are gone; also waits until knotd has applied the last catalog change.
+    pub(super) fn check_removals(&mut self) -> Result<(), WorkError> {
+        let mut batch = Batch::new();
+        push_short(&mut batch, Command::Status, &[(Item::Type, b"version")]);
+        for (index, (name, _)) in self.removing.iter().enumerate() {
+            let (zone, tag) = (text::name_text(name), index.to_string());
+            let items: [(Item, &[u8]); 3] =
+                [(Item::Zone, &zone), (Item::Id, tag.as_bytes()), (Item::Filter, b"s")];
+            push_short(&mut batch, Command::ZoneStatus, &items);
+        }
+        let mut gone = vec![false; self.removing.len()];
+        let mut connection = self.connect()?;
+        connection.run(&batch, |reply| {
+            if let Some(gone) = reply.tag().and_then(|index| gone.get_mut(index)) {
+                *gone = reply.error().is_some();
+            }
+        })?;
+        connection.close();
+
+        let waited_ms = self.config.limits.load_timeout.as_millis() as u64;
+        for ((name, since), gone) in mem::take(&mut self.removing).into_iter().zip(gone) {
+            let Some(zone) = self.zones.get_mut(&name) else { continue };
+            if gone {
+                // knotd leaves the file alone, since it's not to write it either.
+                let _ = fs::remove_file(self.config.zone_dir.join(zone_file_name(&name)));
+                zone.phase = Phase::Absent;
+                let tags = zone.take_current();
+                self.release_file_name(&name);
+                self.report(&name, tags, &Ok(()));
+                self.advance(&name);
+            } else if since.elapsed() >= self.config.limits.load_timeout {
+                zone.phase = Phase::Broken;
+                let tags = zone.take_current();
+                self.report(&name, tags, &Err(TaskError::TimedOut { waited_ms }));
+                self.advance(&name);
+            } else {
+                self.removing.push((name, since));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at loads for which the watcher had nothing to say for a while.
+    pub(super) fn check_loads(&mut self) -> Result<(), WorkError> {
+        let now = Instant::now();
+        let due: Vec<Name> = self
+            .load_checks
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(LOAD_CHECK_ZONES_MAX)
+            .map(|(_, name)| name.clone())
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for (index, name) in due.iter().enumerate() {
+            let (zone, tag) = (text::name_text(name), index.to_string());
+            let items: [(Item, &[u8]); 3] =
+                [(Item::Zone, &zone), (Item::Id, tag.as_bytes()), (Item::Filter, b"se")];
+            // The answer to a unit doesn't carry its tag, only an error does: a block for each.
+            push_short(&mut batch, Command::ZoneStatus, &items);
+        }
+        let mut states: HashMap<Name, LoadState> = HashMap::new();
+        let mut connection = self.connect()?;
+        connection.run(&batch, |reply| {
+            if reply.error().is_some() {
+                return;
+            }
+            let Ok(name) = Name::parse(reply.text(Item::Zone)) else { return };
+            let state = states.entry(name).or_default();
+            let value = reply.text(Item::Data);
+            match reply.text(Item::Type) {
+                "serial" => state.serial = value.parse().ok(),
+                "load" => state.busy = matches!(value, "pending" | "running" | "frozen"),
+                _ => {}
+            }
+        })?;
+        connection.close();
+        for name in due {
+            let state = states.remove(&name).unwrap_or_default();
+            self.judge_load(&name, &state, now);
+        }
+        Ok(())
+    }
+
+    fn judge_load(&mut self, name: &Name, state: &LoadState, now: Instant) {
+        let expected = match self.zones.get(name).and_then(|zone| zone.current.as_ref()) {
+            Some((Base::Put(put), _)) => put.serial,
+            Some((Base::Expect(serial), _)) => *serial,
+            _ => return,
+        };
+        let limits = &self.config.limits;
+        let Some(load) = self.loads.get_mut(name) else { return };
+        if !state.busy {
+            let result = match state.serial {
+                Some(serial) if serial == expected => Ok(serial),
+                serving => Err(TaskError::NotLoaded { serving }),
+            };
+            self.load_done(name, result);
+        } else if now - load.since >= limits.load_timeout {
+            let waited_ms = limits.load_timeout.as_millis() as u64;
+            self.load_done(name, Err(TaskError::TimedOut { waited_ms }));
+        } else {
+            self.load_checks.remove(&(load.check_at, name.clone()));
+            load.check_again = (load.check_again * 2).min(LOAD_CHECK_MAX);
+            load.check_at = now + load.check_again;
+            self.load_checks.insert((load.check_at, name.clone()));
+        }
+    }
+}
+
+/// What knotd says about a zone that it's to load.
+#[derive(Default)]
+struct LoadState {
+    busy: bool,
+    serial: Option<u32>,
+}
+
+/// Why a round of work stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkError {
+    #[error(transparent)]
+    Control(#[from] CtlError),
+    #[error("knotd refused the change of the catalog zone: {0}")]
+    Catalog(String),
+}
+
+/// An error with all of its causes in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        out.push_str(": ");
+        out.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    out
+}
+
+struct TakenDelta {
+    zone: Name,
+    held: HeldDelta,
+    error: Option<String>,
+    begun: bool,
+}
+
+impl TakenDelta {
+    fn push_unset(&self, batch: &mut Batch, tag: usize) {
+        let zone = text::name_text(&self.zone);
+        for key in self.held.changes.keys() {
+            push_unset(batch, &zone, &key.owner, key.rtype, tag);
+        }
+    }
+
+    fn push_set(&self, batch: &mut Batch, tag: usize) {
+        let zone = text::name_text(&self.zone);
+        for (key, rrset) in &self.held.changes {
+            if let Some(rrset) = rrset {
+                push_set(batch, &zone, &key.owner, key.rtype, rrset, tag);
+            }
+        }
+        // Setting a SOA replaces it.
+        push_set(batch, &zone, &self.zone, Rtype::SOA, &self.held.soa, tag);
+    }
+}

@@ -1,0 +1,208 @@
+//! What control knows of a zone, and how tasks for it are held and coalesced.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use herald_core::rdata::check_rdata;
+use herald_core::{Name, RrKey, Rrset, Rtype};
+
+use super::encode::SET_RDATA_BYTES_MAX;
+use super::{Delta, Limits, Put, TaskError};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Not a member of the catalog.
+    Absent,
+    /// Its file is being written.
+    Writing { member: bool },
+    /// Its file is there; a reload (member) or an addition is to come.
+    Written { member: bool, records: u64 },
+    /// knotd is loading it.
+    Loading,
+    /// A member that's served with this serial.
+    Served { serial: u32 },
+    /// A member, but what it serves isn't what it should.
+    Broken,
+    /// To be removed from the catalog.
+    Removable,
+    /// Removed from the catalog; knotd has yet to notice.
+    Removing,
+}
+
+pub(super) struct Zone {
+    pub(super) phase: Phase,
+    /// The task that is under way, and the tags that it answers.
+    pub(super) current: Option<(Base, Vec<u64>)>,
+    /// Whether the serial of the current task's content tells it from what was served before.
+    pub(super) serial_tells: bool,
+    /// Replaces the content once the current task is through.
+    pub(super) base: Option<(Base, Vec<u64>)>,
+    /// Changes on top of it.
+    pub(super) delta: Option<HeldDelta>,
+    /// Whether it's in the queue of deltas.
+    pub(super) delta_queued: bool,
+}
+
+#[derive(Clone)]
+pub(super) enum Base {
+    Put(Put),
+    Remove,
+    /// To be found served with this serial after a resume.
+    Expect(u32),
+}
+
+pub(super) struct HeldDelta {
+    pub(super) soa: Rrset,
+    pub(super) changes: BTreeMap<RrKey, Option<Rrset>>,
+    pub(super) records: usize,
+    pub(super) whole: Put,
+    pub(super) tags: Vec<u64>,
+}
+
+impl HeldDelta {
+    pub(super) fn new(delta: Delta) -> HeldDelta {
+        let mut held = HeldDelta {
+            soa: delta.soa.clone(),
+            changes: BTreeMap::new(),
+            records: 0,
+            whole: delta.whole.clone(),
+            tags: Vec::new(),
+        };
+        held.merge(delta);
+        held
+    }
+
+    pub(super) fn merge(&mut self, delta: Delta) {
+        self.soa = delta.soa;
+        self.whole = delta.whole;
+        for (key, rrset) in delta.changes {
+            self.records += weight(rrset.as_ref());
+            if let Some(replaced) = self.changes.insert(key, rrset) {
+                self.records -= weight(replaced.as_ref());
+            }
+        }
+    }
+
+    /// Puts an older delta beneath this one.
+    pub(super) fn merge_below(&mut self, older: HeldDelta) {
+        for (key, rrset) in older.changes {
+            if let Entry::Vacant(entry) = self.changes.entry(key) {
+                self.records += weight(rrset.as_ref());
+                entry.insert(rrset);
+            }
+        }
+        self.tags.splice(0..0, older.tags);
+    }
+}
+
+/// What an RRset counts in a delta: its records, and one for the removal of the old ones.
+pub(super) fn weight(rrset: Option<&Rrset>) -> usize {
+    1 + rrset.map_or(0, |rrset| rrset.rdatas.len())
+}
+
+impl Zone {
+    pub(super) fn absent() -> Zone {
+        Zone {
+            phase: Phase::Absent,
+            current: None,
+            serial_tells: false,
+            base: None,
+            delta: None,
+            delta_queued: false,
+        }
+    }
+
+    /// Whether a delta has something to go on top of, now or later.
+    pub(super) fn takes_delta(&self) -> bool {
+        match (&self.base, &self.current) {
+            (Some((base, _)), _) | (None, Some((base, _))) => !matches!(base, Base::Remove),
+            (None, None) => matches!(self.phase, Phase::Served { .. }),
+        }
+    }
+
+    /// Holds a task that replaces everything that's held.
+    pub(super) fn hold_base(&mut self, base: Base, tag: u64) {
+        let mut tags = self.base.take().map(|(_, tags)| tags).unwrap_or_default();
+        tags.extend(self.delta.take().map(|delta| delta.tags).unwrap_or_default());
+        tags.push(tag);
+        self.base = Some((base, tags));
+    }
+
+    /// Holds a change, as whole content where that is the better way.
+    pub(super) fn hold_delta(&mut self, held: HeldDelta, limits: &Limits) {
+        let too_much = held.records > limits.delta_records_max || held.has_rdata_for_files_only();
+        match &mut self.base {
+            Some((base, tags)) => {
+                *base = Base::Put(held.whole);
+                tags.extend(held.tags);
+            }
+            None if too_much => self.base = Some((Base::Put(held.whole), held.tags)),
+            None => self.delta = Some(held),
+        }
+    }
+
+    /// Takes the tags of held tasks that content of this serial has in it already.
+    pub(super) fn take_done_by(&mut self, serial: u32) -> Vec<u64> {
+        let mut tags = Vec::new();
+        if let Some((Base::Put(put), _)) = &self.base
+            && !is_newer(put.serial, serial)
+        {
+            tags.extend(self.base.take().map(|(_, tags)| tags).unwrap_or_default());
+        }
+        if self.delta.as_ref().is_some_and(|delta| !is_newer(delta.whole.serial, serial)) {
+            tags.extend(self.delta.take().map(|delta| delta.tags).unwrap_or_default());
+        }
+        tags
+    }
+
+    pub(super) fn take_current(&mut self) -> Vec<u64> {
+        self.current.take().map(|(_, tags)| tags).unwrap_or_default()
+    }
+
+    pub(super) fn take_tags(&mut self) -> Vec<u64> {
+        let mut tags = self.take_current();
+        tags.extend(self.base.take().map(|(_, tags)| tags).unwrap_or_default());
+        tags.extend(self.delta.take().map(|delta| delta.tags).unwrap_or_default());
+        tags
+    }
+}
+
+/// Whether serial `a` is newer than `b` (RFC 1982).
+pub(super) fn is_newer(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+impl HeldDelta {
+    /// Checks the records, which knotd does not when they come as octets.
+    pub(super) fn check(&self) -> Result<(), TaskError> {
+        let changes = self.changes.iter().filter_map(|(key, rrset)| Some((key.rtype, rrset.as_ref()?)));
+        changes
+            .chain([(Rtype::SOA, &self.soa)])
+            .try_for_each(|(rtype, rrset)| {
+                rrset.rdatas.iter().try_for_each(|rdata| check_rdata(rtype, rdata))
+            })
+            .map_err(|error| TaskError::Malformed(error.to_string()))
+    }
+
+    pub(super) fn has_rdata_for_files_only(&self) -> bool {
+        let rrsets = self.changes.values().flatten().chain([&self.soa]);
+        rrsets.flat_map(|rrset| rrset.rdatas.iter()).any(|rdata| rdata.len() > SET_RDATA_BYTES_MAX)
+    }
+}
+
+/// The name as knotd has it in file names.
+pub(super) fn without_slashes(name: &Name) -> Name {
+    let wire: Vec<u8> =
+        name.as_wire().iter().map(|&octet| if octet == b'/' { b'_' } else { octet }).collect();
+    // A length octet of 47 would be changed too.
+    if name.labels().any(|label| label.len() == usize::from(b'/')) {
+        let mut wire = Vec::with_capacity(wire.len());
+        for label in name.labels() {
+            wire.push(label.len() as u8);
+            wire.extend(label.iter().map(|&octet| if octet == b'/' { b'_' } else { octet }));
+        }
+        wire.push(0);
+        return Name::from_wire(&wire).unwrap_or_else(|_| name.clone());
+    }
+    Name::from_wire(&wire).unwrap_or_else(|_| name.clone())
+}
