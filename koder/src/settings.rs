@@ -18,7 +18,7 @@ pub struct ConnectionArgs {
     /// Use this context of the config file, and nothing from KODER_SERVER and KODER_TOKEN
     #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
     pub context: Option<String>,
-    /// Address of the server, such as https://herald.example:8443
+    /// Address of the server
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub server: Option<String>,
     /// Read the token from this file ("-" is stdin); it is never an argument

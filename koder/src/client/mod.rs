@@ -88,7 +88,7 @@ impl<T> Answer<T> {
 }
 
 impl Client {
-    /// A client of `server` (address). Nothing is sent yet.
+    /// A client of `server`. Nothing is sent yet.
     pub fn new(
         server: &ServerUrl,
         token: Option<Secret>,
