@@ -15,6 +15,10 @@ use crate::wait::wait_until;
 /// How long a knotd may take until it answers.
 const START_WITHIN: Duration = Duration::from_secs(30);
 
+/// Transfers at a time, more than Knot would take of itself on few cores: a far primary's transfers wait, they don't
+/// compute.
+const BACKGROUND_WORKERS: u32 = 32;
+
 /// A running knotd with a text configuration.
 #[derive(Debug)]
 pub struct Knot {
@@ -26,10 +30,17 @@ pub struct Knot {
 
 impl Knot {
     /// A secondary of `primary` for `zones`, set up as Knot's manual has it: it transfers what it is notified of.
+    /// It answers at `listen`.
     ///
     /// # Panics
     /// If it doesn't start.
-    pub fn secondary(folder: &Path, name: &str, primary: SocketAddr, zones: &[String]) -> Self {
+    pub fn secondary(
+        folder: &Path,
+        name: &str,
+        listen: SocketAddr,
+        primary: SocketAddr,
+        zones: &[String],
+    ) -> Self {
         let mut sections = format!(
             "remote:\n  - id: primary\n    address: {ip}@{port}\n\
              template:\n  - id: default\n    storage: {storage}\n    master: primary\n    acl: [notify, transfer]\n",
@@ -41,7 +52,7 @@ impl Knot {
         for zone in zones {
             let _ = writeln!(sections, "  - domain: {zone}");
         }
-        Self::start(folder, name, &sections)
+        Self::start(folder, name, listen, &sections)
     }
 
     /// A server of the given zone files: the reference that other servers' content is compared with.
@@ -59,16 +70,14 @@ impl Knot {
             fs::write(&file, content).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             let _ = writeln!(sections, "  - domain: {zone}\n    file: {index}.zone");
         }
-        Self::start(folder, name, &sections)
+        Self::start(folder, name, loopback::free_endpoint(), &sections)
     }
 
-    fn start(folder: &Path, name: &str, sections: &str) -> Self {
-        let listen = loopback::free_endpoint();
+    fn start(folder: &Path, name: &str, listen: SocketAddr, sections: &str) -> Self {
         let home = folder.join(name);
         let config = home.join("knot.conf");
         let text = format!(
-            "server:\n    rundir: {run}\n    listen: {ip}@{port}\n    tcp-workers: 2\n    udp-workers: 1\n    \
-             background-workers: 2\n\
+            "server:\n    rundir: {run}\n    listen: {ip}@{port}\n    background-workers: {BACKGROUND_WORKERS}\n\
              database:\n    storage: {database}\n\
              log:\n  - target: stderr\n    any: warning\n\
              acl:\n  - id: transfer\n    address: 127.0.0.0/8\n    action: transfer\n  \

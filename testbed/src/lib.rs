@@ -2,12 +2,15 @@
 
 pub mod api;
 pub mod bench;
+pub mod chain;
+pub mod delay;
 pub mod dns;
 pub mod herald;
 pub mod http;
 pub mod knot;
 pub mod load;
 pub mod loopback;
+pub mod observe;
 pub mod powerdns;
 pub mod process;
 pub mod scratch;

@@ -1,9 +1,357 @@
-//! From a request to the answer at the last of three PoPs.
+//! From a request to the new answer at the last of three PoPs, in an open loop: a change's time runs from when it
+//! was due, so that waiting in line counts.
+//!
+//! The peer is DNS' own way: PowerDNS' API → NOTIFY (asked for with each change) → IXFR → three Knots. In the second
+//! setting one PoP is far away and busy with a big zone; the peer's far Knot is spared that zone, and the delay of
+//! NOTIFYs.
 
-use super::Side;
-use super::report::Line;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::report::{Line, figure, percentile_ms};
+use super::{Side, address_of};
+use crate::chain::Chain;
+use crate::delay::DelayProxy;
+use crate::dns::{self, Transport};
+use crate::herald::{Herald, Pop};
+use crate::load::{self, Pace};
+use crate::observe::{Expected, Seen, Watched, observe};
+use crate::scratch::Scratch;
+use crate::wait::wait_until;
+use crate::{http, powerdns};
+
+const POPS: usize = 3;
+const ZONES: u64 = 100;
+const CONNECTIONS: usize = 32;
+
+/// The first setting: this many changes in as many rounds.
+const CHANGES: u64 = 500;
+const ROUNDS: u64 = 2;
+const CHANGES_PER_S: u32 = 50;
+
+/// The second setting.
+const ONE_WAY: Duration = Duration::from_millis(150);
+const FAR_CHANGES_PER_S: u32 = 500;
+const FAR_CHANGES_MOST: u64 = 10_000;
+const BULK_ZONE: &str = "bulk.example.";
+const BULK_RECORDS: u64 = 1_000_000;
+const BULK_WITHIN: Duration = Duration::from_secs(300);
+/// The peer's, far away: as many changes as in the first setting.
+const FAR_PEER_CHANGES: u64 = CHANGES;
+
+/// A change that isn't seen by then counts as never seen.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Measures all settings.
-pub fn run(_side: Side) -> Vec<Line> {
-    Vec::new()
+pub fn run(side: Side) -> Vec<Line> {
+    vec![near(side), far(side)]
+}
+
+// ------------------------------------------------------------------------------------------- settings
+
+/// Three PoPs at no distance.
+fn near(side: Side) -> Line {
+    let scratch = Scratch::new("bench-propagation");
+    let herald = side.ours().then(|| Platform::start(&scratch, CHANGES / ZONES, None));
+    let chain =
+        side.peer().then(|| Chain::start(&scratch.folder("peer"), &zones(CHANGES / ZONES), POPS, None));
+    let (mut ours, mut peer) = (Figures::default(), Figures::default());
+    for round in 0..ROUNDS {
+        let run = Run {
+            first_change: round * CHANGES / ROUNDS,
+            count: CHANGES / ROUNDS,
+            per_s: CHANGES_PER_S,
+            far: Duration::ZERO,
+        };
+        if let Some(herald) = &herald {
+            ours.add(herald.measure(&run, &|| false));
+        }
+        if let Some(chain) = &chain {
+            peer.add(measure_chain(chain, &run));
+        }
+    }
+    let mut line = line(ours, peer, Duration::ZERO, CHANGES_PER_S);
+    line.goal(5.0);
+    line.goal_detail("ours_p99_ms", 25.0);
+    line.goal_ratio(100.0);
+    line
+}
+
+/// One PoP 150 ms away, which is being sent a big zone.
+fn far(side: Side) -> Line {
+    let scratch = Scratch::new("bench-propagation-far");
+    let mut ours = Figures::default();
+    if side.ours() {
+        let mut platform = Platform::start(&scratch, FAR_CHANGES_MOST / ZONES, Some(ONE_WAY));
+        let far = platform.send_bulk_to_far();
+        let done = AtomicBool::new(false);
+        let run = Run { first_change: 0, count: FAR_CHANGES_MOST, per_s: FAR_CHANGES_PER_S, far: ONE_WAY };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let arrived = wait_until(BULK_WITHIN, "the big zone", || answers_bulk(far));
+                done.store(true, Ordering::SeqCst);
+                arrived.expect("the big zone arrives at the far PoP");
+            });
+            ours.add(platform.measure(&run, &|| done.load(Ordering::SeqCst)));
+        });
+    }
+    let mut peer = Figures::default();
+    if side.peer() {
+        let zones = zones(FAR_PEER_CHANGES / ZONES);
+        let chain = Chain::start(&scratch.folder("peer"), &zones, POPS, Some(ONE_WAY));
+        let run = Run { first_change: 0, count: FAR_PEER_CHANGES, per_s: CHANGES_PER_S, far: ONE_WAY };
+        peer.add(measure_chain(&chain, &run));
+    }
+    let mut line = line(ours, peer, ONE_WAY, FAR_CHANGES_PER_S);
+    line.setting.push(("peer_changes_per_s", CHANGES_PER_S.into()));
+    line.goal(ONE_WAY.as_secs_f64() * 1000.0 + 10.0);
+    line
+}
+
+fn line(mut ours: Figures, mut peer: Figures, one_way: Duration, per_s: u32) -> Line {
+    let rtt_ms = one_way.as_millis() as u64 * 2;
+    ours.sort();
+    peer.sort();
+    let mut details = vec![
+        ("ours_p99_ms", figure(percentile_ms(&ours.last_us, 0.99))),
+        ("peer_p99_ms", figure(percentile_ms(&peer.last_us, 0.99))),
+        ("ours_changes", ours.last_us.len().into()),
+        ("peer_changes", peer.last_us.len().into()),
+        ("ours_unseen", ours.unseen.into()),
+        ("peer_unseen", peer.unseen.into()),
+    ];
+    if !one_way.is_zero() {
+        details.extend([
+            ("ours_near_p50_ms", figure(percentile_ms(&ours.near_us, 0.5))),
+            ("ours_near_p99_ms", figure(percentile_ms(&ours.near_us, 0.99))),
+            ("peer_near_p50_ms", figure(percentile_ms(&peer.near_us, 0.5))),
+        ]);
+    }
+    Line {
+        bench: "propagation",
+        unit: "ms at the median",
+        less_is_better: true,
+        ours: percentile_ms(&ours.last_us, 0.5),
+        peer: percentile_ms(&peer.last_us, 0.5),
+        setting: vec![("rtt_ms", rtt_ms.into()), ("changes_per_s", per_s.into())],
+        details,
+        goals: Vec::new(),
+    }
+}
+
+/// When changes were seen, of one side.
+#[derive(Debug, Default)]
+struct Figures {
+    /// Microseconds until the last PoP had it; those never seen there stand for a minute.
+    last_us: Vec<u32>,
+    /// Microseconds until the near PoPs had it, if one is far.
+    near_us: Vec<u32>,
+    /// How many were given up.
+    unseen: usize,
+}
+
+impl Figures {
+    fn add(&mut self, seen: Vec<Seen>) {
+        let micros = |at: Option<&Duration>| {
+            at.map_or(u32::MAX, |at| u32::try_from(at.as_micros()).unwrap_or(u32::MAX))
+        };
+        for change in seen {
+            self.last_us.push(micros(change.get(POPS - 1)));
+            self.near_us.push(micros(change.get(POPS - 2)));
+            self.unseen += usize::from(change.len() < POPS);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.last_us.sort_unstable();
+        self.near_us.sort_unstable();
+    }
+}
+
+// ----------------------------------------------------------------------------------------- both sides
+
+/// One run of the open loop.
+struct Run {
+    first_change: u64,
+    count: u64,
+    per_s: u32,
+    /// How far the last PoP is.
+    far: Duration,
+}
+
+impl Run {
+    /// Sends the changes and watches for them.
+    fn measure(
+        &self,
+        api: SocketAddr,
+        servers: &[SocketAddr],
+        mut request: impl FnMut(u64, usize, &mut Vec<u8>) -> bool,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Vec<Seen>> {
+        let last = servers.len() - 1;
+        let watched: Vec<Watched> = servers
+            .iter()
+            .enumerate()
+            .map(|(i, &server)| Watched {
+                server,
+                no_sooner: if i == last { self.far } else { Duration::ZERO },
+            })
+            .collect();
+        let every = Duration::from_secs(1) / self.per_s;
+        let start = Instant::now() + Duration::from_millis(100);
+        let (sender, receiver) = channel();
+        thread::scope(|scope| {
+            let observer = scope.spawn({
+                let watched = &watched;
+                move || observe(watched, &receiver, GIVE_UP)
+            });
+            let sent = load::run(
+                api,
+                CONNECTIONS,
+                Pace::Open { start, every, count: self.count },
+                self.first_change,
+                &mut |change, step, out| {
+                    if step == 0 {
+                        let (zone, name) = owner(change);
+                        let index = u32::try_from(change - self.first_change).expect("a run is short");
+                        let expected = Expected {
+                            since: start + every * index,
+                            name: format!("{name}.{zone}"),
+                            value: address_of(change).parse().expect("an address"),
+                        };
+                        // The observer may have failed; its error is told below.
+                        let _ = sender.send(expected);
+                    }
+                    request(change, step, out)
+                },
+                stop,
+            );
+            drop(sender);
+            let seen = observer.join().expect("the observer doesn't panic");
+            sent.and(seen)
+        })
+    }
+}
+
+fn measure_chain(chain: &Chain, run: &Run) -> Vec<Seen> {
+    let api = chain.primary.api;
+    let servers: Vec<SocketAddr> = chain.secondaries.iter().map(|knot| knot.listen).collect();
+    let request = |change: u64, step: usize, out: &mut Vec<u8>| {
+        let (zone, name) = owner(change);
+        match step {
+            0 => out.extend(powerdns::set_address(api, &zone, &name, &address_of(change))),
+            1 => out.extend(powerdns::notify(api, &zone)),
+            _ => return false,
+        }
+        true
+    };
+    run.measure(api, &servers, request, &|| false)
+        .unwrap_or_else(|e| panic!("{e}\n{}", chain.primary.process.tail()))
+}
+
+/// Zones with the records that changes will set.
+fn zones(names_a_zone: u64) -> Vec<(String, Vec<(String, String)>)> {
+    let records = |_| (0..names_a_zone).map(|name| (format!("host{name}"), "192.0.2.1".to_owned())).collect();
+    (0..ZONES).map(|zone| (format!("zone{zone}.example."), records(zone))).collect()
+}
+
+/// The zone and the owner name (relative) that a change is about: no two of a run are about the same.
+fn owner(change: u64) -> (String, String) {
+    (format!("zone{}.example.", change % ZONES), format!("host{}", change / ZONES))
+}
+
+// ----------------------------------------------------------------------------------------------- ours
+
+/// A control plane and its PoPs, the last one far away if that is asked for.
+struct Platform {
+    herald: Herald,
+    pops: Vec<Pop>,
+    tenant: crate::api::Api,
+    _far: Option<DelayProxy>,
+}
+
+impl Platform {
+    fn start(scratch: &Scratch, names_a_zone: u64, far: Option<Duration>) -> Self {
+        let herald = Herald::start(&scratch.folder("herald"), &[]);
+        herald.define_nameservers();
+        let far = far.map(|one_way| DelayProxy::start(herald.pops, one_way));
+        let folder = scratch.folder("pops");
+        let pops = (0..POPS)
+            .map(|index| {
+                let proxy = far.as_ref().filter(|_| index + 1 == POPS);
+                let dial = proxy.map_or(herald.pops, |proxy| proxy.listen);
+                herald.add_pop_via(&folder, &format!("pop{index}"), dial)
+            })
+            .collect();
+        let tenant = herald.tenant("bench");
+        for (zone, records) in zones(names_a_zone) {
+            let rrsets: Vec<_> = records
+                .iter()
+                .map(|(name, value)| json!({ "name": name, "type": "A", "ttl": 300, "records": [value] }))
+                .collect();
+            tenant.post("/zones?wait=all", &json!({ "name": zone, "rrsets": rrsets })).expect(201);
+        }
+        Self { herald, pops, tenant, _far: far }
+    }
+
+    fn measure(&self, run: &Run, stop: &dyn Fn() -> bool) -> Vec<Seen> {
+        let api = self.herald.api;
+        let authorization = format!("Authorization: Bearer {}", self.tenant.token());
+        let servers: Vec<SocketAddr> = self.pops.iter().map(|pop| pop.listen).collect();
+        let request = |change: u64, step: usize, out: &mut Vec<u8>| {
+            if step == 0 {
+                let (zone, name) = owner(change);
+                let path = format!("/api/v1/zones/{zone}/rrsets/{name}.{zone}/A");
+                let body = format!(r#"{{"ttl":300,"records":["{}"]}}"#, address_of(change));
+                out.extend(http::request("PUT", &path, api, &authorization, &body));
+            }
+            step == 0
+        };
+        run.measure(api, &servers, request, stop).unwrap_or_else(|e| panic!("{e}\n{}", self.herald.tail()))
+    }
+
+    /// Imports a big zone while the far PoP is down, and starts that PoP: it is being sent the zone when this
+    /// returns. Gives the far PoP's address.
+    fn send_bulk_to_far(&mut self) -> SocketAddr {
+        let (far, near) = self.pops.split_last_mut().expect("there are PoPs");
+        far.stop().expect("the far PoP stops");
+        self.tenant.post("/zones", &json!({ "name": BULK_ZONE })).expect(201);
+        self.tenant.import(BULK_ZONE, &bulk_zone_file()).expect(200);
+        for pop in near {
+            wait_until(BULK_WITHIN, "the big zone", || answers_bulk(pop.listen))
+                .unwrap_or_else(|e| panic!("{e}\n{}", pop.tail()));
+        }
+        far.start();
+        let operator = self.herald.operator();
+        let path = format!("/pops/{}", far.name);
+        wait_until(GIVE_UP, "the far PoP's session", || operator.get(&path).expect(200)["connected"] == true)
+            .unwrap_or_else(|e| panic!("{e}\n{}", far.tail()));
+        far.listen
+    }
+}
+
+/// About 60 MB in a million records.
+fn bulk_zone_file() -> String {
+    let mut file = String::with_capacity(64 << 20);
+    file.push_str("$ORIGIN bulk.example.\n@ 3600 IN NS ns1.dns.example.\n");
+    for record in 0..BULK_RECORDS {
+        let _ = writeln!(file, "{} 300 IN A {}", bulk_name(record), address_of(record));
+    }
+    file
+}
+
+fn bulk_name(record: u64) -> String {
+    format!("host-{record:07}.some-rack.{BULK_ZONE}")
+}
+
+fn answers_bulk(server: SocketAddr) -> bool {
+    dns::query(server, &bulk_name(BULK_RECORDS - 1), "A", Transport::Udp)
+        .is_ok_and(|answer| !answer.answers.is_empty())
 }
