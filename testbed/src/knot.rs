@@ -70,7 +70,10 @@ impl Knot {
             fs::write(&file, content).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             let _ = writeln!(sections, "  - domain: {zone}\n    file: {index}.zone");
         }
-        Self::start(folder, name, loopback::free_endpoint(), &sections)
+        let knot = Self::start(folder, name, loopback::free_endpoint(), &sections);
+        let names: Vec<String> = zones.iter().map(|(zone, _)| zone.clone()).collect();
+        knot.wait_for_zones(&names, START_WITHIN);
+        knot
     }
 
     fn start(folder: &Path, name: &str, listen: SocketAddr, sections: &str) -> Self {

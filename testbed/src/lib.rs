@@ -16,3 +16,35 @@ pub mod process;
 pub mod scratch;
 pub mod shim;
 pub mod wait;
+
+/// A realistic zone file of `example.com.`, as another provider's export.
+pub const EXAMPLE_ZONE: &str = include_str!("../assets/example.zone");
+
+/// The types that are in [`EXAMPLE_ZONE`].
+pub const EXAMPLE_TYPES: &[&str] = &[
+    "SOA",
+    "NS",
+    "A",
+    "AAAA",
+    "HTTPS",
+    "SVCB",
+    "CAA",
+    "CNAME",
+    "TLSA",
+    "MX",
+    "TXT",
+    "SRV",
+    "SMIMEA",
+    "OPENPGPKEY",
+    "NAPTR",
+    "SSHFP",
+    "HINFO",
+    "RP",
+    "LOC",
+    "URI",
+    "CERT",
+    "TYPE65280",
+    "PTR",
+    "DNAME",
+    "DS",
+];

@@ -1,0 +1,3 @@
+//! System tests: real daemons, real Knots, over the wire. One binary, a module a subject.
+
+mod peers;
