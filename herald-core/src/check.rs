@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::content::Content;
-use crate::rdata::{is_meta_type, is_system_type, rdata_names};
+use crate::rdata::{check_rdata, is_meta_type, is_system_type, rdata_names};
 use crate::rrset::MAX_TTL_S;
 use crate::{Name, RrKey, Rrset, Rtype};
 
@@ -167,6 +167,9 @@ fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, 
         error("meta_type", Some(rtype), format!("{mnemonic} is not a type of data"));
     } else if is_system_type(rtype) {
         error("system_type", Some(rtype), format!("{mnemonic} records are made by the signer"));
+    }
+    if let Some(bad) = rrset.rdatas.iter().find_map(|rdata| check_rdata(rtype, rdata).err()) {
+        error("bad_rdata", Some(rtype), format!("the RDATA of {key} is not right: {bad}"));
     }
     if rrset.ttl > MAX_TTL_S {
         error(

@@ -133,12 +133,14 @@ pub fn open(
     envelope: &[u8],
     payload: &[u8],
 ) -> Result<(Envelope, [u8; 32]), LogError> {
-    let opened: Envelope =
-        minicbor::decode(envelope).map_err(|source| LogError::Malformed { revision, source })?;
-    let broken = |what| Err(LogError::Chain { revision, what });
-    if opened.version > VERSION {
-        return Err(LogError::Version { revision, version: opened.version });
+    let malformed = |source| LogError::Malformed { revision, source };
+    // Of a newer version nothing else may be readable.
+    let version = version_of(envelope).map_err(malformed)?;
+    if version > VERSION {
+        return Err(LogError::Version { revision, version });
     }
+    let opened: Envelope = minicbor::decode(envelope).map_err(malformed)?;
+    let broken = |what| Err(LogError::Chain { revision, what });
     if opened.revision != revision {
         return broken("its number is another");
     }
@@ -151,6 +153,13 @@ pub fn open(
     Ok((opened, Sha256::digest(envelope).into()))
 }
 
+/// The version of an envelope: its first field, whatever the version.
+fn version_of(envelope: &[u8]) -> Result<u16, minicbor::decode::Error> {
+    let mut fields = minicbor::Decoder::new(envelope);
+    fields.array()?;
+    fields.u16()
+}
+
 /// Encodes an inline payload.
 pub fn encode_inline(changes: &[Change]) -> Vec<u8> {
     let mut bytes = vec![PAYLOAD_INLINE];
@@ -158,7 +167,12 @@ pub fn encode_inline(changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
-/// Encodes a payload whose inline encoding was staged in these chunks.
+/// Cuts a payload into chunks of at most `chunk_bytes_max` that are to be staged.
+pub fn payload_chunks(payload: &[u8], chunk_bytes_max: usize) -> impl Iterator<Item = Vec<u8>> {
+    payload.chunks(chunk_bytes_max - 1).map(|part| [&[CHUNK_MARK], part].concat())
+}
+
+/// Encodes a payload whose inline encoding was staged in [`payload_chunks`] at these addresses.
 pub fn encode_chunked(addresses: &[ChunkAddress]) -> Vec<u8> {
     std::iter::once(PAYLOAD_CHUNKED).chain(addresses.iter().flatten().copied()).collect()
 }
@@ -178,7 +192,11 @@ pub fn decode_payload(
             let mut whole = Vec::new();
             for address in addresses.chunks(32) {
                 let address = address.try_into().map_err(|_| error("an address has 32 bytes"))?;
-                whole.extend(chunks.chunk(&address).ok_or_else(|| error("a staged chunk is missing"))?);
+                let chunk = chunks.chunk(&address).ok_or_else(|| error("a staged chunk is missing"))?;
+                match chunk.split_first() {
+                    Some((&CHUNK_MARK, part)) => whole.extend(part),
+                    _ => return Err(error("a chunk is not a part of a payload")),
+                }
             }
             match whole.split_first() {
                 Some((&PAYLOAD_INLINE, changes)) => minicbor::decode_with(changes, chunks),
@@ -194,3 +212,7 @@ const PAYLOAD_INLINE: u8 = 0;
 
 /// First byte of a payload that names chunks.
 const PAYLOAD_CHUNKED: u8 = 1;
+
+/// First byte of a chunk of a payload. Chunks are kept by what they hold, and those of checkpoints, which are dropped
+/// again, begin with an array: no part of a payload may ever be the same as one of them.
+const CHUNK_MARK: u8 = 0;

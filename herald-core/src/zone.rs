@@ -150,18 +150,42 @@ pub fn serial_is_newer(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 1 << 31
 }
 
+/// The newer of two serials; the first where neither is.
+pub fn newest_serial(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if serial_is_newer(b, a) { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The serial to publish after `published`, and after `floor` too as far as serial number arithmetic has a number
+/// that is newer than both.
+pub fn next_serial_above(published: Option<u32>, floor: Option<u32>, time_ms: u64) -> u32 {
+    let next = next_serial(newest_serial(published, floor), time_ms);
+    let Some(published) = published else { return next };
+    [Some(next), floor.map(following)]
+        .into_iter()
+        .flatten()
+        .find(|serial| serial_is_newer(*serial, published))
+        .unwrap_or_else(|| next_serial(Some(published), time_ms))
+}
+
 /// The serial that follows `previous`: the time in seconds where that is newer, so that a serial tells when its
 /// zone was changed, and else one more.
 pub fn next_serial(previous: Option<u32>, time_ms: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "serials wrap, RFC 1982")]
     let now_s = (time_ms / 1000) as u32;
     match previous {
-        Some(previous) if !serial_is_newer(now_s, previous) => match previous.wrapping_add(1) {
-            // Zero is legal and confuses software that takes it for none.
-            0 => 1,
-            next => next,
-        },
+        Some(previous) if !serial_is_newer(now_s, previous) => following(previous),
         _ => now_s,
+    }
+}
+
+/// One more; zero is left out: it is legal and confuses software that takes it for none.
+fn following(serial: u32) -> u32 {
+    match serial.wrapping_add(1) {
+        0 => 1,
+        next => next,
     }
 }
 
@@ -174,6 +198,17 @@ mod tests {
         #[test]
         fn a_next_serial_is_newer(previous: u32, time_ms: u64) {
             prop_assert!(serial_is_newer(next_serial(Some(previous), time_ms), previous));
+        }
+
+        /// However far away the serial is that a zone had elsewhere.
+        #[test]
+        fn a_floor_never_makes_a_serial_older(published: u32, ahead in 0u32..=u32::MAX, time_ms: u64) {
+            let floor = published.wrapping_add(ahead);
+            let next = next_serial_above(Some(published), Some(floor), time_ms);
+            prop_assert!(serial_is_newer(next, published));
+            if ahead < (1 << 31) - 2 {
+                prop_assert!(serial_is_newer(next, floor));
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! Rules of tenants, tokens, sets of name servers and PoPs.
 
+use super::zones::next_zone_serial;
 use super::{Decision, Subject, check_short_name, new_id};
 use crate::account::{NsSet, Pop, Scope, Tenant, Token};
 use crate::change::Change;
 use crate::command::{Context, NsSetInput};
 use crate::rejection::Rejection;
 use crate::state::State;
-use crate::zone::{SoaFields, next_serial};
+use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, Rdatas, RrKey, Rrset, Rtype, TenantId, TokenId};
 
 /// Longest description of a token, in bytes.
@@ -198,7 +199,7 @@ pub(super) fn move_zone(
     }
     Change::ZoneSoaSet {
         zone: zone.id,
-        serial: next_serial(Some(zone.serial).or(state.published_serial(&zone.name)), context.time_ms),
+        serial: next_zone_serial(state, zone, None, context.time_ms),
         ns_set: new.id,
         soa: new.soa.clone(),
         difference: zone.content.diff(&content),

@@ -5,6 +5,8 @@ mod accounts;
 mod records;
 mod zones;
 
+pub use zones::delegation_is_evidence;
+
 use sha2::{Digest, Sha256};
 
 use crate::account::Principal;
@@ -16,8 +18,9 @@ use crate::rejection::Rejection;
 use crate::state::State;
 use crate::{NsSetId, PopId, TenantId, TokenId, ZoneId};
 
-/// Longest message that goes with a command, in bytes.
+/// Longest message and idempotency key that go with a command, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// What is to happen.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +62,11 @@ pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection
     let context = command.context();
     if context.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX) {
         return Err(Rejection::invalid(format!("a message has at most {MESSAGE_BYTES_MAX} bytes")));
+    }
+    if context.idempotency_key.as_ref().is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+        return Err(Rejection::invalid(format!(
+            "an idempotency key has at most {IDEMPOTENCY_KEY_BYTES_MAX} bytes"
+        )));
     }
     match command.action() {
         Action::BeginEpoch => Ok(Decision {

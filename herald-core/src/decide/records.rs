@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::zones::{bulk_of, find, need_revision, newest_serial};
+use super::zones::{bulk_of, find, need_revision, next_zone_serial};
 use super::{Decision, Subject};
 use crate::authorise::Authorised;
 use crate::change::Change;
@@ -11,7 +11,7 @@ use crate::command::{EditOp, Prepared, RrsetEdit, ZoneEdit, ZoneRef};
 use crate::content::Content;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::State;
-use crate::zone::{Zone, next_serial};
+use crate::zone::Zone;
 use crate::{Name, Rdatas, Rrset, Rtype, ZoneId};
 
 pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> Result<Decision, Rejection> {
@@ -20,7 +20,10 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
     let mut errors = Vec::new();
     for (place, edit) in zones.iter().enumerate() {
         let zone = find(state, command, &edit.zone)?;
-        need_revision(zone, edit.if_match)?;
+        need_revision(zone, edit.if_match).map_err(|stale| {
+            let detail = stale.detail.clone();
+            stale.with_items(vec![RejectedItem { zone: Some(place), detail, ..RejectedItem::default() }])
+        })?;
         if !seen.insert(zone.id) {
             let detail = format!("the zone {} is named twice: put its changes together", zone.name);
             errors.push(RejectedItem { zone: Some(place), detail, ..RejectedItem::default() });
@@ -31,18 +34,13 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
                 let difference = zone.content.diff(&content);
                 decision.warnings.extend(warnings);
                 if !difference.is_empty() {
-                    let floor = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
-                    let serial = next_serial(floor, command.context().time_ms);
+                    let serial = next_zone_serial(state, zone, None, command.context().time_ms);
                     decision.changes.push(Change::ZoneEdited { zone: zone.id, serial, difference });
                 }
             }
-            Err(EditError::Precondition(key)) => {
-                return Err(Rejection::new(
-                    RejectionKind::Precondition,
-                    format!(
-                        "{key} is not what the request takes it for: it was changed, made or deleted since"
-                    ),
-                ));
+            Err(EditError::Precondition(item)) => {
+                let rejection = Rejection::new(RejectionKind::Precondition, item.detail.clone());
+                return Err(rejection.with_items(vec![RejectedItem { zone: Some(place), ..item }]));
             }
             Err(EditError::Items(items)) => {
                 errors.extend(items.into_iter().map(|item| RejectedItem { zone: Some(place), ..item }));
@@ -76,9 +74,7 @@ pub(super) fn replace(
     let warnings = prepared.content.warnings().to_vec();
     let mut decision = Decision { subject: Some(Subject::Zone(zone.id)), warnings, ..Decision::default() };
     if content.content != zone.content {
-        let published = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
-        let floor = newest_serial(published, prepared.serial_floor);
-        let serial = next_serial(floor, command.context().time_ms);
+        let serial = next_zone_serial(state, zone, prepared.serial_floor, command.context().time_ms);
         decision.changes.push(Change::ZoneReplaced { zone: zone.id, serial, content });
     }
     Ok(decision)
@@ -86,7 +82,7 @@ pub(super) fn replace(
 
 enum EditError {
     /// This RRset is not what the request took it for.
-    Precondition(crate::RrKey),
+    Precondition(RejectedItem),
     Items(Vec<RejectedItem>),
 }
 
@@ -98,7 +94,10 @@ fn edit_zone(zone: &Zone, edit: &ZoneEdit) -> Result<(Content, Vec<Finding>), Ed
         if let Some(wanted) = edit.if_match
             && !wanted.is_met_by(zone.get(&edit.key).map(|rrset| rrset.digest(&edit.key)))
         {
-            return Err(EditError::Precondition(edit.key.clone()));
+            let RrsetEdit { key, .. } = edit;
+            let detail =
+                format!("{key} is not what the request takes it for: it was changed, made or deleted since");
+            return Err(EditError::Precondition(item(Some(place), detail, &key.owner, Some(key.rtype))));
         }
         if let Err(detail) = edit_rrset(&mut content, &zone.name, edit) {
             items.push(item(Some(place), detail, &edit.key.owner, Some(edit.key.rtype)));

@@ -10,7 +10,7 @@ use crate::command::{Context, Prepared, ZoneRef};
 use crate::content::Content;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::{Shared, State};
-use crate::zone::{Zone, ZoneStatus, next_serial, serial_is_newer};
+use crate::zone::{Zone, ZoneStatus, newest_serial, next_serial_above};
 use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
 
 /// Most labels of a zone, and longest key and value, in bytes.
@@ -63,8 +63,7 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         }
     };
     let is_free = is_operator || conflicting_tenants(state, tenant, name).is_empty();
-    let floor =
-        newest_serial(state.published_serial(name), new.content.and_then(|prepared| prepared.serial_floor));
+    let floor = new.content.and_then(|prepared| prepared.serial_floor);
     let id = ZoneId(new_id(context, 0));
     let zone = Zone {
         id,
@@ -78,7 +77,7 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         changed_at_ms: 0,
         revision: 0,
         generation: Generation::default(),
-        serial: next_serial(floor, context.time_ms),
+        serial: next_serial_above(state.published_serial(name), floor, context.time_ms),
         soa: set.soa.clone(),
         challenge: new_challenge(context),
         admitted_by: Vec::new(),
@@ -157,7 +156,10 @@ pub(super) fn admit(
         .find(|zone| !zone.is_served() && zone.challenge == code)
         .ok_or_else(|| Rejection::not_found(format_args!("pending zone {name} with this code")))?;
     let mut needed = conflicting_tenants(state, zone.tenant, name);
-    if !needed.remove(&holder) {
+    // Who lets it in answers for every zone of the holder's that is concerned, so the token has to see them all.
+    let access = Access::of(state, command.context())?;
+    let sees_its_own = conflicting_zones(state, name).all(|own| own.tenant != holder || access.sees(own));
+    if !needed.remove(&holder) || !sees_its_own {
         return Err(Rejection::not_found(format_args!("pending zone {name} with this code")));
     }
     if needed.iter().all(|tenant| zone.admitted_by.contains(tenant)) {
@@ -190,8 +192,8 @@ fn activation(state: &State, context: &Context, zone: &Zone, by: Evidence) -> De
     let displaced = state
         .served_zone(&zone.name)
         .map(|other| Change::ZoneDisplaced { zone: other.id, challenge: new_challenge(context) });
-    let floor = newest_serial(Some(zone.serial), state.published_serial(&zone.name));
-    let activated = Change::ZoneActivated { zone: zone.id, serial: next_serial(floor, context.time_ms), by };
+    let serial = next_zone_serial(state, zone, None, context.time_ms);
+    let activated = Change::ZoneActivated { zone: zone.id, serial, by };
     Decision {
         changes: displaced.into_iter().chain([activated]).collect(),
         subject: Some(Subject::Zone(zone.id)),
@@ -199,17 +201,21 @@ fn activation(state: &State, context: &Context, zone: &Zone, by: Evidence) -> De
     }
 }
 
-/// Tenants whose served zones equal, enclose or lie under the name.
+/// Tenants but this one whose served zones equal, enclose or lie under the name.
 fn conflicting_tenants(state: &State, tenant: TenantId, name: &Name) -> BTreeSet<TenantId> {
+    conflicting_zones(state, name).map(|zone| zone.tenant).filter(|other| *other != tenant).collect()
+}
+
+/// Served zones that equal, enclose or lie under the name.
+fn conflicting_zones<'a>(state: &'a State, name: &'a Name) -> impl Iterator<Item = &'a Shared<Zone>> {
     let same = state.served_zone(name);
-    let below = state.zones_below(name).filter(|zone| {
+    let below = state.zones_below(name).filter(move |zone| {
         // One that lies under another served zone below the name is that one's concern.
         let between = |parent: &Name| parent.is_below(name) && state.served_zone(parent).is_some();
         zone.is_served()
             && !std::iter::successors(zone.name.parent(), Name::parent).any(|parent| between(&parent))
     });
-    let zones = same.into_iter().chain(enclosing(state, name)).chain(below);
-    zones.map(|zone| zone.tenant).filter(|other| *other != tenant).collect()
+    same.into_iter().chain(enclosing(state, name)).chain(below)
 }
 
 /// The nearest served zone above the name.
@@ -249,12 +255,10 @@ pub(super) fn bulk_of(prepared: &Prepared, name: &Name) -> Result<Bulk, Rejectio
     Ok(Bulk { content: prepared.content.content().clone(), staged: prepared.staged.clone() })
 }
 
-/// The newer of two serials.
-pub(super) fn newest_serial(a: Option<u32>, b: Option<u32>) -> Option<u32> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if serial_is_newer(a, b) { a } else { b }),
-        (a, b) => a.or(b),
-    }
+/// The serial that a change of a zone gives it: newer than its own and than all that were published under its name.
+pub(super) fn next_zone_serial(state: &State, zone: &Zone, floor: Option<u32>, time_ms: u64) -> u32 {
+    let floor = newest_serial(Some(zone.serial), floor);
+    next_serial_above(state.published_serial(&zone.name), floor, time_ms)
 }
 
 fn new_challenge(context: &Context) -> String {

@@ -54,7 +54,8 @@ pub enum SubmitError {
     /// It isn't allowed or isn't right.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The store can't be written, or the engine is stopping. Nothing was done.
+    /// The store can't be written, or the engine is stopping. Nothing is visible of it; whether a store that failed
+    /// in the midst of writing kept it shows after a restart.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -68,6 +69,8 @@ pub struct Commit {
     pub context: Context,
     /// Its changes.
     pub changes: Arc<[Change]>,
+    /// The state right after it.
+    pub state: Arc<State>,
 }
 
 /// What is called with each group once it is durable and before it is visible, on the writer's thread: it must
@@ -127,7 +130,7 @@ impl Engine {
     /// Has a command carried out; the answer comes when it is durable and visible.
     ///
     /// # Errors
-    /// [`SubmitError`]; then nothing was done.
+    /// [`SubmitError`].
     pub async fn submit(&self, command: Command) -> Result<Committed, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let stopping = || SubmitError::Unavailable("the control plane is stopping".into());

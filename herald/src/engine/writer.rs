@@ -41,7 +41,8 @@ struct Draft {
     entries: Vec<Entry>,
     bytes: usize,
     commits: Vec<Commit>,
-    answers: Vec<(Answer, Committed)>,
+    /// What was judged by a draft is told when that is durable, refusals too.
+    answers: Vec<(Answer, Result<Committed, SubmitError>)>,
 }
 
 type Answer = oneshot::Sender<Result<Committed, SubmitError>>;
@@ -93,10 +94,8 @@ impl Writer {
     fn write_group(&mut self, group: impl IntoIterator<Item = Submission>) {
         let mut draft = self.new_draft();
         for Submission { command, answer } in group {
-            match self.decide_into(&mut draft, command) {
-                Ok(committed) => draft.answers.push((answer, committed)),
-                Err(e) => _ = answer.send(Err(e)),
-            }
+            let decided = self.decide_into(&mut draft, command);
+            draft.answers.push((answer, decided));
             if draft.bytes > self.store.limits().append_bytes_max / 2 {
                 self.commit(draft);
                 draft = self.new_draft();
@@ -127,6 +126,7 @@ impl Writer {
         };
         if decision.changes.is_empty() {
             committed.revision = unchanged_since(&draft.state, &authorised, decision.subject);
+            committed.state = Arc::new(draft.state.clone());
             return Ok(committed);
         }
         let at = match decision.changes.as_slice() {
@@ -143,6 +143,7 @@ impl Writer {
         for change in &decision.changes {
             draft.state.apply(at, change);
         }
+        committed.state = Arc::new(draft.state.clone());
         draft.hash = sealed.hash;
         draft.bytes += sealed.envelope.len() + sealed.payload.len();
         draft.entries.push(Entry {
@@ -154,6 +155,7 @@ impl Writer {
             revision: at.generation.counter,
             context: Context { time_ms: at.time_ms, ..authorised.context().clone() },
             changes: decision.changes.into(),
+            state: Arc::clone(&committed.state),
         });
         committed.revision = at.generation.counter;
         Ok(committed)
@@ -166,9 +168,9 @@ impl Writer {
             return Ok(payload);
         }
         let mut addresses = Vec::new();
-        for chunk in payload.chunks(self.store.limits().chunk_bytes_max) {
+        for chunk in log::payload_chunks(&payload, self.store.limits().chunk_bytes_max) {
             let address =
-                put_chunk(&*self.store, chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+                put_chunk(&*self.store, &chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
             addresses.extend(address);
         }
         Ok(log::encode_chunked(&addresses))
@@ -194,8 +196,8 @@ impl Writer {
             (self.on_commit)(&state, &draft.commits);
             self.state.store(Arc::clone(&state));
         }
-        for (answer, committed) in draft.answers {
-            _ = answer.send(Ok(Committed { state: Arc::clone(&state), ..committed }));
+        for (answer, decided) in draft.answers {
+            _ = answer.send(decided);
         }
         if !draft.entries.is_empty() {
             self.announce.send_replace(state.revision());

@@ -16,13 +16,13 @@ use herald_core::account::Principal;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_store::Store;
-use herald_wire::api::{PopStatus, Wait};
+use herald_wire::api::{PopRefusal, PopStatus, Wait};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::{Commit, Engine, OnCommit};
-use tracker::{ChangeFacts, Tracker, receipt_zones};
+use tracker::{ChangeFacts, Tracker, published_zones, receipt_zones};
 pub use tracker::{PopSyncState, ReceiptPop, ReceiptZone};
 
 /// A handle on the publisher. Clones are handles on the same one.
@@ -46,6 +46,8 @@ struct PopLive {
     /// Ends the session that is up, if one is.
     session: Option<CancellationToken>,
     status: Option<PopStatus>,
+    /// What it could not apply.
+    refused: Vec<PopRefusal>,
 }
 
 #[derive(Default)]
@@ -142,7 +144,7 @@ impl Publisher {
     /// The receipt of a change, if there is such a revision.
     pub async fn receipt(&self, revision: u64) -> Option<Receipt> {
         let facts = self.facts(revision).await?;
-        let pops = self.shared.tracker.pops(&self.engine.state(), revision, &facts.zones);
+        let pops = self.shared.tracker.pops(&self.engine.state(), revision, &facts.published);
         let ChangeFacts { accepted_at_ms, principal, message, zones, .. } = facts;
         Some(Receipt { revision, accepted_at_ms, principal, message, zones, pops })
     }
@@ -151,7 +153,7 @@ impl Publisher {
     /// passed first or there is no such change.
     pub async fn wait(&self, revision: u64, wait: Wait, deadline: tokio::time::Instant) -> bool {
         let Some(facts) = self.facts(revision).await else { return false };
-        let stands = || self.shared.tracker.pops(&self.engine.state(), revision, &facts.zones);
+        let stands = || self.shared.tracker.pops(&self.engine.state(), revision, &facts.published);
         self.shared.tracker.wait(wait, deadline, stands).await
     }
 
@@ -166,7 +168,10 @@ impl Publisher {
             connected: live.is_some_and(|live| live.session.is_some()),
             zones_pending,
             zones_in_sync: served.saturating_sub(zones_pending),
-            status: live.and_then(|live| live.status.clone()),
+            status: live.and_then(|live| {
+                let status = live.status.clone()?;
+                Some(PopStatus { refused: live.refused.clone(), ..status })
+            }),
         }
     }
 
@@ -219,7 +224,9 @@ fn read_facts(store: &dyn Store, state: &State, revision: u64) -> Option<ChangeF
         accepted_at_ms: envelope.time_ms,
         principal: envelope.principal,
         message: envelope.message,
-        zones: receipt_zones(state, &changes),
+        // What a zone was called that is gone is not known any more.
+        zones: receipt_zones(&State::default(), state, &changes),
+        published: published_zones(&changes).collect(),
     })
 }
 

@@ -21,7 +21,7 @@ use herald_core::account::Pop;
 use herald_core::content::Content;
 use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
-use herald_core::{PopId, RrKey, ZoneId};
+use herald_core::{Name, PopId, RrKey, ZoneId};
 use herald_wire::api::{PopRefusal, PopStatus};
 use herald_wire::stream::{
     self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, Hello, InventoryZone, PROTOCOL,
@@ -37,6 +37,9 @@ use super::{Lacks, Publisher};
 
 /// How long a PoP may take to say hello, or to send its inventory.
 const HANDSHAKE_S: u64 = 30;
+
+/// Longest hello, in bytes: its digests have 4 KiB.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
 
 /// A PoP that is not heard from for this long is gone.
 const SILENCE_S: u64 = 10;
@@ -82,19 +85,28 @@ enum SessionError {
 
 impl Accepted {
     pub(super) async fn run(self, stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>) {
-        let address = self.address;
-        let ended = match self.prepare(&stream) {
-            Err(e) => Err(e),
-            Ok(()) => match tls {
-                None => self.session(stream).await,
-                Some(tls) => match in_time(tls.accept(stream)).await {
-                    Ok(stream) => self.session(stream).await,
-                    Err(e) => Err(e),
-                },
-            },
+        let (address, shutdown) = (self.address, self.shutdown.clone());
+        let ended = tokio::select! {
+            ended = self.connected(stream, tls) => ended,
+            () = shutdown.cancelled() => Ok(()),
         };
         if let Err(e) = ended {
             tracing::warn!("the session of a PoP at {address} ended: {e}");
+        }
+    }
+
+    async fn connected(
+        self,
+        stream: TcpStream,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> Result<(), SessionError> {
+        self.prepare(&stream)?;
+        match tls {
+            None => self.session(stream).await,
+            Some(tls) => {
+                let stream = in_time(tls.accept(stream)).await?;
+                self.session(stream).await
+            }
         }
     }
 
@@ -113,7 +125,8 @@ impl Accepted {
         let ToHerald::Hello(hello) = in_time(frames.next()).await? else {
             return Err(SessionError::OutOfTurn("no hello"));
         };
-        let state = self.publisher.engine.state();
+        frames.bytes_max = FRAME_BYTES_MAX;
+        let state = self.publisher.shared.tracker.newest();
         let pop = match judge(&state, &hello) {
             Ok(pop) => pop,
             Err(reason) => {
@@ -126,7 +139,13 @@ impl Accepted {
         };
         let up = SessionUp::begin(&self, &pop);
         tracing::info!("the session of the PoP {} at {} is up", pop.name, self.address);
-        let (lacks, to_send) = self.compare(&state, &hello, &mut frames, &mut writing).await?;
+        let compared = tokio::select! {
+            biased;
+            // A newer session of the same PoP knows better what it has.
+            () = up.token.cancelled() => return Ok(()),
+            compared = self.compare(&state, &hello, &mut frames, &mut writing) => compared,
+        };
+        let (lacks, to_send) = compared?;
         self.publisher.shared.tracker.resynced(pop.id, &state, lacks);
 
         let inbox = Arc::new(Inbox::default());
@@ -293,11 +312,13 @@ struct SessionUp {
 impl SessionUp {
     fn begin(accepted: &Accepted, pop: &Pop) -> SessionUp {
         let token = accepted.shutdown.child_token();
-        let previous =
-            accepted.publisher.shared.pops().entry(pop.id).or_default().session.replace(token.clone());
-        if let Some(previous) = previous {
+        let mut pops = accepted.publisher.shared.pops();
+        let live = pops.entry(pop.id).or_default();
+        live.refused.clear();
+        if let Some(previous) = live.session.replace(token.clone()) {
             previous.cancel();
         }
+        drop(pops);
         accepted.publisher.shared.counters.sessions.fetch_add(1, Ordering::Relaxed);
         SessionUp { publisher: accepted.publisher.clone(), pop: pop.id, token }
     }
@@ -321,11 +342,13 @@ struct Frames<R> {
     reading: R,
     bytes: Vec<u8>,
     taken: usize,
+    /// Longest frame that is taken; from strangers no longer one than a hello has.
+    bytes_max: usize,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     fn new(reading: R) -> Frames<R> {
-        Frames { reading, bytes: Vec::with_capacity(WRITE_BYTES), taken: 0 }
+        Frames { reading, bytes: Vec::new(), taken: 0, bytes_max: HELLO_BYTES_MAX }
     }
 
     async fn next(&mut self) -> Result<ToHerald, SessionError> {
@@ -336,7 +359,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             }
             self.bytes.drain(..self.taken);
             self.taken = 0;
-            if self.bytes.len() > FRAME_BYTES_MAX + 4 {
+            if self.bytes.len() > self.bytes_max + 4 {
                 return Err(SessionError::OutOfTurn("a frame without end"));
             }
             if self.reading.read_buf(&mut self.bytes).await? == 0 {
@@ -388,13 +411,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         match frame {
             ToHerald::Applied { zones } => {
                 shared.tracker.confirmed(self.pop.id, zones.iter().map(|z| (z.zone, z.generation)));
-                let mut pops = shared.pops();
-                if let Some(status) = pops.get_mut(&self.pop.id).and_then(|live| live.status.as_mut()) {
+                if let Some(live) = shared.pops().get_mut(&self.pop.id) {
                     let applied =
                         |refusal: &PopRefusal| zones.iter().any(|z| z.zone.to_string() == refusal.zone);
-                    if !status.refused.is_empty() {
-                        status.refused.retain(|refusal| !applied(refusal));
-                    }
+                    live.refused.retain(|refusal| !applied(refusal));
                 }
             }
             ToHerald::Refused(refused) => self.refused(refused),
@@ -445,14 +465,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     refused.reason
                 );
                 let mut pops = self.publisher.shared.pops();
-                let Some(status) = pops.get_mut(&self.pop.id).and_then(|live| live.status.as_mut()) else {
-                    return;
-                };
+                let Some(live) = pops.get_mut(&self.pop.id) else { return };
                 let zone = refused.zone.to_string();
-                status.refused.retain(|refusal| refusal.zone != zone);
-                status.refused.push(PopRefusal { zone, reason: refused.reason });
-                if status.refused.len() > REFUSALS_SHOWN {
-                    status.refused.remove(0);
+                live.refused.retain(|refusal| refusal.zone != zone);
+                live.refused.push(PopRefusal { zone, reason: refused.reason });
+                if live.refused.len() > REFUSALS_SHOWN {
+                    live.refused.remove(0);
                 }
             }
         }
@@ -461,7 +479,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     fn status(&self, status: &AgentStatus) {
         let mut pops = self.publisher.shared.pops();
         let live = pops.entry(self.pop.id).or_default();
-        let refused = live.status.take().map(|status| status.refused).unwrap_or_default();
         live.status = Some(PopStatus {
             agent_version: self.agent_version.clone(),
             knot_version: status.knot_version.clone(),
@@ -471,7 +488,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             counter: status.newest.counter,
             address: self.address.to_string(),
             heard_at_ms: crate::clock::now_ms(),
-            refused,
+            refused: Vec::new(),
         });
     }
 }
@@ -524,7 +541,8 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
     /// Sends what changed since the last look, deltas first; what is to be sent whole is put on the list.
     async fn send_differences(&mut self) -> Result<(), SessionError> {
-        let (seen, new) = (Arc::clone(&self.seen), self.publisher.engine.state());
+        let (new, ceased) = self.publisher.shared.tracker.look(self.pop);
+        let seen = Arc::clone(&self.seen);
         if seen.revision() == new.revision() {
             return Ok(());
         }
@@ -535,12 +553,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             match (old, zone) {
                 (Some(old), None) => {
                     self.large.take_if(|large| large.zone.id == old.id);
-                    // Where another zone bears the name now, the PoP replaces this one by it.
-                    if new.served_zone(&old.name).is_none() {
-                        self.put(&ToPop::Remove { zone: old.id, generation: new.head() });
-                    } else {
-                        self.removals.push(old.id);
-                    }
+                    self.remove(old.id, Some(&old.name), &new);
                 }
                 (Some(old), Some(zone)) if !self.is_to_be_whole(zone.id) => self.put_delta(old, zone),
                 (_, Some(zone)) => self.want_whole(zone.id),
@@ -550,8 +563,22 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
                 self.flush().await?;
             }
         }
+        // They came and went between two looks. The PoP may still be at an earlier removal, which says less.
+        for id in ceased.into_iter().filter(|id| seen.zone(*id).is_none_or(|zone| !zone.is_served())) {
+            let name = seen.zone(id).or(new.zone(id)).map(|zone| &zone.name);
+            self.remove(id, name, &new);
+        }
         self.seen = new;
         self.flush().await
+    }
+
+    fn remove(&mut self, zone: ZoneId, name: Option<&Name>, new: &State) {
+        // Where another zone bears the name now, the PoP replaces this one by it.
+        if name.is_none_or(|name| new.served_zone(name).is_none()) {
+            self.put(&ToPop::Remove { zone, generation: new.head() });
+        } else if !self.removals.contains(&zone) {
+            self.removals.push(zone);
+        }
     }
 
     /// Whether the zone is sent whole anyway: on the list, or on its way (what changes meanwhile follows it).

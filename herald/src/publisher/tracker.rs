@@ -3,7 +3,7 @@
 //! For each PoP only the zones that it still lacks are kept, so a PoP that is away costs at most an entry a
 //! zone. Milliseconds are known for the most recent changes; of older ones it is known whether they are in sync.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -73,8 +73,10 @@ pub struct ChangeFacts {
     pub principal: Principal,
     /// Why.
     pub message: Option<String>,
-    /// Which zones.
+    /// Which zones, as far as they are known still.
     pub zones: Vec<ReceiptZone>,
+    /// Those whose publication it changed.
+    pub published: Vec<ZoneId>,
 }
 
 /// See the module.
@@ -111,13 +113,21 @@ struct RecentPop {
 struct PopTrack {
     /// Whether it has told what it has since this control plane started.
     is_known: bool,
+    /// Revision of the state that its session last looked at.
+    looked: u64,
     pending: HashMap<ZoneId, PendingZone>,
+    /// Pending zones that ceased to be served after the last look.
+    ceased: HashSet<ZoneId>,
     waiting: usize,
 }
 
 struct PendingZone {
     /// Every change of the zone up to this revision is confirmed.
     confirmed: u64,
+    /// Revision of its last change.
+    latest: u64,
+    /// Revision at which it came to be served, if the PoP had nothing of it then.
+    born: Option<u64>,
     /// Revisions of recent changes that wait for this zone, ascending.
     waiting: VecDeque<u64>,
 }
@@ -134,9 +144,32 @@ impl Tracker {
         let accepted = Instant::now();
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.newest, Arc::clone(after));
+        let mut previous = &before;
+        let mut is_progress = false;
         for commit in commits {
-            inner.note(&before, after, commit, accepted);
+            is_progress |= inner.note(&before, after, previous, commit, accepted);
+            previous = &commit.state;
         }
+        if is_progress {
+            self.progress.notify_waiters();
+        }
+    }
+
+    /// The state after the last commit: durable, and in a moment visible.
+    pub fn newest(&self) -> Arc<State> {
+        Arc::clone(&self.lock().newest)
+    }
+
+    /// What a PoP's session is to bring the PoP to, and the zones of which it may see no difference although they were
+    /// served since its last look.
+    pub fn look(&self, pop: PopId) -> (Arc<State>, Vec<ZoneId>) {
+        let mut inner = self.lock();
+        let newest = Arc::clone(&inner.newest);
+        let Some(track) = inner.pops.get_mut(&pop) else { return (newest, Vec::new()) };
+        track.looked = newest.revision();
+        let ceased = track.ceased.drain().filter(|zone| track.pending.contains_key(zone));
+        let ceased = ceased.filter(|zone| !is_served(&newest, *zone)).collect();
+        (newest, ceased)
     }
 
     /// A PoP has told what it has: of what `state` says it lacks these zones, each confirmed up to the revision beside
@@ -149,16 +182,20 @@ impl Tracker {
                 lacks.entry(zone.id).or_insert(state.revision());
             }
         }
+        let latest = inner.newest.revision();
         let track = inner.pops.entry(pop).or_default();
         track.is_known = true;
+        track.looked = state.revision();
+        track.ceased.clear();
         for (zone, pending) in std::mem::take(&mut track.pending) {
             let confirmed = lacks.get(&zone).copied().unwrap_or(u64::MAX);
             let left = complete(&mut inner.recent, &mut track.waiting, pop, pending.waiting, confirmed);
-            track.pending.insert(zone, PendingZone { confirmed, waiting: left });
+            track.pending.insert(zone, PendingZone { confirmed, latest, born: None, waiting: left });
         }
         track.pending.retain(|zone, _| lacks.contains_key(zone));
         for (zone, confirmed) in lacks {
-            track.pending.entry(zone).or_insert(PendingZone { confirmed, waiting: VecDeque::new() });
+            let new = PendingZone { confirmed, latest, born: None, waiting: VecDeque::new() };
+            track.pending.entry(zone).or_insert(new);
         }
         self.progress.notify_waiters();
     }
@@ -176,7 +213,11 @@ impl Tracker {
                 complete(&mut inner.recent, &mut track.waiting, pop, waiting, pending.confirmed);
             let wanted = inner.newest.zone(zone).filter(|zone| zone.is_served()).map(|zone| zone.generation);
             // A zone that is not served any more is confirmed by its removal, which comes last.
-            if pending.waiting.is_empty() && wanted.is_none_or(|wanted| wanted <= generation) {
+            let is_last = match wanted {
+                Some(wanted) => wanted <= generation,
+                None => pending.latest <= generation.counter,
+            };
+            if pending.waiting.is_empty() && is_last {
                 track.pending.remove(&zone);
             }
         }
@@ -194,8 +235,8 @@ impl Tracker {
         self.lock().find(revision).map(|recent| recent.facts.clone())
     }
 
-    /// Where a change of these zones stands at each PoP.
-    pub fn pops(&self, state: &State, revision: u64, zones: &[ReceiptZone]) -> Vec<ReceiptPop> {
+    /// Where a change that published these zones stands at each PoP.
+    pub fn pops(&self, state: &State, revision: u64, published: &[ZoneId]) -> Vec<ReceiptPop> {
         let inner = self.lock();
         let recent = inner.find(revision);
         let mut pops = Vec::new();
@@ -206,7 +247,7 @@ impl Tracker {
                 Some(_) => noted.is_some(),
                 None => pop.enabled && !pop.drained,
             };
-            let has_it = in_sync_ms.is_some() || inner.has(pop.id, revision, zones);
+            let has_it = in_sync_ms.is_some() || inner.has(pop.id, revision, published);
             let state = match (has_it, is_waited_for) {
                 (true, _) => PopSyncState::InSync,
                 (false, true) => PopSyncState::Pending,
@@ -255,7 +296,8 @@ fn complete(
     mut waiting: VecDeque<u64>,
     confirmed: u64,
 ) -> VecDeque<u64> {
-    while let Some(revision) = waiting.pop_front_if(|revision| *revision <= confirmed) {
+    while let Some(revision) = waiting.front().copied().filter(|revision| *revision <= confirmed) {
+        waiting.pop_front();
         *count -= 1;
         let Some(change) = find_mut(recent, revision) else { continue };
         let accepted = change.accepted;
@@ -281,45 +323,47 @@ impl Inner {
     }
 
     /// Whether the PoP has all of a change of these zones.
-    fn has(&self, pop: PopId, revision: u64, zones: &[ReceiptZone]) -> bool {
-        zones.is_empty()
+    fn has(&self, pop: PopId, revision: u64, published: &[ZoneId]) -> bool {
+        published.is_empty()
             || self.pops.get(&pop).is_some_and(|track| {
-                let lacks = |zone: &ReceiptZone| {
-                    track.pending.get(&zone.id).is_some_and(|pending| pending.confirmed < revision)
+                let lacks = |zone: &ZoneId| {
+                    track.pending.get(zone).is_some_and(|pending| pending.confirmed < revision)
                 };
-                track.is_known && !zones.iter().any(lacks)
+                track.is_known && !published.iter().any(lacks)
             })
     }
 
-    fn note(&mut self, before: &State, after: &State, commit: &Commit, accepted: Instant) {
+    /// `before` and `after` are the states around the whole group, which is all that sessions see; `previous` is the
+    /// one before this commit. Gives whether earlier changes may be in sync by it.
+    fn note(
+        &mut self,
+        before: &State,
+        after: &State,
+        previous: &State,
+        commit: &Commit,
+        accepted: Instant,
+    ) -> bool {
         let revision = commit.revision;
         for change in &*commit.changes {
             if let Change::PopDeleted(pop) = change {
                 self.pops.remove(pop);
             }
         }
-        let (zones, published) = touched_zones(before, after, &commit.changes);
-        let mut pops = Vec::new();
+        let published: Vec<ZoneId> = published_zones(&commit.changes)
+            .filter(|zone| is_served(before, *zone) || is_served(after, *zone))
+            .collect();
+        let (mut pops, mut is_progress) = (Vec::new(), false);
         for pop in after.pops() {
             let track = self.pops.entry(pop.id).or_default();
-            let is_waited_for = pop.enabled && !pop.drained;
-            let mut zones_left = 0;
-            for zone in &published {
-                let pending = track
-                    .pending
-                    .entry(*zone)
-                    .or_insert_with(|| PendingZone { confirmed: revision - 1, waiting: VecDeque::new() });
-                if is_waited_for && track.waiting < WAITING_MAX {
-                    pending.waiting.push_back(revision);
-                    track.waiting += 1;
-                    zones_left += 1;
-                }
+            let owed = track.owe(before, after, revision, &published, &mut self.recent, pop.id);
+            is_progress |= owed.len() < published.len();
+            if !pop.enabled || pop.drained {
+                continue;
             }
-            if is_waited_for {
-                // What touches nothing that is served is in sync as it is.
-                let in_sync_ms = published.is_empty().then_some(0.0);
-                pops.push(RecentPop { pop: pop.id, zones_left, in_sync_ms });
-            }
+            // What touches nothing that it is to serve is in sync as it is.
+            let is_in_sync = published.is_empty() || (owed.is_empty() && track.is_known);
+            let zones_left = track.wait_for(revision, &owed);
+            pops.push(RecentPop { pop: pop.id, zones_left, in_sync_ms: is_in_sync.then_some(0.0) });
         }
         if self.recent.len() == RECENT_CHANGES {
             self.recent.pop_front();
@@ -329,39 +373,89 @@ impl Inner {
             accepted_at_ms: commit.context.time_ms,
             principal: commit.context.principal,
             message: commit.context.message.clone(),
-            zones,
+            zones: receipt_zones(previous, &commit.state, &commit.changes),
+            published,
         };
         self.recent.push_back(Recent { facts, accepted, pops });
+        is_progress
     }
 }
 
-/// The zones of a change for its receipt, and those whose publication it changed.
-fn touched_zones(before: &State, after: &State, changes: &[Change]) -> (Vec<ReceiptZone>, Vec<ZoneId>) {
-    let mut zones = receipt_zones(after, changes);
-    let mut published = Vec::new();
+impl PopTrack {
+    /// Takes note of a change that published these zones; gives those that the PoP is to confirm.
+    fn owe(
+        &mut self,
+        before: &State,
+        after: &State,
+        revision: u64,
+        published: &[ZoneId],
+        recent: &mut VecDeque<Recent>,
+        pop: PopId,
+    ) -> Vec<ZoneId> {
+        let mut owed = Vec::with_capacity(published.len());
+        for zone in published {
+            let pending = self.pending.entry(*zone).or_insert_with(|| PendingZone {
+                confirmed: revision - 1,
+                latest: revision,
+                born: (!is_served(before, *zone)).then_some(revision),
+                waiting: VecDeque::new(),
+            });
+            pending.latest = revision;
+            if is_served(after, *zone) {
+                owed.push(*zone);
+            } else if pending.born.is_some_and(|born| born > self.looked) {
+                // It came and went without being sent: there is nothing to confirm, nor to remember of it.
+                let waiting = std::mem::take(&mut pending.waiting);
+                self.pending.remove(zone);
+                if self.is_known {
+                    complete(recent, &mut self.waiting, pop, waiting, u64::MAX);
+                } else {
+                    self.waiting -= waiting.len();
+                }
+            } else {
+                self.ceased.insert(*zone);
+                owed.push(*zone);
+            }
+        }
+        owed
+    }
+
+    /// Has a change wait for these zones; gives how many, none if the PoP owes too much for its milliseconds to be
+    /// counted.
+    fn wait_for(&mut self, revision: u64, owed: &[ZoneId]) -> u32 {
+        if self.waiting + owed.len() > WAITING_MAX {
+            return 0;
+        }
+        for zone in owed {
+            if let Some(pending) = self.pending.get_mut(zone) {
+                pending.waiting.push_back(revision);
+                self.waiting += 1;
+            }
+        }
+        u32::try_from(owed.len()).expect("at most WAITING_MAX")
+    }
+}
+
+fn is_served(state: &State, zone: ZoneId) -> bool {
+    state.zone(zone).is_some_and(|zone| zone.is_served())
+}
+
+/// The zones whose publication changes may touch, each once.
+pub fn published_zones(changes: &[Change]) -> impl Iterator<Item = ZoneId> {
+    let mut seen = HashSet::new();
+    changes
+        .iter()
+        .filter(|change| !matches!(change, Change::ZoneLabelled { .. } | Change::ZoneAdmitted { .. }))
+        .filter_map(Change::zone)
+        .filter(move |zone| seen.insert(*zone))
+}
+
+/// The zones that changes touched, as far as the state before or after has them.
+pub fn receipt_zones(before: &State, after: &State, changes: &[Change]) -> Vec<ReceiptZone> {
+    let mut zones: Vec<ReceiptZone> = Vec::new();
+    let mut places: HashMap<ZoneId, usize> = HashMap::new();
     for change in changes {
         let Some(id) = change.zone() else { continue };
-        let is_served = |state: &State| state.zone(id).is_some_and(|zone| zone.is_served());
-        if !matches!(change, Change::ZoneLabelled { .. } | Change::ZoneAdmitted { .. })
-            && (is_served(before) || is_served(after))
-            && !published.contains(&id)
-        {
-            published.push(id);
-        }
-        // A deleted zone is only known to the state before.
-        if let Change::ZoneDeleted { zone } = change
-            && let Some(zone) = before.zone(*zone)
-        {
-            zones.push(ReceiptZone { id, name: zone.name.clone(), tenant: zone.tenant, serial: None });
-        }
-    }
-    (zones, published)
-}
-
-/// The zones that changes touched, as far as the state still has them.
-pub fn receipt_zones(state: &State, changes: &[Change]) -> Vec<ReceiptZone> {
-    let mut zones: Vec<ReceiptZone> = Vec::new();
-    for change in changes {
         let serial = match change {
             Change::ZoneCreated { zone, .. } => Some(zone.serial),
             Change::ZoneEdited { serial, .. }
@@ -370,16 +464,18 @@ pub fn receipt_zones(state: &State, changes: &[Change]) -> Vec<ReceiptZone> {
             | Change::ZoneActivated { serial, .. } => Some(*serial),
             _ => None,
         };
-        let Some(id) = change.zone() else { continue };
+        if let Some(place) = places.get(&id) {
+            let zone = &mut zones[*place];
+            zone.serial = serial.or(zone.serial);
+            continue;
+        }
         let known = match change {
             Change::ZoneCreated { zone, .. } => Some((zone.name.clone(), zone.tenant)),
-            _ => state.zone(id).map(|zone| (zone.name.clone(), zone.tenant)),
+            _ => after.zone(id).or(before.zone(id)).map(|zone| (zone.name.clone(), zone.tenant)),
         };
         if let Some((name, tenant)) = known {
-            match zones.iter_mut().find(|zone| zone.id == id) {
-                Some(zone) => zone.serial = serial.or(zone.serial),
-                None => zones.push(ReceiptZone { id, name, tenant, serial }),
-            }
+            places.insert(id, zones.len());
+            zones.push(ReceiptZone { id, name, tenant, serial });
         }
     }
     zones
