@@ -203,7 +203,7 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.hooks.start_failed(&error);
-                    self.kill_child();
+                    self.kill_child(Duration::ZERO);
                 }
             }
             match self.stop_requests.recv_timeout(backoff) {
@@ -295,23 +295,24 @@ impl Keeper {
             StopKind::LeaveKnot => self.child = None,
             StopKind::WithKnot if self.config.runner == Runner::SomebodyElse => {}
             StopKind::WithKnot => {
-                let _ = stop(&self.config.knot.control_socket(), self.config.stop_timeout);
-                self.kill_child();
+                let asked = stop(&self.config.knot.control_socket(), self.config.stop_timeout).is_ok();
+                // A signal while it ends by itself would make it drop everything at once.
+                self.kill_child(if asked { self.config.stop_timeout / 2 } else { Duration::ZERO });
                 kill_by_pid_file(&self.config.knot.pid_file(), self.config.stop_timeout);
             }
         }
     }
 
-    /// Waits for the child's end, and makes it end if it doesn't.
-    fn kill_child(&mut self) {
+    /// Waits for the child's end, asks for it after `grace`, and forces it after the time to stop.
+    fn kill_child(&mut self, grace: Duration) {
         let Some(mut child) = self.child.take() else { return };
-        let deadline = Instant::now() + self.config.stop_timeout;
+        let since = Instant::now();
         let mut term_sent = false;
         loop {
             match child.try_wait() {
                 Ok(Some(_)) => return,
-                _ if Instant::now() >= deadline => break,
-                _ if !term_sent => {
+                _ if since.elapsed() >= self.config.stop_timeout => break,
+                _ if !term_sent && since.elapsed() >= grace => {
                     term_sent = true;
                     signal(child.id(), Signal::TERM);
                 }

@@ -280,6 +280,15 @@ impl Pop {
         fs::read_to_string(self.dir.path().join("knot.log")).unwrap_or_default()
     }
 
+    /// Waits until there are so many zone files.
+    fn wait_files(&self, count: usize) {
+        let deadline = Instant::now() + DEADLINE;
+        while fs::read_dir(self.knot.zone_dir()).unwrap().count() != count {
+            assert!(Instant::now() < deadline, "not {count} zone files");
+            std::thread::yield_now();
+        }
+    }
+
     fn pid(&self) -> Pid {
         let text = fs::read_to_string(self.knot.pid_file()).unwrap();
         Pid::from_raw(text.trim().parse().unwrap()).unwrap()
@@ -387,6 +396,17 @@ fn nobody_at_the_socket_is_an_error_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let error = Connection::open(&dir.path().join("none"), DEADLINE).err().unwrap();
     assert!(matches!(error, ctl::CtlError::Connect { .. }), "{error}");
+}
+
+#[test]
+fn a_knotd_that_does_not_answer_is_an_error_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("silent");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let mut batch = Batch::new();
+    batch.push(Command::Status, &[]).unwrap();
+    let error = ctl::run_batch(&path, Duration::from_millis(50), &batch, |_| {}).unwrap_err();
+    assert!(matches!(error, ctl::CtlError::Io(_)), "{error}");
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -551,7 +571,7 @@ fn all_types() -> Vec<(u16, Vec<u8>)> {
         (28, vec![0x20, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         (29, vec![0, 0x12, 0x16, 0x13, 0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0x98, 0x96, 0x80]),
         (33, with_name(&[0, 1, 0, 2, 0, 53])),
-        (35, with_name(b"\0\x01\0\x02\x01u\x07E2U+sip\x10!^.*$!sip:a@b.c!")),
+        (35, with_name(b"\0\x01\0\x02\x01u\x07E2U+sip\0")),
         (36, with_name(&[0, 1])),
         (37, vec![0, 1, 0, 2, 8, 1, 2, 3]),
         (39, target.clone()),
@@ -702,7 +722,7 @@ fn a_zone_comes_changes_goes_and_comes_back_while_deltas_flow() {
             ]);
             assert!(pop.wait_done(4..=5).values().all(Result::is_ok), "{}", pop.log());
             assert_eq!(pop.ask_soa(&other).rcode, 5);
-            assert!(!pop.knot.zone_dir().join("other.test.zone").exists());
+            pop.wait_files(1);
             continue;
         }
         let zone = TestZone::new("other.test", 50).with_a([10, 0, 2, round]);
@@ -815,7 +835,7 @@ fn thousands_of_zones_come_and_go() {
     assert!(pop.wait_done(1..=ZONES).values().all(Result::is_ok), "{}", pop.log());
     eprintln!("{ZONES} zones removed: {:?}", since.elapsed());
     assert_eq!(pop.ask_soa(&zones[7].apex).rcode, 5);
-    assert_eq!(fs::read_dir(pop.knot.zone_dir()).unwrap().count(), 1);
+    pop.wait_files(1);
 }
 
 #[test]

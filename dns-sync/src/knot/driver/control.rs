@@ -16,6 +16,7 @@ use crate::knot::probe::{self, WatchOrder};
 pub(super) enum Event {
     Submit(Vec<Job>),
     Written(Name, io::Result<u64>),
+    Deleted,
     Served(Name, u32),
     WatcherFailed(io::Error),
     Suspend(Sender<()>),
@@ -68,7 +69,7 @@ pub(super) struct Control {
     pub(super) mode: Mode,
     /// Who waits for the suspension.
     pub(super) suspending: Vec<Sender<()>>,
-    pub(super) writes_under_way: usize,
+    pub(super) file_orders_under_way: usize,
 
     pub(super) deltas: VecDeque<Name>,
     pub(super) reloads: VecDeque<Name>,
@@ -110,7 +111,7 @@ impl Control {
             file_names: HashMap::new(),
             mode: Mode::Suspended,
             suspending: Vec::new(),
-            writes_under_way: 0,
+            file_orders_under_way: 0,
             deltas: VecDeque::new(),
             reloads: VecDeque::new(),
             additions: VecDeque::new(),
@@ -185,6 +186,7 @@ impl Control {
                 }
             }
             Event::Written(zone, result) => self.file_written(&zone, result),
+            Event::Deleted => self.file_orders_under_way -= 1,
             Event::Served(zone, serial) => self.serial_seen(&zone, serial),
             Event::WatcherFailed(error) => {
                 let error = format!("asking knotd by DNS failed: {error}");
@@ -275,9 +277,9 @@ impl Control {
                 };
                 zone.phase = Phase::Writing { member };
                 let path = self.config.zone_dir.join(zone_file_name(name));
-                let order = FileOrder { zone: name.clone(), path, content: put.content.clone() };
+                let order = FileOrder::Write { zone: name.clone(), path, content: put.content.clone() };
                 zone.current = Some((Base::Put(put), tags));
-                self.writes_under_way += 1;
+                self.file_orders_under_way += 1;
                 let _ = self.files.send(order);
             }
             Some((_, tags)) if member => {
@@ -350,7 +352,7 @@ impl Control {
     // -- files and loads --------------------------------------------------------------------------
 
     pub(super) fn file_written(&mut self, name: &Name, result: io::Result<u64>) {
-        self.writes_under_way -= 1;
+        self.file_orders_under_way -= 1;
         // After a suspension the zone isn't in this phase any more, and the file will be written anew.
         let Some(zone) = self.zones.get_mut(name) else { return };
         let Phase::Writing { member } = zone.phase else { return };
@@ -504,7 +506,7 @@ impl Control {
     }
 
     pub(super) fn finish_suspension(&mut self) {
-        if self.mode != Mode::Running && self.writes_under_way == 0 {
+        if self.mode != Mode::Running && self.file_orders_under_way == 0 {
             for done in self.suspending.drain(..) {
                 let _ = done.send(());
             }

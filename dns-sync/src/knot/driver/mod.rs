@@ -27,13 +27,13 @@ mod encode;
 mod socket;
 mod zone;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use std::{fs, io};
 
 use herald_core::{Name, RrKey, Rrset};
 
@@ -205,6 +205,8 @@ pub struct Limits {
     pub catalog_members_max: usize,
     /// The pause after a catalog transaction, as a multiple of the time that it held the control socket.
     pub catalog_pause_factor: u32,
+    /// But it isn't longer than this.
+    pub catalog_pause_max: Duration,
     /// A file of more records is large: catalog transactions wait while knotd loads it, since knotd finishes
     /// all loads before it applies one, with the control socket held meanwhile.
     pub large_load_records: u64,
@@ -225,7 +227,8 @@ impl Default for Limits {
             batch_zones_max: 256,
             batch_records_max: 4_000,
             catalog_members_max: 2_000,
-            catalog_pause_factor: 4,
+            catalog_pause_factor: 2,
+            catalog_pause_max: Duration::from_secs(1),
             large_load_records: 50_000,
             catalog_hold_max: Duration::from_secs(2),
             loads_max: 10_000,
@@ -255,7 +258,7 @@ impl Driver {
             thread::Builder::new().name("knot-control".into()).spawn(move || control.run(&inbox))?,
             thread::Builder::new().name("knot-files".into()).spawn({
                 let events = events.clone();
-                move || write_files(&file_orders, &events)
+                move || keep_files(&file_orders, &events)
             })?,
             thread::Builder::new().name("knot-watcher".into()).spawn({
                 let events = events.clone();
@@ -307,19 +310,29 @@ impl Drop for Driver {
 }
 
 // ---------------------------------------------------------------------------------------------------
-// The thread that writes files
+// The thread that writes and deletes files
 // ---------------------------------------------------------------------------------------------------
 
-struct FileOrder {
-    zone: Name,
-    path: PathBuf,
-    content: Arc<dyn ZoneContent>,
+enum FileOrder {
+    Write { zone: Name, path: PathBuf, content: Arc<dyn ZoneContent> },
+    Delete { path: PathBuf },
 }
 
-fn write_files(orders: &Receiver<FileOrder>, events: &Sender<Event>) {
-    for FileOrder { zone, path, content } in orders {
-        let result = zonefile::write_file(&path, |out| content.write(out));
-        if events.send(Event::Written(zone, result)).is_err() {
+/// Does one order after the other, so that a zone that comes back doesn't lose its new file to the removal of its old
+/// one. Deleting is here too, since it takes a millisecond in a large folder of some file systems.
+fn keep_files(orders: &Receiver<FileOrder>, events: &Sender<Event>) {
+    for order in orders {
+        let event = match order {
+            FileOrder::Write { zone, path, content } => {
+                Event::Written(zone, zonefile::write_file(&path, |out| content.write(out)))
+            }
+            FileOrder::Delete { path } => {
+                // A file that stays is in nobody's way: without the member nobody reads it.
+                let _ = fs::remove_file(path);
+                Event::Deleted
+            }
+        };
+        if events.send(event).is_err() {
             return;
         }
     }

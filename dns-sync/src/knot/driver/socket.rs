@@ -1,15 +1,15 @@
 //! Control's rounds of work on the control socket, each one bounded batch on a connection of its own.
 
 use std::collections::HashMap;
+use std::mem;
 use std::time::Instant;
-use std::{fs, mem};
 
 use herald_core::{Name, Rtype};
 
-use super::TaskError;
 use super::control::{Control, LOAD_CHECK_MAX, LOAD_CHECK_ZONES_MAX};
 use super::encode::{push_set, push_short, push_unset, push_zone};
 use super::zone::{Base, HeldDelta, Phase};
+use super::{FileOrder, TaskError};
 use crate::knot::config::zone_file_name;
 use crate::knot::ctl::{Batch, Command, Connection, CtlError, Item};
 use crate::knot::{catalog, text};
@@ -266,7 +266,9 @@ impl Control {
         // knotd applies the change after the connection has ended and before it takes the next one.
         let passed = self.check_removals();
         let now = Instant::now();
-        self.catalog_not_before = Some(now + (now - started) * self.config.limits.catalog_pause_factor);
+        let limits = &self.config.limits;
+        let pause = ((now - started) * limits.catalog_pause_factor).min(limits.catalog_pause_max);
+        self.catalog_not_before = Some(now + pause);
         if !self.removals.is_empty() || !self.additions.is_empty() {
             self.catalog_wanted_since.get_or_insert(now);
         }
@@ -352,7 +354,9 @@ impl Control {
             let Some(zone) = self.zones.get_mut(&name) else { continue };
             if gone {
                 // knotd leaves the file alone, since it's not to write it either.
-                let _ = fs::remove_file(self.config.zone_dir.join(zone_file_name(&name)));
+                let path = self.config.zone_dir.join(zone_file_name(&name));
+                self.file_orders_under_way += 1;
+                let _ = self.files.send(FileOrder::Delete { path });
                 zone.phase = Phase::Absent;
                 let tags = zone.take_current();
                 self.release_file_name(&name);

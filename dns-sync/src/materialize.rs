@@ -1,0 +1,247 @@
+//! Rebuilds knotd's files from the replica: a file for each zone, and the catalog that lists them.
+//!
+//! knotd starts from these files alone, and what they say is as old as they are. So they are written anew before every
+//! start: by the agent, or by `koder-dns-sync materialize` where somebody else starts knotd.
+//!
+//! What can't be read is never taken for nothing: if the replica as a whole is damaged, or is still being filled and
+//! has fewer zones than the files, the files stay as they are, and knotd answers what it last answered at a start.
+
+use std::collections::HashSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use herald_core::{Name, ZoneId};
+
+use crate::knot::catalog;
+use crate::knot::config::{KnotConfig, zone_file_name};
+use crate::knot::zonefile::ZoneWriter;
+use crate::replica::{ReadZoneError, Reader, ReplicaError, ZoneRow};
+
+/// How many zones are written at the same time.
+const THREADS: usize = 2;
+
+/// How much is gathered before a write to a file.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The catalog's serial in its file. It only has to be there: the agent reads it and counts on.
+const CATALOG_SERIAL: u32 = 1;
+
+const LOCK: &str = "materialize.lock";
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Materialized {
+    /// All files are written.
+    Written(Written),
+    /// The files were left as they are: knotd starts with what it had at its last start.
+    LeftAlone {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// What the files hold.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The zones, with the serials of their SOAs.
+    pub zones: Vec<(Name, u32)>,
+    /// Records in all zones.
+    pub records: u64,
+    /// The wrapping sum of the zones' content digests.
+    pub digest: u128,
+    /// Zones that are damaged in the replica and were left out.
+    pub damaged: Vec<ZoneId>,
+    /// Zones whose row is damaged, so that it isn't known which they are.
+    pub damaged_rows: u64,
+}
+
+/// Why knotd has no files to start from.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterializeError {
+    /// Another process is at it.
+    #[error("another process is writing the files in {} right now", dir.display())]
+    Busy {
+        /// Directory of the lock.
+        dir: PathBuf,
+    },
+    /// The replica can't be read, and there are no files of an earlier time.
+    #[error("the replica can't be read, and there are no files of an earlier start: {0}")]
+    NoReplica(String),
+    /// The replica failed while it was read; no catalog was written.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// A file could not be written.
+    #[error("{} can't be written: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Writes all files. `data` holds the lock that keeps two from doing so at once.
+///
+/// # Errors
+/// [`MaterializeError`]; the catalog file is then as it was.
+pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Materialized, MaterializeError> {
+    let _lock = lock(data)?;
+    let reader = match Reader::open(replica) {
+        Ok(reader) => reader,
+        Err(error) => return leave_alone(knot, with_causes(&error)),
+    };
+    let (zones, damaged_rows) = match reader.zones() {
+        Ok(zones) => zones,
+        Err(error) => return leave_alone(knot, error.to_string()),
+    };
+    let in_files = members_in_file(&knot.catalog_file());
+    let is_complete = match reader.is_complete() {
+        Ok(is_complete) => is_complete,
+        Err(error) => return leave_alone(knot, error.to_string()),
+    };
+    if !is_complete && (zones.len() as u64) < in_files {
+        let reason = format!("it is still being filled, and has {} zones of {in_files}", zones.len());
+        return leave_alone(knot, reason);
+    }
+
+    let mut written = write_zones(replica, knot, zones)?;
+    written.damaged_rows = damaged_rows;
+    if written.zones.is_empty() && (damaged_rows > 0 || !written.damaged.is_empty()) && in_files > 0 {
+        return leave_alone(knot, "every zone in it is damaged".into());
+    }
+    written.zones.sort_unstable();
+    let path = knot.catalog_file();
+    let members = written.zones.iter().map(|(name, _)| name);
+    catalog::write_file(&path, &knot.catalog, CATALOG_SERIAL, members)
+        .map_err(|source| MaterializeError::Write { path, source })?;
+    remove_others(knot, &written.zones);
+    Ok(Materialized::Written(written))
+}
+
+fn lock(data: &Path) -> Result<File, MaterializeError> {
+    let path = data.join(LOCK);
+    let failed = |source| MaterializeError::Write { path: path.clone(), source };
+    fs::create_dir_all(data).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(MaterializeError::Busy { dir: data.into() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn leave_alone(knot: &KnotConfig, reason: String) -> Result<Materialized, MaterializeError> {
+    match knot.catalog_file().exists() {
+        true => Ok(Materialized::LeftAlone { reason }),
+        false => Err(MaterializeError::NoReplica(reason)),
+    }
+}
+
+/// Writes the zones' files in some threads, the largest zones first.
+fn write_zones(
+    replica: &Path,
+    knot: &KnotConfig,
+    mut zones: Vec<ZoneRow>,
+) -> Result<Written, MaterializeError> {
+    leave_out_shared_files(&mut zones);
+    zones.sort_by_key(|zone| std::cmp::Reverse(zone.rrset_count));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let reader = Reader::open(replica)
+            .map_err(|error| ReplicaError::Failed(with_causes(&error)))?;
+        let mut written = Written::default();
+        while let Some(zone) = zones.get(next.fetch_add(1, Ordering::Relaxed)) {
+            written.write_zone(&reader, knot, zone.id)?;
+        }
+        Ok::<Written, MaterializeError>(written)
+    };
+    let parts = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it doesn't panic")).collect::<Vec<_>>()
+    });
+    let mut all = Written::default();
+    for part in parts {
+        let part = part?;
+        all.zones.extend(part.zones);
+        all.records += part.records;
+        all.digest = all.digest.wrapping_add(part.digest);
+        all.damaged.extend(part.damaged);
+    }
+    Ok(all)
+}
+
+/// knotd writes `_` for `/` in file names, so that two zones can have the same file: only the older one is served then.
+fn leave_out_shared_files(zones: &mut Vec<ZoneRow>) {
+    zones.sort_by_key(|zone| zone.id);
+    let mut taken = HashSet::new();
+    zones.retain(|zone| {
+        let is_free = taken.insert(zone_file_name(&zone.name));
+        if !is_free {
+            tracing::error!("the zone {} is left out: its file is another zone's", zone.name);
+        }
+        is_free
+    });
+}
+
+impl Written {
+    fn write_zone(&mut self, reader: &Reader, knot: &KnotConfig, id: ZoneId) -> Result<(), MaterializeError> {
+        // A name of its own: the agent may be writing the file of this zone, too.
+        let temporary = knot.zone_dir().join(format!("{id}.new"));
+        let failed = |source| MaterializeError::Write { path: temporary.clone(), source };
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&temporary).map_err(failed)?);
+        let mut writer = ZoneWriter::new(&mut out);
+        match reader.zone(id, None, |key, rrset| writer.rrset(&key.owner, key.rtype, rrset)) {
+            Ok(zone) => {
+                out.flush().map_err(failed)?;
+                let path = knot.zone_dir().join(zone_file_name(&zone.name));
+                fs::rename(&temporary, path).map_err(failed)?;
+                self.zones.push((zone.name, zone.serial));
+                self.records += zone.record_count;
+                self.digest = self.digest.wrapping_add(zone.digest);
+                return Ok(());
+            }
+            Err(ReadZoneError::Gone) => {}
+            Err(ReadZoneError::Damaged(what)) => {
+                tracing::error!("the zone {id} is damaged in the replica and is left out: {what}");
+                self.damaged.push(id);
+            }
+            Err(ReadZoneError::Replica(error)) => return Err(error.into()),
+            Err(ReadZoneError::Write(source)) => return Err(failed(source)),
+        }
+        fs::remove_file(&temporary).map_err(failed)
+    }
+}
+
+/// How many members the catalog file has; zero if there is none.
+fn members_in_file(path: &Path) -> u64 {
+    let Ok(file) = File::open(path) else { return 0 };
+    let is_member = |line: &String| line.contains(" TYPE12 ");
+    BufReader::new(file).lines().map_while(Result::ok).filter(is_member).count() as u64
+}
+
+/// Removes the files of zones that are not served any more, and what was left half written. What can't be
+/// removed does no harm.
+fn remove_others(knot: &KnotConfig, zones: &[(Name, u32)]) {
+    let Ok(files) = fs::read_dir(knot.zone_dir()) else { return };
+    let keep: HashSet<String> = zones.iter().map(|(name, _)| zone_file_name(name)).collect();
+    for file in files.flatten() {
+        if file.file_name().to_str().is_none_or(|name| !keep.contains(name)) {
+            let _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+/// An error with all of its causes in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        out.push_str(": ");
+        out.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    out
+}

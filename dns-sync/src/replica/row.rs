@@ -1,0 +1,145 @@
+//! How zones and RRsets are laid out in rows.
+//!
+//! An RRset's key is its owner's labels below the apex, rightmost first, and its type. Compared octet by octet such keys
+//! are in canonical order (RFC 4034 §6.1), in which whole zones come, so that rows are appended and not
+//! inserted all over the table. Octets 0 and 1 of a label are escaped, and 0 ends one:
+//!
+//! ```text
+//! www.a.example.com. A in example.com.   61 00 | 77 77 77 00 | 00 01
+//! ```
+
+use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId, digest128};
+
+/// Ends a label. Lower than all that is in one, so that a name comes before those below it.
+const LABEL_END: u8 = 0;
+
+/// Comes before an octet 0 or 1 of a label, which is then one higher.
+const ESCAPE: u8 = 1;
+
+/// A zone of the replica, without its RRsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneRow {
+    /// Its identity.
+    pub id: ZoneId,
+    /// Its apex.
+    pub name: Name,
+    /// What the replica has of it.
+    pub generation: Generation,
+    /// The wrapping sum of its RRsets' digests, the SOA's included.
+    pub digest: u128,
+    /// The serial in its SOA.
+    pub serial: u32,
+    /// RRsets.
+    pub rrset_count: u64,
+    /// Records.
+    pub record_count: u64,
+    /// The number under which its RRsets are kept; another one with each whole zone that comes.
+    pub(super) content: i64,
+}
+
+impl ZoneRow {
+    /// Covers all columns, so that a flipped bit in any of them is noticed.
+    pub(super) fn sum(&self) -> i64 {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(&self.id.0.to_be_bytes());
+        bytes.extend_from_slice(&self.generation.epoch.to_be_bytes());
+        bytes.extend_from_slice(&self.generation.counter.to_be_bytes());
+        bytes.extend_from_slice(&self.digest.to_be_bytes());
+        bytes.extend_from_slice(&self.serial.to_be_bytes());
+        bytes.extend_from_slice(&self.rrset_count.to_be_bytes());
+        bytes.extend_from_slice(&self.record_count.to_be_bytes());
+        bytes.extend_from_slice(&self.content.to_be_bytes());
+        bytes.extend_from_slice(self.name.as_wire());
+        sum(&bytes)
+    }
+}
+
+/// A checksum as SQLite's signed integer: the upper half of the content digest.
+pub(super) fn sum(bytes: &[u8]) -> i64 {
+    ((digest128(bytes) >> 64) as u64).cast_signed()
+}
+
+/// The key of an RRset's row; none if the owner isn't in the zone.
+pub(super) fn row_key(apex: &Name, key: &RrKey) -> Option<Vec<u8>> {
+    if !key.owner.is_at_or_below(apex) {
+        return None;
+    }
+    let below_bytes = key.owner.as_wire().len() - apex.as_wire().len();
+    let mut labels: Vec<&[u8]> = Vec::new();
+    let mut bytes = 0;
+    for label in key.owner.labels() {
+        if bytes == below_bytes {
+            break;
+        }
+        bytes += 1 + label.len();
+        labels.push(label);
+    }
+    let mut row_key = Vec::with_capacity(below_bytes + 2);
+    for label in labels.iter().rev() {
+        for &octet in *label {
+            match octet {
+                0 | 1 => row_key.extend_from_slice(&[ESCAPE, octet + 1]),
+                _ => row_key.push(octet),
+            }
+        }
+        row_key.push(LABEL_END);
+    }
+    row_key.extend_from_slice(&key.rtype.to_int().to_be_bytes());
+    Some(row_key)
+}
+
+/// The RRset's owner and type; none if the octets are no such key.
+pub(super) fn parse_row_key(apex: &Name, row_key: &[u8]) -> Option<RrKey> {
+    let (labels, rtype) = row_key.split_last_chunk::<2>()?;
+    let rtype = Rtype::from_int(u16::from_be_bytes(*rtype));
+    if labels.is_empty() {
+        return Some(RrKey::new(apex.clone(), rtype));
+    }
+    // Written from the back, as the labels come rightmost first.
+    let mut wire = vec![0; labels.len() + apex.as_wire().len()];
+    let mut start = labels.len();
+    wire[start..].copy_from_slice(apex.as_wire());
+    let mut rest = labels;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&octet| octet == LABEL_END)?;
+        let (label, after) = (&rest[..end], &rest[end + 1..]);
+        let escapes = label.iter().filter(|&&octet| octet == ESCAPE).count();
+        let label_bytes = label.len() - escapes;
+        start = start.checked_sub(1 + label_bytes)?;
+        wire[start] = u8::try_from(label_bytes).ok()?;
+        let mut octets = label.iter();
+        for place in &mut wire[start + 1..=start + label_bytes] {
+            *place = match octets.next()? {
+                &ESCAPE => octets.next()?.checked_sub(1)?,
+                octet => *octet,
+            };
+        }
+        rest = after;
+    }
+    Some(RrKey::new(Name::from_wire(&wire[start..]).ok()?, rtype))
+}
+
+/// The TTL and RDATA of an RRset, in CBOR.
+pub(super) fn row_value(rrset: &Rrset) -> Vec<u8> {
+    minicbor::to_vec(rrset).expect("writing to a Vec can't fail")
+}
+
+/// Reads [`row_value`]; none if it is none.
+pub(super) fn parse_row_value(value: &[u8]) -> Option<Rrset> {
+    minicbor::decode(value).ok()
+}
+
+/// The serial of a SOA RRset (RFC 1035 §3.3.13): the fifth number from the end.
+pub(super) fn soa_serial(soa: &Rrset) -> Option<u32> {
+    let rdata = soa.rdatas.iter().next()?;
+    let tail = rdata.get(rdata.len().checked_sub(20)?..)?;
+    Some(u32::from_be_bytes(*tail.first_chunk()?))
+}
+
+/// The SOA RRset with another serial.
+pub(super) fn with_serial(soa: &Rrset, serial: u32) -> Option<Rrset> {
+    let mut rdata = soa.rdatas.iter().next()?.to_vec();
+    let start = rdata.len().checked_sub(20)?;
+    rdata[start..start + 4].copy_from_slice(&serial.to_be_bytes());
+    Some(Rrset { ttl: soa.ttl, rdatas: herald_core::Rdatas::single(&rdata) })
+}

@@ -1,0 +1,347 @@
+//! How the agent is, for people and programs: kept on a board, told over a Unix socket.
+//!
+//! Whoever connects to the socket gets one JSON document and the end of the stream. A socket that nobody listens
+//! on says as much: the agent doesn't run.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use herald_core::Generation;
+use serde::{Deserialize, Serialize};
+
+/// Version of the document.
+pub const STATUS_VERSION: u32 = 1;
+
+/// How many errors are kept.
+const ERRORS_KEPT: usize = 10;
+
+/// How many refused zones are shown.
+const REFUSED_SHOWN: usize = 20;
+
+/// How long the other side of the socket may take.
+const SOCKET_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How the agent is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// [`STATUS_VERSION`].
+    pub version: u32,
+    /// Name of the PoP.
+    pub pop: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs, in ms since the epoch.
+    pub started_at_ms: u64,
+    /// The session with the control plane.
+    pub session: SessionStatus,
+    /// The control plane's newest generation, `epoch.counter`, as far as it is known.
+    pub herald_head: Option<String>,
+    /// The newest generation that the replica has taken, `epoch.counter`.
+    pub newest: String,
+    /// Whether the control plane says that all is confirmed.
+    pub in_sync: bool,
+    /// Zones in the replica.
+    pub zones: u64,
+    /// Zones whose newest generation knotd isn't yet known to answer.
+    pub zones_lagging: u64,
+    /// Changes that were taken since the agent started: deltas, whole zones and removals.
+    pub changes_taken: u64,
+    /// Transactions that made them durable.
+    pub replica_commits: u64,
+    /// knotd.
+    pub knot: KnotStatus,
+    /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
+    pub refused: BTreeMap<String, String>,
+    /// What went wrong lately, the newest last.
+    pub errors: VecDeque<ErrorStatus>,
+}
+
+/// The session with the control plane.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// Whether it is up.
+    pub connected: bool,
+    /// Since when it is up or down, in ms since the epoch.
+    pub since_ms: u64,
+    /// The address that was dialled last.
+    pub herald: String,
+    /// Why it is down.
+    pub reason: Option<String>,
+}
+
+/// knotd.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KnotStatus {
+    /// Whether it answers.
+    pub running: bool,
+    /// Its version, empty while unknown.
+    pub version: String,
+    /// Since when it answers, or doesn't, in ms since the epoch.
+    pub since_ms: u64,
+    /// How often it had to be started again.
+    pub restarts: u64,
+    /// Why it was down last.
+    pub reason: Option<String>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorStatus {
+    /// When, in ms since the epoch.
+    pub at_ms: u64,
+    /// What.
+    pub message: String,
+}
+
+/// The status as the agent's threads keep it.
+pub struct Board {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    status: Status,
+    newest: Generation,
+}
+
+impl Board {
+    /// The board of an agent that starts now.
+    pub fn new(pop: &str) -> Board {
+        let now_ms = now_ms();
+        let status = Status {
+            version: STATUS_VERSION,
+            pop: pop.into(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_at_ms: now_ms,
+            session: SessionStatus {
+                since_ms: now_ms,
+                reason: Some("it has yet to be tried".into()),
+                ..SessionStatus::default()
+            },
+            herald_head: None,
+            newest: String::new(),
+            in_sync: false,
+            zones: 0,
+            zones_lagging: 0,
+            changes_taken: 0,
+            replica_commits: 0,
+            knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
+            refused: BTreeMap::new(),
+            errors: VecDeque::new(),
+        };
+        Board { inner: Mutex::new(Inner { status, newest: Generation::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while it is held leaves figures that are off.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the status.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock().status);
+    }
+
+    /// Notes how the replica is.
+    pub fn replica_is(&self, newest: Generation, zones: u64, zones_lagging: u64) {
+        let mut inner = self.lock();
+        inner.newest = newest;
+        inner.status.zones = zones;
+        inner.status.zones_lagging = zones_lagging;
+    }
+
+    /// Notes an error.
+    pub fn error(&self, message: String) {
+        let mut inner = self.lock();
+        let errors = &mut inner.status.errors;
+        // The same thing again and again must not push everything else out.
+        errors.retain(|error| error.message != message);
+        if errors.len() == ERRORS_KEPT {
+            errors.pop_front();
+        }
+        errors.push_back(ErrorStatus { at_ms: now_ms(), message });
+    }
+
+    /// Notes that a zone is refused, or isn't any more.
+    pub fn refused(&self, zone: &str, reason: Option<String>) {
+        let refused = &mut self.lock().status.refused;
+        match reason {
+            None => {
+                refused.remove(zone);
+            }
+            Some(reason) => {
+                if refused.len() < REFUSED_SHOWN || refused.contains_key(zone) {
+                    refused.insert(zone.into(), reason);
+                }
+            }
+        }
+    }
+
+    /// The newest generation that the replica has taken.
+    pub fn newest(&self) -> Generation {
+        self.lock().newest
+    }
+
+    /// The status now.
+    pub fn status(&self) -> Status {
+        let inner = self.lock();
+        Status { newest: inner.newest.to_string(), ..inner.status.clone() }
+    }
+}
+
+impl Status {
+    /// Whether all is as it should be: it is connected, knotd answers, and nothing is refused.
+    pub fn is_ok(&self) -> bool {
+        self.session.connected && self.knot.running && self.refused.is_empty()
+    }
+
+    /// The status for people.
+    pub fn render(&self) -> String {
+        let now_ms = now_ms();
+        let ago = |ms: u64| format!("{} ago", duration_text(now_ms.saturating_sub(ms)));
+        let mut out = String::new();
+        let mut line = |name: &str, text: String| {
+            let _ = writeln!(out, "{name:<14}{text}");
+        };
+        line(
+            "PoP",
+            format!("{} (agent {}, process {}, started {})", self.pop, self.agent_version, self.pid, ago(self.started_at_ms)),
+        );
+        let session = &self.session;
+        line(
+            "control plane",
+            match session.connected {
+                true => format!("connected to {} since {}", session.herald, ago(session.since_ms)),
+                false => format!(
+                    "NOT connected since {}: {}",
+                    ago(session.since_ms),
+                    session.reason.as_deref().unwrap_or("unknown")
+                ),
+            },
+        );
+        let head = self.herald_head.as_deref().unwrap_or("unknown");
+        line("generation", format!("{} (control plane: {head})", self.newest));
+        let sync = if self.in_sync { "in sync" } else { "not in sync" };
+        line("zones", format!("{}, {} lagging, {sync}", self.zones, self.zones_lagging));
+        let knot = &self.knot;
+        line(
+            "knotd",
+            match knot.running {
+                true => format!(
+                    "{} answers since {}, restarted {} times",
+                    knot.version,
+                    ago(knot.since_ms),
+                    knot.restarts
+                ),
+                false => {
+                    format!("DOWN since {}: {}", ago(knot.since_ms), knot.reason.as_deref().unwrap_or("not started"))
+                }
+            },
+        );
+        for (zone, reason) in &self.refused {
+            line("refused", format!("{zone}: {reason}"));
+        }
+        for error in &self.errors {
+            line("error", format!("{}: {}", ago(error.at_ms), error.message));
+        }
+        out
+    }
+}
+
+/// Answers at the socket, in a thread that lives as long as the process.
+///
+/// # Errors
+/// If the socket can't be made.
+pub fn serve(path: &Path, board: std::sync::Arc<Board>) -> io::Result<()> {
+    // The caller has the lock of the directory: what is there is left over.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    thread::Builder::new().name("status".into()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Somebody who doesn't read is not waited for long.
+            let _ = stream.set_write_timeout(Some(SOCKET_TIMEOUT));
+            let mut text = serde_json::to_vec(&board.status()).expect("a status is valid JSON");
+            text.push(b'\n');
+            let _ = (&stream).write_all(&text);
+        }
+    })?;
+    Ok(())
+}
+
+/// Asks a running agent for its status, as JSON.
+///
+/// # Errors
+/// If nobody answers: the agent doesn't run, or hangs.
+pub fn ask(path: &Path) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(SOCKET_TIMEOUT))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The time in ms since the epoch.
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn duration_text(ms: u64) -> String {
+    humantime::format_duration(Duration::from_secs(ms / 1000)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn whoever_asks_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.sock");
+        assert!(ask(&path).is_err());
+        let board = Arc::new(Board::new("fra1"));
+        serve(&path, board.clone()).unwrap();
+        board.replica_is(Generation { epoch: 2, counter: 7 }, 3, 1);
+        board.refused("example.com.", Some("bad".into()));
+        let status: Status = serde_json::from_str(&ask(&path).unwrap()).unwrap();
+        assert_eq!((status.version, status.newest.as_str(), status.zones), (STATUS_VERSION, "2.7", 3));
+        assert!(!status.is_ok());
+        let text = status.render();
+        for part in ["fra1", "2.7", "3, 1 lagging", "NOT connected", "example.com.: bad"] {
+            assert!(text.contains(part), "{text}");
+        }
+        board.update(|status| {
+            status.session.connected = true;
+            status.knot.running = true;
+        });
+        board.refused("example.com.", None);
+        assert!(board.status().is_ok());
+    }
+
+    #[test]
+    fn an_error_that_repeats_is_shown_once() {
+        let board = Board::new("fra1");
+        for number in 0..20 {
+            board.error(format!("error {}", number % 2));
+            board.error(format!("other {number}"));
+        }
+        let errors = board.status().errors;
+        assert_eq!(errors.len(), ERRORS_KEPT);
+        assert_eq!(errors.iter().filter(|error| error.message == "error 1").count(), 1);
+    }
+}
