@@ -157,24 +157,13 @@ impl Herald {
         self.operator().post("/nameserver-sets", &set).expect(201);
     }
 
-    /// Makes a PoP and starts it, with its data in `folder`.
+    /// Makes a PoP and gives its secret.
     ///
     /// # Panics
-    /// If it is refused or doesn't start.
-    pub fn add_pop(&self, folder: &Path, name: &str) -> Pop {
-        self.add_pop_via(folder, name, self.pops)
-    }
-
-    /// As [`Herald::add_pop`], with the session dialled to `dial`, from where it gets to the control plane.
-    ///
-    /// # Panics
-    /// If it is refused or doesn't start.
-    pub fn add_pop_via(&self, folder: &Path, name: &str, dial: SocketAddr) -> Pop {
+    /// If that is refused.
+    pub fn register_pop(&self, name: &str) -> String {
         let made = self.operator().post("/pops", &json!({ "name": name })).expect(201);
-        let secret = made["item"]["secret"].as_str().expect("the secret is shown once");
-        let mut pop = Pop::set_up(folder, name, secret, dial, loopback::free_endpoint());
-        pop.start();
-        pop
+        made["item"]["secret"].as_str().expect("the secret is shown once").to_owned()
     }
 }
 
@@ -190,7 +179,7 @@ pub struct Pop {
 }
 
 impl Pop {
-    /// Writes its configuration into `folder`; nothing is started.
+    /// Writes its configuration into `folder/name`; nothing is started. Its session is dialled to `dial`.
     ///
     /// # Panics
     /// If it can't be written.
@@ -207,9 +196,10 @@ impl Pop {
             .and_then(|mut file| std::io::Write::write_all(&mut file, secret.as_bytes()));
         written.unwrap_or_else(|e| panic!("{}: {e}", secret_file.display()));
         let config = format!(
-            "pop = {name:?}\nsecret_file = {secret_file:?}\nherald = \"{dial}\"\ndata = {data:?}\n\n\
+            "pop = {name:?}\nsecret_file = {secret_file:?}\nherald = \"{dial}\"\ndata = {data:?}\n\
+             stop_knot_on_exit = true\n\n\
              [knot]\nmode = \"supervise\"\nlisten = [\"{ip}@{port}\"]\n",
-            data = folder.join("data"),
+            data = folder,
             ip = listen.ip(),
             port = listen.port(),
         );
@@ -223,9 +213,14 @@ impl Pop {
         self.folder.join("agent.toml")
     }
 
-    /// The folder with its replica and its knotd's files.
-    pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+    /// The folder with its configuration, its replica and its knotd's files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The control socket of its knotd.
+    pub fn control_socket(&self) -> PathBuf {
+        self.folder.join("knot/run/knot.sock")
     }
 
     /// Starts it and waits until its knotd answers.

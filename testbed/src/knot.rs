@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::dns::{self, Record, Transport};
@@ -122,6 +123,27 @@ impl Knot {
     pub fn content(&self, zone: &str) -> BTreeSet<Record> {
         dns::transfer(self.listen, zone).unwrap_or_else(|e| panic!("{zone}: {e}\n{}", self.process.tail()))
     }
+}
+
+/// The zones that a knotd holds, read over its control socket, as zone files.
+///
+/// # Panics
+/// If it doesn't answer, or lacks one.
+pub fn zone_files_of(control_socket: &Path, zones: &[String]) -> Vec<(String, String)> {
+    let read = |zone: &String| {
+        let output = Command::new("/usr/sbin/knotc")
+            .arg("--socket")
+            .arg(control_socket)
+            .args(["zone-read", zone])
+            .output()
+            .unwrap_or_else(|e| panic!("knotc can't be run: {e}"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{zone}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        // Each line begins with the zone's name in brackets.
+        let records = text.lines().filter_map(|line| line.split_once("] ")).map(|(_, record)| record);
+        (zone.clone(), records.collect::<Vec<_>>().join("\n") + "\n")
+    };
+    zones.iter().map(read).collect()
 }
 
 fn prepared(folder: &Path, name: &str, part: &str) -> PathBuf {

@@ -1,7 +1,9 @@
-//! `testbed bench`: behind `./dev`.
+//! The program behind `./dev run`, `./dev bench` and `./dev soak`.
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testbed::bench;
+use testbed::{bench, run};
 
 /// Starts Heralds, PoPs and their peers on this machine.
 #[derive(Debug, Parser)]
@@ -12,6 +14,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The platform on this machine, until Ctrl-C.
+    Run(run::Arguments),
     /// Measures, against a peer in the same run.
     Bench {
         /// What.
@@ -25,8 +29,15 @@ enum Command {
     },
 }
 
-fn main() {
+fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench { name, json, only } => bench::run(name, only, json),
+        Command::Run(arguments) => {
+            if let Err(problem) = run::run(&arguments) {
+                eprintln!("dev run: {problem}");
+                return ExitCode::FAILURE;
+            }
+        }
     }
+    ExitCode::SUCCESS
 }

@@ -18,11 +18,10 @@ use serde_json::json;
 use super::report::{Line, figure, percentile_ms};
 use super::{Side, address_of};
 use crate::chain::Chain;
-use crate::delay::DelayProxy;
 use crate::dns::{self, Transport};
-use crate::herald::{Herald, Pop};
 use crate::load::{self, Pace};
 use crate::observe::{Expected, Seen, Watched, observe};
+use crate::platform::Platform;
 use crate::scratch::Scratch;
 use crate::wait::wait_until;
 use crate::{http, powerdns};
@@ -59,7 +58,7 @@ pub fn run(side: Side) -> Vec<Line> {
 /// Three PoPs at no distance.
 fn near(side: Side) -> Line {
     let scratch = Scratch::new("bench-propagation");
-    let herald = side.ours().then(|| Platform::start(&scratch, CHANGES / ZONES, None));
+    let herald = side.ours().then(|| Ours::start(CHANGES / ZONES, None));
     let chain =
         side.peer().then(|| Chain::start(&scratch.folder("peer"), &zones(CHANGES / ZONES), POPS, None));
     let (mut ours, mut peer) = (Figures::default(), Figures::default());
@@ -89,7 +88,7 @@ fn far(side: Side) -> Line {
     let scratch = Scratch::new("bench-propagation-far");
     let mut ours = Figures::default();
     if side.ours() {
-        let mut platform = Platform::start(&scratch, FAR_CHANGES_MOST / ZONES, Some(ONE_WAY));
+        let mut platform = Ours::start(FAR_CHANGES_MOST / ZONES, Some(ONE_WAY));
         let far = platform.send_bulk_to_far();
         let done = AtomicBool::new(false);
         let run = Run { first_change: 0, count: FAR_CHANGES_MOST, per_s: FAR_CHANGES_PER_S, far: ONE_WAY };
@@ -269,42 +268,27 @@ fn owner(change: u64) -> (String, String) {
 
 // ----------------------------------------------------------------------------------------------- ours
 
-/// A control plane and its PoPs, the last one far away if that is asked for.
-struct Platform {
-    herald: Herald,
-    pops: Vec<Pop>,
-    tenant: crate::api::Api,
-    _far: Option<DelayProxy>,
-}
+/// A platform with the zones of a run; the last PoP is far away if that is asked for.
+struct Ours(Platform);
 
-impl Platform {
-    fn start(scratch: &Scratch, names_a_zone: u64, far: Option<Duration>) -> Self {
-        let herald = Herald::start(&scratch.folder("herald"), &[]);
-        herald.define_nameservers();
-        let far = far.map(|one_way| DelayProxy::start(herald.pops, one_way));
-        let folder = scratch.folder("pops");
-        let pops = (0..POPS)
-            .map(|index| {
-                let proxy = far.as_ref().filter(|_| index + 1 == POPS);
-                let dial = proxy.map_or(herald.pops, |proxy| proxy.listen);
-                herald.add_pop_via(&folder, &format!("pop{index}"), dial)
-            })
-            .collect();
-        let tenant = herald.tenant("bench");
+impl Ours {
+    fn start(names_a_zone: u64, far: Option<Duration>) -> Self {
+        let platform = Platform::start_with("bench-propagation", POPS, far);
         for (zone, records) in zones(names_a_zone) {
             let rrsets: Vec<_> = records
                 .iter()
                 .map(|(name, value)| json!({ "name": name, "type": "A", "ttl": 300, "records": [value] }))
                 .collect();
-            tenant.post("/zones?wait=all", &json!({ "name": zone, "rrsets": rrsets })).expect(201);
+            platform.tenant.post("/zones", &json!({ "name": zone, "rrsets": rrsets })).expect(201);
         }
-        Self { herald, pops, tenant, _far: far }
+        platform.wait_until_in_sync();
+        Self(platform)
     }
 
     fn measure(&self, run: &Run, stop: &dyn Fn() -> bool) -> Vec<Seen> {
-        let api = self.herald.api;
-        let authorization = format!("Authorization: Bearer {}", self.tenant.token());
-        let servers: Vec<SocketAddr> = self.pops.iter().map(|pop| pop.listen).collect();
+        let api = self.0.herald.api;
+        let authorization = format!("Authorization: Bearer {}", self.0.tenant.token());
+        let servers: Vec<SocketAddr> = self.0.pops.iter().map(|pop| pop.listen).collect();
         let request = |change: u64, step: usize, out: &mut Vec<u8>| {
             if step == 0 {
                 let (zone, name) = owner(change);
@@ -314,22 +298,22 @@ impl Platform {
             }
             step == 0
         };
-        run.measure(api, &servers, request, stop).unwrap_or_else(|e| panic!("{e}\n{}", self.herald.tail()))
+        run.measure(api, &servers, request, stop).unwrap_or_else(|e| panic!("{e}\n{}", self.0.herald.tail()))
     }
 
     /// Imports a big zone while the far PoP is down, and starts that PoP: it is being sent the zone when this
     /// returns. Gives the far PoP's address.
     fn send_bulk_to_far(&mut self) -> SocketAddr {
-        let (far, near) = self.pops.split_last_mut().expect("there are PoPs");
+        let (far, near) = self.0.pops.split_last_mut().expect("there are PoPs");
         far.stop().expect("the far PoP stops");
-        self.tenant.post("/zones", &json!({ "name": BULK_ZONE })).expect(201);
-        self.tenant.import(BULK_ZONE, &bulk_zone_file()).expect(200);
+        self.0.tenant.post("/zones", &json!({ "name": BULK_ZONE })).expect(201);
+        self.0.tenant.import(BULK_ZONE, &bulk_zone_file()).expect(200);
         for pop in near {
             wait_until(BULK_WITHIN, "the big zone", || answers_bulk(pop.listen))
                 .unwrap_or_else(|e| panic!("{e}\n{}", pop.tail()));
         }
         far.start();
-        let operator = self.herald.operator();
+        let operator = self.0.herald.operator();
         let path = format!("/pops/{}", far.name);
         wait_until(GIVE_UP, "the far PoP's session", || operator.get(&path).expect(200)["connected"] == true)
             .unwrap_or_else(|e| panic!("{e}\n{}", far.tail()));

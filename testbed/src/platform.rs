@@ -1,0 +1,148 @@
+//! A whole platform for a test: a control plane, PoPs, a tenant.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::delay::DelayProxy;
+use crate::dns::{self, Transport};
+use crate::herald::{Herald, Pop};
+use crate::knot::{Knot, zone_files_of};
+use crate::loopback;
+use crate::scratch::Scratch;
+use crate::wait::wait_until;
+
+/// How long the PoPs may take to be in sync.
+const IN_SYNC_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running platform; all of it ends with this value.
+#[derive(Debug)]
+pub struct Platform {
+    /// The control plane.
+    pub herald: Herald,
+    /// The PoPs `pop1`, `pop2` …
+    pub pops: Vec<Pop>,
+    /// A tenant.
+    pub tenant: Api,
+    // The last PoP's session goes through it, if that is far away.
+    _far: Option<DelayProxy>,
+    scratch: Scratch,
+}
+
+impl Platform {
+    /// Starts one with `pops` PoPs.
+    ///
+    /// # Panics
+    /// If it doesn't come to stand.
+    pub fn start(label: &str, pops: usize) -> Self {
+        Self::start_with(label, pops, None)
+    }
+
+    /// As [`Platform::start`], with the last PoP's session taking this long each way.
+    ///
+    /// # Panics
+    /// If it doesn't come to stand.
+    pub fn start_with(label: &str, pops: usize, far: Option<Duration>) -> Self {
+        let scratch = Scratch::new(label);
+        let herald = Herald::start(&scratch.folder("herald"), &[]);
+        herald.define_nameservers();
+        let tenant = herald.tenant("tenant");
+        let far = far.map(|one_way| DelayProxy::start(herald.pops, one_way));
+        let mut platform = Self { herald, pops: Vec::new(), tenant, _far: None, scratch };
+        for number in 1..=pops {
+            let proxy = far.as_ref().filter(|_| number == pops);
+            let name = format!("pop{number}");
+            let secret = platform.herald.register_pop(&name);
+            let dial = proxy.map_or(platform.herald.pops, |proxy| proxy.listen);
+            let mut pop =
+                Pop::set_up(platform.scratch.path(), &name, &secret, dial, loopback::free_endpoint());
+            pop.start();
+            platform.pops.push(pop);
+        }
+        platform._far = far;
+        platform
+    }
+
+    /// Makes a zone.
+    ///
+    /// # Panics
+    /// If that is refused.
+    #[track_caller]
+    pub fn create_zone(&self, zone: &str) -> Value {
+        self.tenant.post("/zones", &serde_json::json!({ "name": zone })).expect(201)
+    }
+
+    /// A folder for more.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.scratch.folder(name)
+    }
+
+    /// Waits until this A, AAAA, TXT … RRset is what every PoP answers.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[track_caller]
+    pub fn wait_for_answer(&self, name: &str, rtype: &str, values: &[&str]) {
+        for pop in &self.pops {
+            wait_for_answer(pop, name, rtype, values);
+        }
+    }
+
+    /// Waits until no PoP lacks anything, and compares what each one's knotd holds of these zones with what the API exports.
+    ///
+    /// # Panics
+    /// If there is a difference.
+    #[track_caller]
+    pub fn assert_pops_hold(&self, zones: &[String]) {
+        let exports: Vec<(String, String)> = zones
+            .iter()
+            .map(|zone| (zone.clone(), self.tenant.get(&format!("/zones/{zone}/export")).text))
+            .collect();
+        self.wait_until_in_sync();
+        let folder = self.scratch.folder("comparison");
+        let expected = Knot::of_files(&folder, "api", &exports);
+        for pop in &self.pops {
+            let held = Knot::of_files(&folder, &pop.name, &zone_files_of(&pop.control_socket(), zones));
+            for zone in zones {
+                let differences = dns::differences(&expected.content(zone), &held.content(zone), 20);
+                assert!(differences.is_empty(), "{zone} at {}:\n{differences}", pop.name);
+            }
+        }
+    }
+
+    /// Waits until every PoP has confirmed every zone.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[track_caller]
+    pub fn wait_until_in_sync(&self) {
+        let operator = self.herald.operator();
+        for pop in &self.pops {
+            let path = format!("/pops/{}", pop.name);
+            let mut seen = Value::Null;
+            wait_until(IN_SYNC_WITHIN, &format!("{} to be in sync", pop.name), || {
+                seen = operator.get(&path).expect(200);
+                seen["connected"] == true && seen["zones_pending"] == 0
+            })
+            .unwrap_or_else(|e| panic!("{e}: {seen}\n{}\n{}", pop.tail(), self.herald.tail()));
+        }
+    }
+}
+
+/// Waits until this RRset is what a PoP answers.
+///
+/// # Panics
+/// If that takes too long.
+#[track_caller]
+pub fn wait_for_answer(pop: &Pop, name: &str, rtype: &str, values: &[&str]) {
+    let mut last = None;
+    let waited = wait_until(IN_SYNC_WITHIN, &format!("{name} {rtype} {values:?} at {}", pop.name), || {
+        last = dns::query(pop.listen, name, rtype, Transport::Udp).ok();
+        last.as_ref().is_some_and(|answer| answer.values(rtype) == values)
+    });
+    if let Err(e) = waited {
+        panic!("{e}: {last:?}\n{}", pop.tail());
+    }
+}

@@ -1,0 +1,146 @@
+//! The tour: what the README has one type, with every answer checked.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Site;
+use crate::dns::{self, Answer, Transport};
+use crate::herald::{Pop, program};
+use crate::knot::Knot;
+use crate::scratch::Scratch;
+use crate::wait::{wait_for, wait_until};
+
+const ZONE: &str = "example.com.";
+
+/// How long a change may take to be answered everywhere; it is waited for with its receipt already.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Makes the tour.
+///
+/// # Errors
+/// At the first answer that isn't right.
+pub(super) fn make(site: &mut Site) -> Result<(), String> {
+    let scratch = Scratch::new("tour");
+    let begin = Instant::now();
+    say(begin, "the example zone was imported");
+    let questions = compare_all(site, &scratch, "imported")?;
+    say(begin, &format!("all {questions} answers of {} PoPs over UDP and TCP are right", site.pops.len()));
+
+    let set = ["dns", "record", "set", "example.com", "www", "A", "192.0.2.80", "--ttl", "60", "--wait"];
+    koder(site, &set)?;
+    expect(site, "www.example.com.", "A", &["192.0.2.80"])?;
+    say(begin, "a change by command line is answered");
+
+    let batch = json!({
+        "message": "blog moves",
+        "changes": [
+            { "op": "put", "name": "blog", "type": "CNAME", "ttl": 300, "records": ["www.example.com."] },
+            { "op": "add", "name": "@", "type": "TXT", "records": ["\"hello\""] },
+        ],
+    });
+    site.tenant().patch("/zones/example.com/rrsets?wait=all", &batch).expect(200);
+    expect(site, "blog.example.com.", "CNAME", &["www.example.com."])?;
+    say(begin, "a batch by API is answered");
+    compare_all(site, &scratch, "changed")?;
+
+    for pop in &site.pops {
+        pop.kill_knotd();
+        let first = first_answer(pop)?;
+        if first.values("A") != ["192.0.2.80"] {
+            return Err(format!("{} came back with {first:?}", pop.name));
+        }
+    }
+    say(begin, "a killed knotd comes back, and its first answer is right");
+    compare_all(site, &scratch, "restarted")?;
+
+    site.herald.stop()?;
+    expect(site, "blog.example.com.", "CNAME", &["www.example.com."])?;
+    site.herald.restart();
+    koder(site, &["dns", "record", "delete", "example.com", "blog", "CNAME", "--wait"])?;
+    expect(site, "blog.example.com.", "CNAME", &[])?;
+    say(begin, "the PoPs answer without the control plane, and follow it when it is back");
+    let questions = compare_all(site, &scratch, "last")?;
+    say(begin, &format!("all {questions} answers are right"));
+    Ok(())
+}
+
+fn say(begin: Instant, what: &str) {
+    println!("{:6.2} s  {what}", begin.elapsed().as_secs_f64());
+}
+
+/// Asks every PoP for every RRset of the zone over UDP and TCP, and for a name that isn't there, and compares the answers
+/// with those of a Knot that was given the API's export. How many questions that were.
+fn compare_all(site: &Site, scratch: &Scratch, step: &str) -> Result<usize, String> {
+    let export = site.tenant().get("/zones/example.com/export");
+    let reference = Knot::of_files(&scratch.folder(step), "reference", &[(ZONE.to_owned(), export.text)]);
+    let mut questions: BTreeSet<(String, String)> =
+        reference.content(ZONE).into_iter().map(|r| (r.name.clone(), r.rtype.to_string())).collect();
+    questions.insert(("nobody.example.com.".to_owned(), "A".to_owned()));
+    questions.insert(("any.preview.example.com.".to_owned(), "A".to_owned()));
+    for pop in &site.pops {
+        for (name, rtype) in &questions {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let ask = |server| {
+                    dns::query(server, name, rtype, transport).map_err(|e| format!("{name} {rtype}: {e}"))
+                };
+                let expected = ask(reference.listen)?;
+                let waited = wait_until(ANSWERED_WITHIN, "the right answer", || {
+                    ask(pop.listen).as_ref() == Ok(&expected)
+                });
+                if waited.is_err() {
+                    let found = ask(pop.listen);
+                    return Err(format!(
+                        "{name} {rtype} at {} over {transport:?}: {found:?} instead of {expected:?}",
+                        pop.name
+                    ));
+                }
+            }
+        }
+    }
+    Ok(questions.len() * site.pops.len() * 2)
+}
+
+/// Sees that all PoPs answer with these values now.
+fn expect(site: &Site, name: &str, rtype: &str, values: &[&str]) -> Result<(), String> {
+    for pop in &site.pops {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let answer = dns::query(pop.listen, name, rtype, transport).map_err(|e| e.to_string())?;
+            if answer.values(rtype) != values {
+                return Err(format!("{name} {rtype} at {}: {answer:?} instead of {values:?}", pop.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first answer of a knotd that is coming back.
+fn first_answer(pop: &Pop) -> Result<Answer, String> {
+    wait_for(Duration::from_secs(60), "knotd to come back", || {
+        dns::query(pop.listen, "www.example.com.", "A", Transport::Tcp).ok()
+    })
+    .map_err(|e| format!("{e}\n{}", pop.tail()))
+}
+
+fn koder(site: &Site, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program("koder"))
+        .args(arguments)
+        .env("KODER_SERVER", format!("http://{}", site.plan.api))
+        .env("KODER_TOKEN", &site.plan.token)
+        .env("KODER_CONFIG", Path::new("/dev/null"))
+        .output()
+        .map_err(|e| format!("koder: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "koder {}: {}\n{}{}",
+        arguments.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
