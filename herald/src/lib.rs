@@ -4,5 +4,9 @@
 //! [`publisher`] (what every PoP must now serve) → sessions, from which receipts come back.
 
 pub mod clock;
+pub mod config;
+pub mod delegation;
+pub mod edge;
 pub mod engine;
 pub mod publisher;
+pub mod serve;

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::config::Config;
+use crate::delegation::Resolver;
 use crate::edge::secret::NewSecret;
-use crate::edge::{self, AppState};
+use crate::edge::{self, AppState, Limits};
 use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::publisher::{Publisher, Shared};
 
@@ -92,7 +93,13 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
         engine.state().revision(),
         engine.state().epoch(),
     );
-    let state = AppState::new(engine, publisher.clone(), config.resolvers.clone());
+    let state = AppState::new(
+        engine,
+        publisher.clone(),
+        Resolver::new(config.resolvers.clone()),
+        Limits::default(),
+        shutdown.clone(),
+    );
     let api = tokio::spawn(edge::serve(api, edge::router(state), config.tls.clone(), shutdown.clone()));
     let sessions = tokio::spawn(publisher.serve(pops, config.pop_tls.clone(), shutdown.clone()));
     tokio::select! {

@@ -137,3 +137,6 @@ fn check_short_name(what: &str, name: &str) -> Result<(), Rejection> {
         name.escape_debug()
     )))
 }
+
+#[cfg(test)]
+mod tests;

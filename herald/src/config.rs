@@ -1,0 +1,253 @@
+//! What the daemon is told at its start: by arguments, and by a file for what isn't given as one.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Deserialize;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
+const DEFAULT_POP_LISTEN: &str = "127.0.0.1:8054";
+
+/// Port of resolvers.
+const DNS_PORT: u16 = 53;
+
+/// Arguments of `herald serve`. What is left out comes from the file, and else from the defaults.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeArgs {
+    /// Directory of the store and of the first operator's token
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the HTTP API listens [default: 127.0.0.1:8053]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where PoPs are awaited [default: 127.0.0.1:8054]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub pop_listen: Option<SocketAddr>,
+    /// Certificate chain of the HTTP API, PEM; needed unless it listens on loopback
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the HTTP API, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificate chain for PoPs, PEM; needed unless they are awaited on loopback
+    #[arg(long, value_name = "FILE")]
+    pub pop_tls_cert: Option<PathBuf>,
+    /// Private key for PoPs, PEM
+    #[arg(long, value_name = "FILE")]
+    pub pop_tls_key: Option<PathBuf>,
+    /// Resolver for proofs and checks, instead of those of /etc/resolv.conf; may be repeated
+    #[arg(long, value_name = "IP[:PORT]")]
+    #[serde(default)]
+    pub resolver: Vec<String>,
+    /// A TOML file with the same settings (`pop-listen = "…"`)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// All that the daemon is told, checked.
+#[derive(Clone)]
+pub struct Config {
+    /// Directory of the store and of the first operator's token.
+    pub data_dir: PathBuf,
+    /// Where the HTTP API listens.
+    pub listen: SocketAddr,
+    /// Where PoPs are awaited.
+    pub pop_listen: SocketAddr,
+    /// TLS of the HTTP API.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// TLS for PoPs.
+    pub pop_tls: Option<Arc<rustls::ServerConfig>>,
+    /// Resolvers for proofs and checks; none: those of `/etc/resolv.conf`.
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// What is wrong with the settings, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the settings in {} can't be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the settings in {} are not right: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// No directory.
+    #[error("say where the data is to be kept: --data DIR")]
+    NoData,
+    /// Half of a pair.
+    #[error("--{0}-cert and --{0}-key go together: give both or none")]
+    HalfTls(&'static str),
+    /// Open to a network and in the clear.
+    #[error(
+        "{address} is not a loopback address, and tokens would cross the network in the clear: \
+         give --{option}-cert and --{option}-key, or listen on 127.0.0.1 behind a proxy that does TLS"
+    )]
+    TlsNeeded {
+        /// The listener.
+        address: SocketAddr,
+        /// What its options begin with.
+        option: &'static str,
+    },
+    /// Certificate or key can't be used.
+    #[error("the TLS certificate or key in {} can't be used: {detail}", path.display())]
+    BadTls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// No address of a resolver.
+    #[error("`{0}` is no resolver: give an IP address, with a port if it isn't 53")]
+    BadResolver(String),
+}
+
+impl Config {
+    /// Puts arguments, file and defaults together and checks them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what to do.
+    pub fn load(args: ServeArgs) -> Result<Config, ConfigError> {
+        let file = match &args.config {
+            Some(path) => read_file(path)?,
+            None => ServeArgs::default(),
+        };
+        let listen = args.listen.or(file.listen).unwrap_or_else(|| literal(DEFAULT_LISTEN));
+        let pop_listen = args.pop_listen.or(file.pop_listen).unwrap_or_else(|| literal(DEFAULT_POP_LISTEN));
+        let tls = load_tls("tls", listen, args.tls_cert.or(file.tls_cert), args.tls_key.or(file.tls_key))?;
+        let pop_tls = load_tls(
+            "pop-tls",
+            pop_listen,
+            args.pop_tls_cert.or(file.pop_tls_cert),
+            args.pop_tls_key.or(file.pop_tls_key),
+        )?;
+        let resolvers = if args.resolver.is_empty() { file.resolver } else { args.resolver };
+        Ok(Config {
+            data_dir: args.data.or(file.data).ok_or(ConfigError::NoData)?,
+            listen,
+            pop_listen,
+            tls,
+            pop_tls,
+            resolvers: resolvers.into_iter().map(parse_resolver).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn literal(address: &str) -> SocketAddr {
+    address.parse().expect("a literal")
+}
+
+fn read_file(path: &Path) -> Result<ServeArgs, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Malformed { path: path.into(), source: Box::new(source) })
+}
+
+fn parse_resolver(text: String) -> Result<SocketAddr, ConfigError> {
+    let with_port = || text.parse().ok();
+    let without = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT));
+    with_port().or_else(without).ok_or(ConfigError::BadResolver(text))
+}
+
+fn load_tls(
+    option: &'static str,
+    address: SocketAddr,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<Arc<rustls::ServerConfig>>, ConfigError> {
+    let (cert, key) = match (cert, key) {
+        (Some(cert), Some(key)) => (cert, key),
+        (None, None) if address.ip().is_loopback() => return Ok(None),
+        (None, None) => return Err(ConfigError::TlsNeeded { address, option }),
+        _ => return Err(ConfigError::HalfTls(option)),
+    };
+    let bad = |path: &Path, detail: String| ConfigError::BadTls { path: path.into(), detail };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&cert)
+        .and_then(Iterator::collect)
+        .map_err(|e| bad(&cert, e.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| bad(&key, e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .map_err(|e| bad(&cert, e.to_string()))?;
+    if option == "tls" {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    }
+    Ok(Some(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(extra: ServeArgs) -> ServeArgs {
+        ServeArgs { data: Some("/nowhere".into()), ..extra }
+    }
+
+    fn error(args: ServeArgs) -> String {
+        Config::load(args).err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn defaults_are_loopback_without_tls() {
+        let config = Config::load(args(ServeArgs::default())).unwrap();
+        assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
+        assert!(config.tls.is_none() && config.pop_tls.is_none() && config.resolvers.is_empty());
+        assert!(error(ServeArgs::default()).contains("--data"));
+    }
+
+    #[test]
+    fn the_open_network_needs_tls() {
+        let open: Option<SocketAddr> = Some("0.0.0.0:1".parse().unwrap());
+        let said = error(args(ServeArgs { listen: open, ..ServeArgs::default() }));
+        assert!(said.contains("0.0.0.0:1") && said.contains("--tls-cert"), "{said}");
+        let said = error(args(ServeArgs { pop_listen: open, ..ServeArgs::default() }));
+        assert!(said.contains("--pop-tls-cert"), "{said}");
+        let said = error(args(ServeArgs { tls_key: Some("k".into()), ..ServeArgs::default() }));
+        assert!(said.contains("go together"), "{said}");
+        let missing = ServeArgs {
+            tls_key: Some("/no/k".into()),
+            tls_cert: Some("/no/c".into()),
+            ..ServeArgs::default()
+        };
+        assert!(error(args(missing)).contains("/no/c"));
+    }
+
+    #[test]
+    fn a_file_fills_what_arguments_leave_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("herald.toml");
+        std::fs::write(
+            &path,
+            "data = \"/d\"\nlisten = \"127.0.0.1:1\"\npop-listen = \"127.0.0.1:2\"\nresolver = [\"192.0.2.1\", \"[2001:db8::1]:5353\"]\n",
+        )
+        .unwrap();
+        let listen = Some("127.0.0.1:9".parse().unwrap());
+        let config =
+            Config::load(ServeArgs { listen, config: Some(path.clone()), ..ServeArgs::default() }).unwrap();
+        assert_eq!(config.listen.port(), 9);
+        assert_eq!(config.pop_listen.port(), 2);
+        let resolvers: Vec<String> = config.resolvers.iter().map(ToString::to_string).collect();
+        assert_eq!(resolvers, ["192.0.2.1:53", "[2001:db8::1]:5353"]);
+        std::fs::write(&path, "date = 1\n").unwrap();
+        assert!(error(ServeArgs { config: Some(path), ..ServeArgs::default() }).contains("date"));
+        let bad = ServeArgs { resolver: vec!["dns.example".into()], ..ServeArgs::default() };
+        assert!(error(args(bad)).contains("dns.example"));
+    }
+}

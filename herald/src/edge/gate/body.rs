@@ -1,0 +1,169 @@
+//! Bodies: within a size and a time, of the right type, and read as what they are to be.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use herald_wire::api::ZoneCreate;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::Limits;
+use crate::edge::problem::{ApiError, Code, item};
+
+/// The body of a request.
+pub trait Body: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Wrong type, too large, too slow, malformed.
+    fn read(
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<Self, ApiError>> + Send;
+}
+
+/// Nothing is wanted, and what comes is not looked at.
+pub struct NoBody;
+
+impl Body for NoBody {
+    async fn read(_: &HeaderMap, _: axum::body::Body, _: &Limits) -> Result<NoBody, ApiError> {
+        Ok(NoBody)
+    }
+}
+
+/// A JSON document.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + MayBeLarge> Body for Json<T> {
+    async fn read(headers: &HeaderMap, body: axum::body::Body, limits: &Limits) -> Result<Json<T>, ApiError> {
+        need_type(headers, "application/json")?;
+        let bytes = if T::MAY_BE_LARGE {
+            collect(headers, body, limits.zone_file_bytes, limits.zone_file_time).await?
+        } else {
+            collect(headers, body, limits.body_bytes, limits.body_time).await?
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Ok(Json(value)),
+            Err(_) => Err(json_error::<T>(&bytes)),
+        }
+    }
+}
+
+/// Whether a document may hold a zone file.
+pub trait MayBeLarge {
+    /// It may.
+    const MAY_BE_LARGE: bool = false;
+}
+
+impl MayBeLarge for ZoneCreate {
+    const MAY_BE_LARGE: bool = true;
+}
+
+macro_rules! small {
+    ($($body:ident),*) => {
+        $(impl MayBeLarge for herald_wire::api::$body {})*
+    };
+}
+
+small!(
+    Admission,
+    MultiZoneBatch,
+    NameserverSetInput,
+    PopCreate,
+    PopPatch,
+    RrsetBatch,
+    RrsetPut,
+    TenantCreate,
+    TenantPatch,
+    TokenCreate,
+    ZonePatch
+);
+
+/// A zone file (`text/dns`, RFC 4027).
+pub struct ZoneFileText(pub Bytes);
+
+impl Body for ZoneFileText {
+    async fn read(
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        limits: &Limits,
+    ) -> Result<ZoneFileText, ApiError> {
+        need_type(headers, "text/dns")?;
+        collect(headers, body, limits.zone_file_bytes, limits.zone_file_time).await.map(ZoneFileText)
+    }
+}
+
+fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
+    let refused = |detail: String| Err(ApiError::new(Code::UnsupportedMediaType, detail));
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return refused("a body is to have no content encoding".into());
+    }
+    let given = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let essence = given.split(|octet| *octet == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(wanted.as_bytes()) {
+        return Ok(());
+    }
+    refused(format!("the body is to be of the type `{wanted}`: say so with `Content-Type: {wanted}`"))
+}
+
+async fn collect(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    bytes_max: usize,
+    time: Duration,
+) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        ApiError::new(Code::TooLarge, format!("the body is larger than {bytes_max} bytes: send less at once"))
+    };
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(time, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::malformed("the body ended before its end")),
+        Err(_) => {
+            Err(ApiError::new(Code::Timeout, format!("the body did not arrive within {} s", time.as_secs())))
+        }
+    }
+}
+
+/// What is wrong with a document, and where: it is read a second time for that, as few are wrong.
+fn json_error<T: DeserializeOwned>(bytes: &[u8]) -> ApiError {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) => error,
+        Ok(_) => {
+            let detail = json.end().map_or_else(|e| e.to_string(), |()| "the document is not JSON".into());
+            return ApiError::malformed(format!("the body is not one JSON document: {detail}"));
+        }
+    };
+    let detail = error.inner().to_string();
+    if error.inner().is_data() {
+        return ApiError::malformed("").with_items(vec![item(pointer(error.path()), detail)]);
+    }
+    ApiError::malformed(format!("the body is not JSON: {detail}"))
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}

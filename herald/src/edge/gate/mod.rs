@@ -1,0 +1,275 @@
+//! The gate: nobody gets at the engine but through it, and that is a matter of types.
+//!
+//! A handler takes a [`Reading`] or a [`Writing`]. To make one the request's credential was authenticated, then its
+//! path, query and body were read, in this order; only then is there a [`Caller`] with a state to read, or a
+//! [`Writer`] that can have a command carried out. [`AppState`] gives nothing away by itself.
+
+mod body;
+mod credential;
+mod path;
+mod precondition;
+mod query;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use herald_core::account::Principal;
+use herald_core::account::Verb;
+use herald_core::authorise::Access;
+use herald_core::command::{Context, ZoneRef};
+use herald_core::state::{Shared, State};
+use herald_core::zone::Zone;
+use tokio_util::sync::CancellationToken;
+
+pub use body::{Body, Json, NoBody, ZoneFileText};
+pub use path::FromPath;
+pub use precondition::{IfMatch, Preconditions, rrset_tag};
+pub use query::{FromQuery, NoQuery, WriteOptions, WriteParams, WriteQuery};
+pub use write::{Answer, Done, Writer, blocking};
+
+use super::metrics::Metrics;
+use super::problem::{ApiError, Code};
+use crate::clock;
+use crate::delegation::Resolver;
+use crate::engine::Engine;
+use crate::publisher::Publisher;
+
+/// How much and how long a request may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Octets of a body with a zone file.
+    pub zone_file_bytes: usize,
+    /// Octets of any other body.
+    pub body_bytes: usize,
+    /// For a body to arrive.
+    pub body_time: Duration,
+    /// For a body with a zone file to arrive.
+    pub zone_file_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            zone_file_bytes: 64 * 1024 * 1024,
+            body_bytes: 4 * 1024 * 1024,
+            body_time: Duration::from_secs(30),
+            zone_file_time: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What all requests share. It is for [`super::router`], and of use to nobody else.
+#[derive(Clone)]
+pub struct AppState(Arc<App>);
+
+struct App {
+    engine: Engine,
+    publisher: Publisher,
+    resolver: Resolver,
+    metrics: Metrics,
+    limits: Limits,
+    shutdown: CancellationToken,
+}
+
+impl AppState {
+    /// Puts it together. After `shutdown` no request waits for PoPs any more, and `/readyz` says no.
+    pub fn new(
+        engine: Engine,
+        publisher: Publisher,
+        resolver: Resolver,
+        limits: Limits,
+        shutdown: CancellationToken,
+    ) -> AppState {
+        AppState(Arc::new(App { engine, publisher, resolver, metrics: Metrics::new(), limits, shutdown }))
+    }
+
+    /// What is counted about requests.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Everything that is counted, in Prometheus' text format.
+    pub fn metrics_text(&self) -> String {
+        let mut text = self.0.metrics.text(&self.0.engine.state());
+        self.0.publisher.metrics(&mut text);
+        text
+    }
+
+    /// Whether writes are accepted: not while shutting down, and not if the log can't be written.
+    pub async fn is_ready(&self) -> bool {
+        if self.0.shutdown.is_cancelled() {
+            return false;
+        }
+        let (store, head) = (Arc::clone(self.0.engine.store()), self.0.engine.state().revision());
+        // Appending nothing asks whether this is still the one leader; it may have gone on since `head`.
+        let asked = tokio::task::spawn_blocking(move || store.append(head, &[]));
+        match asked.await {
+            Ok(Ok(()) | Err(herald_store::AppendError::Conflict { .. })) => true,
+            Ok(Err(e)) => {
+                tracing::error!("not ready: {e}");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Somebody whose credential was found valid, with the state as it was then.
+pub struct Caller {
+    app: Arc<App>,
+    principal: Principal,
+    access: Access,
+    state: Arc<State>,
+}
+
+impl Caller {
+    fn authenticate(app: &AppState, parts: &Parts) -> Result<Caller, ApiError> {
+        let app = Arc::clone(&app.0);
+        let state = app.engine.state();
+        let now_ms = clock::now_ms();
+        let principal = credential::present(&parts.headers)?.principal(&state, now_ms)?;
+        let access = access(&state, principal, now_ms)?;
+        Ok(Caller { app, principal, access, state })
+    }
+
+    /// The state that this request sees: it never moves.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Who it is.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// What it may see and do.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// A zone that it may see and has this verb for.
+    ///
+    /// # Errors
+    /// Not found, or forbidden.
+    pub fn zone(&self, zone: &ZoneRef, verb: Verb) -> Result<&Shared<Zone>, ApiError> {
+        Ok(self.access.zone_for(&self.state, zone, verb)?)
+    }
+
+    /// Asks for a token that isn't limited to some names or types.
+    ///
+    /// # Errors
+    /// Forbidden.
+    pub fn need_whole_zones(&self) -> Result<(), ApiError> {
+        if self.access.scope.limits_rrsets() {
+            let detail = "this token's scope is limited to some names or types of a zone";
+            return Err(ApiError::new(Code::Forbidden, detail));
+        }
+        Ok(())
+    }
+
+    /// Receipts and how PoPs stand.
+    pub fn publisher(&self) -> &Publisher {
+        &self.app.publisher
+    }
+
+    /// Looks things up in the public DNS.
+    pub fn resolver(&self) -> &Resolver {
+        &self.app.resolver
+    }
+
+    /// Waits until PoPs confirmed a revision; `false` if the time passed, or the daemon is stopping.
+    pub async fn wait(&self, revision: u64, options: &WriteOptions) -> bool {
+        let Some(wait) = options.wait else { return true };
+        let deadline = tokio::time::Instant::now() + options.timeout;
+        tokio::select! {
+            in_sync = self.app.publisher.wait(revision, wait, deadline) => in_sync,
+            () = self.app.shutdown.cancelled() => false,
+        }
+    }
+
+    /// The same caller, seeing the state as it is now.
+    ///
+    /// # Errors
+    /// If its credential isn't valid any more.
+    fn refreshed(&self) -> Result<Caller, ApiError> {
+        let (app, state) = (Arc::clone(&self.app), self.app.engine.state());
+        let access = access(&state, self.principal, clock::now_ms())?;
+        Ok(Caller { app, principal: self.principal, access, state })
+    }
+}
+
+fn access(state: &State, principal: Principal, time_ms: u64) -> Result<Access, ApiError> {
+    // Access looks at who and when, and at no more.
+    let context = Context { principal, time_ms, entropy: [0; 32], message: None, idempotency_key: None };
+    Ok(Access::of(state, &context)?)
+}
+
+/// A request that reads: who, what path, what query.
+pub struct Reading<P = (), Q = NoQuery> {
+    /// Who.
+    pub caller: Caller,
+    /// What of.
+    pub path: P,
+    /// Which.
+    pub query: Q,
+    /// `If-None-Match`.
+    pub preconditions: Preconditions,
+}
+
+impl<P: FromPath, Q: FromQuery> FromRequestParts<AppState> for Reading<P, Q> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let caller = Caller::authenticate(app, parts)?;
+        let path = read_path(parts, app).await?;
+        let query = Q::from_query(parts.uri.query())?;
+        Ok(Reading { caller, path, query, preconditions: Preconditions::read(&parts.headers)? })
+    }
+}
+
+/// A request that writes: who, what path, what body, and how.
+pub struct Writing<P = (), B = NoBody, Q = WriteQuery> {
+    /// Who, and how to write.
+    pub writer: Writer,
+    /// What of.
+    pub path: P,
+    /// What.
+    pub body: B,
+    /// What else was asked.
+    pub query: Q,
+    /// `If-Match` and `If-None-Match`.
+    pub preconditions: Preconditions,
+}
+
+impl<P, B, Q> FromRequest<AppState> for Writing<P, B, Q>
+where
+    P: FromPath + Send,
+    B: Body + Send,
+    Q: WriteParams + Send,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::authenticate(app, &parts)?;
+        let path = read_path(&mut parts, app).await?;
+        let query = Q::from_query(parts.uri.query())?;
+        let options = query.options()?;
+        let preconditions = Preconditions::read(&parts.headers)?;
+        let body = B::read(&parts.headers, body, &app.0.limits).await?;
+        Ok(Writing { writer: Writer::new(caller, options), path, body, query, preconditions })
+    }
+}
+
+async fn read_path<P: FromPath>(parts: &mut Parts, app: &AppState) -> Result<P, ApiError> {
+    if P::IS_EMPTY {
+        return P::from_path(&mut std::iter::empty());
+    }
+    let params = RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| ApiError::malformed("the path is not percent-encoded UTF-8"))?;
+    P::from_path(&mut params.iter().map(|(_, value)| value))
+}

@@ -1,0 +1,94 @@
+//! The edge: the HTTP API. Authenticate, read the request, give a command to the engine, answer.
+//!
+//! Handlers get at nothing but through the [`gate`]. The routes and the types of the reference are in `docs/api.md`;
+//! the OpenAPI document is made of the handlers themselves.
+
+mod admissions;
+mod batches;
+mod changes;
+mod gate;
+mod lookup;
+mod meta;
+mod metrics;
+mod names;
+mod nameserver_sets;
+mod openapi;
+mod pages;
+mod pops;
+mod present;
+mod problem;
+mod respond;
+mod rrsets;
+pub mod secret;
+mod server;
+mod tenants;
+mod tokens;
+mod zones;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use herald_wire::api::PREFIX;
+
+pub use gate::{AppState, Limits};
+pub use metrics::Metrics;
+pub use openapi::document as openapi_document;
+pub use server::serve;
+
+use problem::{ApiError, Code};
+
+/// Everything that is served.
+pub fn router(app: AppState) -> Router {
+    let (api, document) = openapi::routes().split_for_parts();
+    let api = api.merge(openapi::served(&document));
+    Router::new()
+        .nest(PREFIX, api)
+        .merge(meta::outside())
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .with_state(app)
+}
+
+async fn unknown_route() -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no such route; the API is under {PREFIX}"))
+}
+
+async fn unknown_method(method: Method) -> ApiError {
+    ApiError::new(
+        Code::MethodNotAllowed,
+        format!("this route has no method {method}; `Allow` says which it has"),
+    )
+}
+
+/// Counts each request with its route, not its path, of which there are too many.
+async fn count(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = known_method(request.method());
+    let response = next.run(request).await.into_response();
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    app.metrics().count(route, method, response.status().as_str(), begin.elapsed());
+    response
+}
+
+/// A method's name, of which there are few: anybody can make up more.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,87 @@
+//! The OpenAPI document, made of the handlers and types that are served.
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bytes::Bytes;
+use herald_wire::api::PREFIX;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{SecurityRequirement, Server};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::gate::AppState;
+use super::{admissions, batches, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens, zones};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Koder Herald",
+        description = "Control plane of an anycast authoritative DNS platform. Errors are problem documents (RFC 9457) \
+                       with the offending items.",
+    ),
+    tags(
+        (name = "zones"),
+        (name = "rrsets"),
+        (name = "changes", description = "Receipts: a change is accepted when it is durable, in sync when PoPs confirmed it."),
+        (name = "tenants"),
+        (name = "tokens"),
+        (name = "pops"),
+        (name = "nameserver-sets"),
+    ),
+)]
+struct Api;
+
+/// All routes under the base, and their description.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(described())
+        .merge(zones::routes())
+        .merge(rrsets::routes())
+        .merge(batches::routes())
+        .merge(changes::routes())
+        .merge(admissions::routes())
+        .merge(tenants::routes())
+        .merge(tokens::routes())
+        .merge(pops::routes())
+        .merge(nameserver_sets::routes())
+        .merge(meta::routes())
+}
+
+fn described() -> utoipa::openapi::OpenApi {
+    let mut document = Api::openapi();
+    document.servers = Some(vec![Server::new(PREFIX)]);
+    let components = document.components.get_or_insert_default();
+    let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    components.security_schemes.insert("token".into(), scheme);
+    document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    document
+}
+
+/// The document, as text.
+///
+/// # Panics
+/// Never: it is plain data.
+pub fn document() -> String {
+    let (_, document) = routes().split_for_parts();
+    text(&document)
+}
+
+fn text(document: &utoipa::openapi::OpenApi) -> String {
+    let mut text = document.to_pretty_json().expect("plain data");
+    text.push('\n');
+    text
+}
+
+/// The route that serves the document, without a token.
+pub fn served(document: &utoipa::openapi::OpenApi) -> Router<AppState> {
+    let text = Bytes::from(text(document));
+    let serve = move || {
+        let text = text.clone();
+        async move {
+            let content_type = HeaderValue::from_static("application/json");
+            (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+    };
+    Router::new().route("/openapi.json", get(serve))
+}

@@ -1,0 +1,70 @@
+//! `GET`, `PATCH`, `DELETE /tenants/{tenant}`
+
+use herald_core::command::Action;
+use herald_core::decide::Subject;
+use herald_wire::api::{Problem, Tenant, TenantPatch, Written};
+
+use crate::edge::gate::{Answer, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing};
+use crate::edge::problem::{ApiError, Pointers};
+use crate::edge::{lookup, present, respond};
+
+/// One tenant.
+#[utoipa::path(get, path = "/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "Id or name.")),
+    responses(
+        (status = 200, body = Tenant),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn get(request: Reading<String>) -> Result<respond::Ok<Tenant>, ApiError> {
+    let Reading { caller, path, .. } = request;
+    caller.access().need_operator()?;
+    Ok(respond::Ok(present::tenant(caller.state(), lookup::tenant(&caller, &path)?)))
+}
+
+/// Change a tenant. The tokens of a disabled one are refused; its zones are served all the same.
+#[utoipa::path(patch, path = "/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "Id or name."), WriteQuery),
+    request_body = TenantPatch,
+    responses(
+        (status = 200, body = Written<Tenant>),
+        (status = 202, body = Written<Tenant>, description = "Accepted; the wait's deadline passed."),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn update(request: Writing<String, Json<TenantPatch>>) -> Result<Answer<Tenant>, ApiError> {
+    let Writing { writer, path, body: Json(patch), .. } = request;
+    writer.access().need_operator()?;
+    let tenant = lookup::tenant(&writer, &path)?.id;
+    let action = Action::UpdateTenant { tenant, name: patch.name, enabled: patch.enabled };
+    let done = writer.submit(action, patch.message, Pointers::None).await?;
+    answer_tenant(&writer, done, false).await
+}
+
+/// Delete a tenant that holds no zones; its tokens are revoked.
+#[utoipa::path(delete, path = "/tenants/{tenant}", tag = "tenants",
+    params(("tenant" = String, Path, description = "Id or name."), WriteQuery),
+    responses(
+        (status = 200, body = Written<Tenant>),
+        (status = 202, body = Written<Tenant>, description = "Accepted; the wait's deadline passed."),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<Tenant>, ApiError> {
+    let Writing { writer, path, .. } = request;
+    writer.access().need_operator()?;
+    let tenant = lookup::tenant(&writer, &path)?.id;
+    let done = writer.submit(Action::DeleteTenant { tenant }, None, Pointers::None).await?;
+    writer.answer(done, None).await
+}
+
+pub(super) async fn answer_tenant(
+    writer: &Writer,
+    done: Done,
+    is_created: bool,
+) -> Result<Answer<Tenant>, ApiError> {
+    let tenant = match done.subject {
+        Some(Subject::Tenant(id)) => done.state.tenant(id),
+        _ => None,
+    };
+    let item = tenant.map(|tenant| present::tenant(&done.state, tenant));
+    let path = item.as_ref().map(|item| format!("/tenants/{}", item.id)).filter(|_| is_created);
+    Ok(writer.answer(done, item).await?.created_at(path))
+}

@@ -1,0 +1,1 @@
+//! Through the router, with a real engine on a real store.

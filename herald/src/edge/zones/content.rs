@@ -1,0 +1,97 @@
+//! Whole content of a zone, from a zone file or a list of RRsets: what takes long, and is done off the runtime's
+//! threads.
+
+use herald_core::account::NsSet;
+use herald_core::check::CheckedContent;
+use herald_core::content::Content;
+use herald_core::rdata::rdata_names;
+use herald_core::zonefile::{ZoneFile, parse_zone_file};
+use herald_core::{Name, RrKey, Rrset, Rtype};
+use herald_wire::api::{ProblemItem, RrsetInput, Warning};
+
+use crate::edge::names::{Faults, parse_rrsets};
+use crate::edge::problem::{ApiError, Code, content_error, item};
+
+/// Content with the apex NS that a set of name servers gives.
+pub(super) fn with_apex_ns(zone: &Name, mut content: Content, set: &NsSet) -> Content {
+    let rdatas = set.nameservers.iter().map(Name::as_wire).collect();
+    content.put(RrKey::new(zone.clone(), Rtype::NS), Rrset { ttl: set.soa.ttl, rdatas });
+    content
+}
+
+/// A zone file that was read.
+pub(super) struct File {
+    /// All RRsets but the SOA and the apex NS.
+    pub content: Content,
+    /// Apex name servers in the file.
+    pub nameservers: Vec<Name>,
+    /// The SOA's serial.
+    pub serial: Option<u32>,
+    /// What was read in another way than it was written.
+    pub warnings: Vec<Warning>,
+}
+
+impl File {
+    /// Reads a zone file.
+    ///
+    /// # Errors
+    /// Invalid, with an item for each error and where it is, as `line:column`.
+    pub(super) fn read(text: &[u8], zone: &Name) -> Result<File, ApiError> {
+        let ZoneFile { soa, mut rrsets, warnings } = parse_zone_file(text, zone, None).map_err(|errors| {
+            let items: Vec<ProblemItem> =
+                errors.iter().map(|e| item(format!("{}:{}", e.line, e.column), e.message.clone())).collect();
+            ApiError::new(Code::Invalid, "").with_items(items)
+        })?;
+        let ns = rrsets.remove(&RrKey::new(zone.clone(), Rtype::NS));
+        let nameservers =
+            ns.iter().flat_map(|ns| &ns.rdatas).flat_map(|rdata| rdata_names(Rtype::NS, rdata)).collect();
+        let warning = |warning: &dyn std::fmt::Display| Warning {
+            code: "zone_file".into(),
+            name: None,
+            detail: warning.to_string(),
+        };
+        Ok(File {
+            content: rrsets.into_iter().collect(),
+            nameservers,
+            serial: soa.map(|(_, soa)| soa.serial),
+            warnings: warnings.iter().map(|one| warning(one)).collect(),
+        })
+    }
+
+    /// Apex name servers in the file that are not of the set.
+    pub(super) fn foreign_nameservers(&self, set: &NsSet) -> Vec<String> {
+        let foreign = self.nameservers.iter().filter(|name| !set.nameservers.contains(name));
+        foreign.map(Name::to_string).collect()
+    }
+}
+
+/// Content, checked as a whole.
+///
+/// # Errors
+/// Invalid, with an item for each error.
+pub(super) fn checked(zone: &Name, content: Content) -> Result<CheckedContent, ApiError> {
+    CheckedContent::new(zone.clone(), content).map_err(|findings| content_error(findings, |_| String::new()))
+}
+
+/// The first RRsets of a zone, checked as a whole.
+///
+/// # Errors
+/// Invalid, with an item for each error.
+pub(super) fn checked_rrsets(
+    zone: &Name,
+    rrsets: &[RrsetInput],
+    set: &NsSet,
+) -> Result<CheckedContent, ApiError> {
+    let mut faults = Faults::default();
+    let parsed = parse_rrsets(rrsets, zone, &mut faults);
+    faults.check()?;
+    let place = |wanted: &dyn Fn(&RrKey) -> bool| parsed.iter().position(|(key, _)| wanted(key));
+    let content = with_apex_ns(zone, parsed.iter().cloned().collect(), set);
+    CheckedContent::new(zone.clone(), content).map_err(|findings| {
+        content_error(findings, |finding| {
+            place(&|key| key.owner == finding.owner && Some(key.rtype) == finding.rtype)
+                .or_else(|| place(&|key| key.owner == finding.owner))
+                .map_or_else(String::new, |place| format!("/rrsets/{place}"))
+        })
+    })
+}

@@ -1,0 +1,94 @@
+//! `POST /zones`
+
+use herald_core::Name;
+use herald_core::account::Verb;
+use herald_core::command::Action;
+use herald_core::rejection::Rejection;
+use herald_wire::api::{self, Problem, Warning, Written, ZoneCreate};
+
+use super::content::{self, File};
+use super::one::answer_zone_with;
+use crate::edge::gate::{Answer, Json, WriteQuery, Writer, Writing, blocking};
+use crate::edge::lookup;
+use crate::edge::problem::{ApiError, Code, Pointers, item};
+
+/// Make a zone. A zone whose name conflicts with another tenant's is made *pending*: its `proof` says how to show the
+/// right to the name.
+#[utoipa::path(post, path = "/zones", tag = "zones", params(WriteQuery), request_body = ZoneCreate, responses(
+    (status = 201, body = Written<api::Zone>, headers(("Location" = String), ("ETag" = String))),
+    (status = 200, body = Written<api::Zone>, description = "Of a dry run."),
+    (status = 202, body = Written<api::Zone>, description = "Accepted; the wait's deadline passed."),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn create(request: Writing<(), Json<ZoneCreate>>) -> Result<Answer<api::Zone>, ApiError> {
+    let Writing { writer, body: Json(mut body), .. } = request;
+    // Before the long work.
+    writer.access().need_verb(Verb::Create)?;
+    writer.need_whole_zones()?;
+    let name = Name::parse(&body.name).map_err(|e| ApiError::invalid_at("/name", e.to_string()))?;
+    let tenant = match &body.tenant {
+        Some(text) => Some(lookup::tenant(&writer, text)?.id),
+        None => None,
+    };
+    let ns_set = match &body.nameserver_set {
+        Some(text) => Some(lookup::nameserver_set(writer.state(), text)?.id),
+        None => None,
+    };
+    let (content, warnings) = first_content(&writer, &name, &mut body).await?;
+    let action = Action::CreateZone { name, tenant, ns_set, labels: body.labels, content };
+    let done = writer.submit(action, body.message, Pointers::None).await?;
+    let path = done.zone().map(|zone| format!("/zones/{}", zone.id));
+    Ok(answer_zone_with(&writer, done, warnings).await?.created_at(path))
+}
+
+/// The content that the zone is to have from the first, if any was given.
+async fn first_content(
+    writer: &Writer,
+    name: &Name,
+    body: &mut ZoneCreate,
+) -> Result<(Option<herald_core::command::Prepared>, Vec<Warning>), ApiError> {
+    let (rrsets, file) = (std::mem::take(&mut body.rrsets), body.zone_file.take());
+    if rrsets.is_empty() && file.is_none() {
+        return Ok((None, Vec::new()));
+    }
+    if !rrsets.is_empty() && file.is_some() {
+        let both = item("/zone_file", "give `rrsets` or `zone_file`, not both");
+        return Err(ApiError::new(Code::Invalid, "").with_items(vec![both]));
+    }
+    let set = match &body.nameserver_set {
+        Some(text) => lookup::nameserver_set(writer.state(), text)?.arc(),
+        None => writer
+            .state()
+            .default_ns_set()
+            .ok_or_else(|| {
+                Rejection::conflict(
+                    "there is no set of name servers yet: an operator has to define one first",
+                )
+            })?
+            .arc(),
+    };
+    let name = name.clone();
+    let parsed = blocking(move || match file {
+        None => Ok((content::checked_rrsets(&name, &rrsets, &set)?, None, Vec::new())),
+        Some(text) => {
+            let file = File::read(text.as_bytes(), &name)?;
+            let mut warnings: Vec<Warning> =
+                file.foreign_nameservers(&set).into_iter().map(replaced).collect();
+            warnings.extend(file.warnings);
+            let content = content::with_apex_ns(&name, file.content, &set);
+            Ok::<_, ApiError>((content::checked(&name, content)?, file.serial, warnings))
+        }
+    });
+    let (content, serial_floor, warnings) = parsed.await??;
+    Ok((Some(writer.prepare(content, serial_floor).await?), warnings))
+}
+
+fn replaced(nameserver: String) -> Warning {
+    Warning {
+        code: "foreign_nameserver".into(),
+        detail: format!(
+            "the name server {nameserver} is not of the zone's set and was replaced by the set's"
+        ),
+        name: Some(nameserver),
+    }
+}

@@ -1,0 +1,29 @@
+//! `/zones`: zones, their proofs, their zone files.
+
+mod check;
+mod content;
+mod create;
+mod export;
+mod import;
+mod list;
+mod one;
+mod proof;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(super) use one::answer_zone;
+
+use super::gate::AppState;
+
+/// The routes of zones.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list, create::create))
+        .routes(routes!(one::get, one::update, one::delete))
+        .routes(routes!(proof::verify))
+        .routes(routes!(proof::admit))
+        .routes(routes!(check::check))
+        .routes(routes!(import::import))
+        .routes(routes!(export::export))
+}
