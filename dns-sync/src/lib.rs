@@ -1,3 +1,17 @@
 //! koder-dns-sync, the agent of a PoP: durable replica, one driver of Knot DNS.
+//!
+//! - [`config`]: `agent.toml`.
+//! - [`session`]: the connection to the control plane.
+//! - [`agent`]: takes in what comes, makes it durable, has knotd answer it, confirms it.
+//! - [`replica`]: what the PoP is to serve, on disk.
+//! - [`materialize`]: knotd's files from the replica, before every start of it.
+//! - [`knot`]: knotd's configuration, its process, and changes to what it serves.
+//! - [`status`]: how all that is.
 
+pub mod agent;
+pub mod config;
 pub mod knot;
+pub mod materialize;
+pub mod replica;
+pub mod session;
+pub mod status;

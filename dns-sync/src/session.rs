@@ -137,6 +137,9 @@ pub enum SessionError {
     /// In the clear over a network.
     #[error("{0} is not a loopback address, and there is no tls_ca: nothing is sent in the clear over a network")]
     TlsNeeded(SocketAddr),
+    /// The agent can't go on with it.
+    #[error("the replica can't be used at the moment")]
+    GivenUp,
     /// The agent is ending.
     #[error("the agent is ending")]
     Ending,
@@ -232,7 +235,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
         let (reading, mut writing) = tokio::io::split(stream);
         let (answer, greeting) = oneshot::channel();
         self.tell(SessionEvent::Greet(answer));
-        let greeting = greeting.await.map_err(|_| SessionError::Ending)?;
+        let greeting = greeting.await.map_err(|_| SessionError::GivenUp)?;
         let hello = Hello {
             protocol: PROTOCOL,
             pop: self.config.pop.clone(),
@@ -318,7 +321,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => stream::encode_frame(&message, &mut bytes),
-                    None => return Err(SessionError::Ending),
+                    None => return Err(SessionError::GivenUp),
                 },
                 _ = interval.tick() => stream::encode_frame(&ToHerald::Status(self.agent_status()), &mut bytes),
             }

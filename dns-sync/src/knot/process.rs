@@ -349,6 +349,11 @@ pub fn stop(socket: &Path, timeout: Duration) -> Result<(), CtlError> {
     ctl::run_batch(socket, timeout, &batch, |_| {})
 }
 
+/// Whether a knotd runs that was started with this configuration.
+pub fn is_running(knot: &KnotConfig) -> bool {
+    read_pid(&knot.pid_file()).is_some_and(is_alive)
+}
+
 /// Whether knotd answers at all: queries for the catalog zone are always refused.
 fn answers_dns(address: SocketAddr, catalog: &Name) -> bool {
     matches!(probe::ask_soa(address, catalog, ASK_TIMEOUT), Ok(Some(_)))

@@ -1,0 +1,103 @@
+//! What was given to the driver of knotd and has yet to be confirmed.
+//!
+//! Each job has a tag. The newest job of a zone's name answers for all that went before it: knotd then has the newest
+//! content, whatever became of the older jobs.
+
+use std::collections::HashMap;
+
+use herald_core::{Name, ZoneId};
+use herald_wire::stream::ZoneGeneration;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Flights {
+    last_tag: u64,
+    by_tag: HashMap<u64, Flight>,
+    newest: HashMap<Name, u64>,
+    /// The newest job that each zone waits for.
+    zones: HashMap<ZoneId, u64>,
+}
+
+struct Flight {
+    name: Name,
+    zones: Vec<ZoneGeneration>,
+}
+
+/// A job that has come to its end.
+pub(super) struct Landed {
+    pub name: Name,
+    pub zones: Vec<ZoneGeneration>,
+    /// Whether no other job followed it.
+    pub is_newest: bool,
+}
+
+impl Flights {
+    /// A job for this name starts; once it is done, these zones are. Gives its tag.
+    pub fn launch(&mut self, name: &Name, mut zones: Vec<ZoneGeneration>) -> u64 {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        if let Some(before) = self.newest.insert(name.clone(), tag).and_then(|before| self.by_tag.get(&before)) {
+            let is_new = |old: &ZoneGeneration| !zones.iter().any(|zone| zone.zone == old.zone);
+            let carried: Vec<ZoneGeneration> = before.zones.iter().copied().filter(is_new).collect();
+            zones.extend(carried);
+        }
+        for zone in &zones {
+            self.zones.insert(zone.zone, tag);
+        }
+        self.by_tag.insert(tag, Flight { name: name.clone(), zones });
+        tag
+    }
+
+    /// A job has come to its end; none if it was forgotten.
+    pub fn land(&mut self, tag: u64) -> Option<Landed> {
+        let Flight { name, zones } = self.by_tag.remove(&tag)?;
+        let is_newest = self.newest.get(&name) == Some(&tag);
+        if is_newest {
+            self.newest.remove(&name);
+            for zone in &zones {
+                if self.zones.get(&zone.zone) == Some(&tag) {
+                    self.zones.remove(&zone.zone);
+                }
+            }
+        }
+        Some(Landed { name, zones, is_newest })
+    }
+
+    /// Whether no job followed this one.
+    pub fn name_if_newest(&self, tag: u64) -> Option<&Name> {
+        let flight = self.by_tag.get(&tag)?;
+        (self.newest.get(&flight.name) == Some(&tag)).then_some(&flight.name)
+    }
+
+    /// Nothing is expected of this name any more.
+    pub fn forget(&mut self, name: &Name) {
+        if let Some(tag) = self.newest.get(name) {
+            self.land(*tag);
+        }
+    }
+
+    /// Whether a job of this name is under way.
+    pub fn has_name(&self, name: &Name) -> bool {
+        self.newest.contains_key(name)
+    }
+
+    /// Whether this zone waits for a job.
+    pub fn has_zone(&self, zone: ZoneId) -> bool {
+        self.zones.contains_key(&zone)
+    }
+
+    /// The zones that wait for a job.
+    pub fn zones(&self) -> impl Iterator<Item = ZoneId> {
+        self.zones.keys().copied()
+    }
+
+    /// How many zones wait for a job.
+    pub fn zone_count(&self) -> usize {
+        self.zones.len()
+    }
+
+    /// How many jobs are under way.
+    pub fn len(&self) -> usize {
+        self.by_tag.len()
+    }
+}

@@ -1,0 +1,140 @@
+//! Frames that wait to be taken in.
+//!
+//! Deltas and removals come first, then small whole zones and the parts of large ones by turns. The frames of one
+//! zone stay in order: as long as some of them wait in a class, its later ones wait behind them.
+
+use std::collections::{HashMap, VecDeque};
+
+use herald_core::ZoneId;
+use herald_wire::stream::ToPop;
+
+use crate::session::Frame;
+
+/// A whole zone of more RRsets is large.
+const SMALL_ZONE_RRSETS_MAX: u64 = 1_000;
+
+/// What goes first, and what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Deltas and removals.
+    Urgent,
+    /// Small whole zones.
+    Small,
+    /// Parts of large ones.
+    Large,
+}
+
+/// A frame and where it waits.
+pub(super) struct Queued {
+    pub frame: Frame,
+    pub class: Class,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Queue {
+    urgent: VecDeque<Frame>,
+    small: VecDeque<Frame>,
+    large: VecDeque<Frame>,
+    /// The class in which frames of a zone wait, and how many.
+    waiting: HashMap<ZoneId, (Class, u32)>,
+    /// The class of whole zones whose end has yet to come.
+    open: HashMap<ZoneId, Class>,
+    /// Whether it is a large zone's turn.
+    large_next: bool,
+}
+
+impl Queue {
+    /// Adds a frame behind all of its zone's. Those of no zone are not for here.
+    pub fn push(&mut self, frame: Frame) {
+        let Some(zone) = zone_of(&frame.message) else { return };
+        let natural = match &frame.message {
+            ToPop::ZoneBegin(begin) => {
+                let is_small = begin.rrset_count <= SMALL_ZONE_RRSETS_MAX;
+                let class = if is_small { Class::Small } else { Class::Large };
+                self.open.insert(zone, class);
+                class
+            }
+            ToPop::ZonePart { .. } => self.open.get(&zone).copied().unwrap_or(Class::Small),
+            ToPop::ZoneEnd { .. } => self.open.remove(&zone).unwrap_or(Class::Small),
+            _ => Class::Urgent,
+        };
+        let class = match self.waiting.get(&zone) {
+            Some((class, _)) if *class != Class::Urgent => *class,
+            _ => natural,
+        };
+        self.count_in(zone, class);
+        self.queue(class).push_back(frame);
+    }
+
+    /// Puts frames back to where they were taken from, in the order in which they were taken.
+    pub fn put_back(&mut self, frames: Vec<Queued>) {
+        for Queued { frame, class } in frames.into_iter().rev() {
+            if let Some(zone) = zone_of(&frame.message) {
+                self.count_in(zone, class);
+                self.queue(class).push_front(frame);
+            }
+        }
+    }
+
+    /// The next frame; with `urgent_only`, if it is urgent.
+    pub fn next(&mut self, urgent_only: bool) -> Option<Queued> {
+        let class = if !self.urgent.is_empty() {
+            Class::Urgent
+        } else if urgent_only {
+            return None;
+        } else if self.large.is_empty() || (!self.large_next && !self.small.is_empty()) {
+            Class::Small
+        } else {
+            Class::Large
+        };
+        let frame = self.queue(class).pop_front()?;
+        if let Some(zone) = zone_of(&frame.message) {
+            if class != Class::Urgent {
+                // A turn is a part of a large zone, or a small zone with all of its frames.
+                self.large_next = class == Class::Small && matches!(frame.message, ToPop::ZoneEnd { .. });
+            }
+            if let Some((_, frames)) = self.waiting.get_mut(&zone) {
+                *frames -= 1;
+                if *frames == 0 {
+                    self.waiting.remove(&zone);
+                }
+            }
+        }
+        Some(Queued { frame, class })
+    }
+
+    /// Whether something urgent waits.
+    pub fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn count_in(&mut self, zone: ZoneId, class: Class) {
+        let (kept, frames) = self.waiting.entry(zone).or_insert((class, 0));
+        *kept = class;
+        *frames += 1;
+    }
+
+    fn queue(&mut self, class: Class) -> &mut VecDeque<Frame> {
+        match class {
+            Class::Urgent => &mut self.urgent,
+            Class::Small => &mut self.small,
+            Class::Large => &mut self.large,
+        }
+    }
+}
+
+/// The zone that a message is about.
+pub(super) fn zone_of(message: &ToPop) -> Option<ZoneId> {
+    match message {
+        ToPop::Delta(delta) => Some(delta.zone),
+        ToPop::ZoneBegin(begin) => Some(begin.zone),
+        ToPop::ZonePart { zone, .. } | ToPop::ZoneEnd { zone } | ToPop::Remove { zone, .. } => Some(*zone),
+        ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } => None,
+    }
+}
