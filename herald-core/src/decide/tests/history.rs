@@ -1,0 +1,559 @@
+//! Random histories against what must always hold.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::account::{NamePattern, Verb, ZonePattern};
+use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
+use crate::log::{decode_payload, encode_inline};
+use crate::zone::serial_is_newer;
+use crate::{Rdatas, RrKey};
+
+/// Names that meet, enclose each other and are public suffixes.
+const ZONES: [&str; 8] = [
+    "example.com",
+    "sub.example.com",
+    "deep.er.sub.example.com",
+    "example.net",
+    "a.example.net",
+    "b.example.net",
+    "co.uk",
+    "shop.co.uk",
+];
+
+const OWNERS: [&str; 10] =
+    ["@", "www", "*", "a", "b.a", "c.b.a", "*.a", "ns.a", "sub", "out.of.zone.example."];
+
+/// Types, each with some RDATA.
+const DATA: [(Rtype, &[&str]); 8] = [
+    (Rtype::A, &["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+    (Rtype::CNAME, &["www", "a", "x.example.org."]),
+    (Rtype::DNAME, &["example.org.", "a"]),
+    (Rtype::NS, &["ns.a", "ns.example.org.", "ns1.herald.example."]),
+    (Rtype::TXT, &["one", "two"]),
+    (Rtype::MX, &["10 www", "20 a"]),
+    (Rtype::DS, &["1 8 99 00"]),
+    (Rtype::AAAA, &["2001:db8::1"]),
+];
+
+/// One step. Numbers choose among what there is then.
+#[derive(Clone, Debug)]
+enum Step {
+    Edit { by: u8, zones: Vec<(u8, Vec<Edit>)>, stale: bool },
+    Replace { by: u8, zone: u8, edits: Vec<Edit>, stage: bool, floor: Option<u16> },
+    Create { by: u8, name: u8, content: Option<Vec<Edit>>, stage: bool, floor: Option<u16> },
+    Delete { by: u8, zone: u8 },
+    Activate { by: u8, zone: u8, evidence: u8 },
+    Admit { by: u8, zone: u8 },
+    Label { by: u8, zone: u8, value: u8 },
+    MoveZone { by: u8, zone: u8, set: u8 },
+    UpdateSet { by: u8, set: u8, hosts: u8, is_default: bool },
+    CreateSet { by: u8 },
+    DeleteSet { by: u8, set: u8 },
+    CreateToken { by: u8, scope: u8, expires: bool },
+    RevokeToken { by: u8, token: u8 },
+    Tenant { by: u8, tenant: u8, enabled: bool },
+    DeleteTenant { by: u8, tenant: u8 },
+    Pop { by: u8, pop: u8, enabled: bool },
+    Epoch,
+    Wait { ms: u16 },
+}
+
+#[derive(Clone, Debug)]
+struct Edit {
+    owner: u8,
+    rtype: u8,
+    op: u8,
+    data: u8,
+    ttl: u8,
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let edit = any::<(u8, u8, u8, u8, u8)>().prop_map(|(owner, rtype, op, data, ttl)| Edit {
+        owner,
+        rtype,
+        op,
+        data,
+        ttl,
+    });
+    prop::collection::vec(edit, 1..4)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let n = any::<u8>;
+    let floor = || prop::option::weighted(0.3, any::<u16>());
+    prop_oneof![
+        12 => (n(), prop::collection::vec((n(), edits()), 1..3), prop::bool::weighted(0.05))
+            .prop_map(|(by, zones, stale)| Step::Edit { by, zones, stale }),
+        2 => (n(), n(), edits(), any::<bool>(), floor())
+            .prop_map(|(by, zone, edits, stage, floor)| Step::Replace { by, zone, edits, stage, floor }),
+        6 => (n(), n(), prop::option::of(edits()), any::<bool>(), floor())
+            .prop_map(|(by, name, content, stage, floor)| Step::Create { by, name, content, stage, floor }),
+        2 => (n(), n()).prop_map(|(by, zone)| Step::Delete { by, zone }),
+        3 => (n(), n(), n()).prop_map(|(by, zone, evidence)| Step::Activate { by, zone, evidence }),
+        3 => (n(), n()).prop_map(|(by, zone)| Step::Admit { by, zone }),
+        1 => (n(), n(), n()).prop_map(|(by, zone, value)| Step::Label { by, zone, value }),
+        1 => (n(), n(), n()).prop_map(|(by, zone, set)| Step::MoveZone { by, zone, set }),
+        1 => (n(), n(), n(), any::<bool>())
+            .prop_map(|(by, set, hosts, is_default)| Step::UpdateSet { by, set, hosts, is_default }),
+        1 => n().prop_map(|by| Step::CreateSet { by }),
+        1 => (n(), n()).prop_map(|(by, set)| Step::DeleteSet { by, set }),
+        2 => (n(), n(), any::<bool>()).prop_map(|(by, scope, expires)| Step::CreateToken { by, scope, expires }),
+        1 => (n(), n()).prop_map(|(by, token)| Step::RevokeToken { by, token }),
+        1 => (n(), n(), prop::bool::weighted(0.9))
+            .prop_map(|(by, tenant, enabled)| Step::Tenant { by, tenant, enabled }),
+        1 => (n(), n()).prop_map(|(by, tenant)| Step::DeleteTenant { by, tenant }),
+        1 => (n(), n(), any::<bool>()).prop_map(|(by, pop, enabled)| Step::Pop { by, pop, enabled }),
+        1 => Just(Step::Epoch),
+        2 => any::<u16>().prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_must_always_hold(steps in prop::collection::vec(step(), 1..120)) {
+        let mut history = History::new();
+        for step in &steps {
+            history.take(step);
+        }
+        history.check_log();
+        history.check_checkpoint();
+    }
+}
+
+struct History {
+    world: World,
+    principals: Vec<Principal>,
+    /// The last serial published under each name.
+    published: HashMap<Name, (ZoneId, Generation, u32)>,
+    /// States long past, to be compared with.
+    past: Vec<State>,
+}
+
+fn pick<T: Clone>(items: &[T], n: u8) -> Option<T> {
+    items.get(usize::from(n) % items.len().max(1)).cloned()
+}
+
+impl History {
+    fn new() -> History {
+        let mut world = World::new();
+        let mut principals = vec![world.operator];
+        for tenant in ["one", "two", "three"] {
+            let all = world.tenant(tenant);
+            // Most of what happens is done by those who may.
+            principals.extend([all; 4]);
+        }
+        let past = vec![world.state.clone()];
+        History { world, principals, published: HashMap::new(), past }
+    }
+
+    fn take(&mut self, step: &Step) {
+        if let Step::Wait { ms } = step {
+            self.world.time_ms += u64::from(*ms);
+            return;
+        }
+        let Some((principal, action)) = self.command(step) else { return };
+        let before = self.world.state.clone();
+        let result = self.world.run(principal, action);
+        match &result {
+            Err(_) => assert_eq!(before.revision(), self.world.state.revision()),
+            Ok(decision) => {
+                if let Some(Subject::Token(token)) = decision.subject
+                    && let Some(token) = self.world.state.token(token)
+                {
+                    let token = (token.tenant, token.id);
+                    self.principals.push(match token {
+                        (Some(tenant), token) => Principal::Tenant { tenant, token },
+                        (None, token) => Principal::Operator { token },
+                    });
+                }
+                self.check_others_untouched(principal, &before, &decision.changes);
+            }
+        }
+        self.check_zones();
+        self.check_published_serials();
+        self.check_diffs(&before);
+    }
+
+    // ---------------------------------------------------------------------------------- making commands
+
+    fn command(&mut self, step: &Step) -> Option<(Principal, Action)> {
+        let state = self.world.state.clone();
+        let zones: Vec<ZoneId> = state.zones().map(|zone| zone.id).collect();
+        let pending: Vec<ZoneId> =
+            state.zones().filter(|zone| !zone.is_served()).map(|zone| zone.id).collect();
+        let sets: Vec<NsSetId> = state.ns_sets().map(|set| set.id).collect();
+        let tenants: Vec<TenantId> = state.tenants(None).map(|tenant| tenant.id).collect();
+        let pops: Vec<_> = state.pops().map(|pop| pop.id).collect();
+        let tokens: Vec<TokenId> = state.tokens(None).map(|token| token.id).collect();
+        let by = |n: u8| pick(&self.principals, n).expect("there are some");
+        let operator = |n: u8| if n.is_multiple_of(8) { by(n) } else { self.world.operator };
+        // Mostly whose zone it is.
+        let of_zone = |n: u8, id: ZoneId| {
+            let holder = state.zone(id).map(|zone| zone.tenant);
+            let is_theirs =
+                |p: &&Principal| matches!(p, Principal::Tenant { tenant, .. } if Some(*tenant) == holder);
+            let theirs: Vec<Principal> = self.principals.iter().filter(is_theirs).copied().collect();
+            pick(&theirs, n).filter(|_| !n.is_multiple_of(8)).unwrap_or(by(n))
+        };
+        let zone_ref = |n: u8, id: ZoneId| match state.zone(id) {
+            Some(zone) if n % 2 == 1 => ZoneRef::Name(zone.name.clone()),
+            _ => ZoneRef::Id(id),
+        };
+        Some(match step {
+            Step::Edit { by, zones: edited, stale } => {
+                let first = pick(&zones, edited[0].0)?;
+                let revision = state.zone(first)?.revision;
+                let edit = |(zone, edits): &(u8, Vec<Edit>)| {
+                    let zone = pick(&zones, *zone)?;
+                    let edits = rrset_edits(state.zone(zone)?, edits);
+                    Some(ZoneEdit { zone: ZoneRef::Id(zone), if_match: None, edits })
+                };
+                let mut zones = edited.iter().map(edit).collect::<Option<Vec<_>>>()?;
+                zones[0].if_match = Some(revision - u64::from(*stale));
+                (of_zone(*by, first), Action::EditZones { zones })
+            }
+            Step::Replace { by, zone, edits, stage, floor } => {
+                let zone = state.zone(pick(&zones, *zone)?)?;
+                let content = random_content(&zone.name, edits)?;
+                let content = self.prepare(content, *stage, *floor);
+                let action = Action::ReplaceZone { zone: ZoneRef::Id(zone.id), base: zone.revision, content };
+                let holder = self
+                    .principals
+                    .iter()
+                    .find(|p| matches!(p, Principal::Tenant { tenant, .. } if *tenant == zone.tenant));
+                (pick(&self.principals, *by).filter(|_| by % 8 == 0).or(holder.copied())?, action)
+            }
+            Step::Create { by, name: n, content, stage, floor } => {
+                let zone = name(pick(&ZONES, *n)?);
+                let principal = pick(&self.principals, *by)?;
+                let content = match content {
+                    Some(edits) => Some(self.prepare(random_content(&zone, edits)?, *stage, *floor)),
+                    None => None,
+                };
+                let tenant = match principal {
+                    Principal::Tenant { tenant, .. } => Some(tenant),
+                    _ => pick(&tenants, *n),
+                };
+                let labels = BTreeMap::new();
+                (principal, Action::CreateZone { name: zone, tenant, ns_set: None, labels, content })
+            }
+            Step::Delete { by, zone } => {
+                let id = pick(&zones, *zone)?;
+                (of_zone(*by, id), Action::DeleteZone { zone: zone_ref(*by, id), if_match: None })
+            }
+            Step::Activate { by: n, zone, evidence } => {
+                let evidence =
+                    [Evidence::Txt, Evidence::Delegation, Evidence::Operator][usize::from(evidence % 3)];
+                let principal = if n.is_multiple_of(8) { by(*n) } else { Principal::System };
+                let candidates = if n.is_multiple_of(9) { &zones } else { &pending };
+                (
+                    principal,
+                    Action::ActivateZone { zone: ZoneRef::Id(pick(candidates, *zone)?), by: evidence },
+                )
+            }
+            Step::Admit { by: n, zone } => {
+                let zone = state.zone(pick(&pending, *zone)?)?;
+                (by(*n), Action::AdmitZone { name: zone.name.clone(), code: zone.challenge.clone() })
+            }
+            Step::Label { by, zone, value } => {
+                let id = pick(&zones, *zone)?;
+                let labels = Some(BTreeMap::from([("k".to_owned(), (value % 3).to_string())]));
+                let zone = zone_ref(*by, id);
+                (of_zone(*by, id), Action::UpdateZone { zone, if_match: None, labels, ns_set: None })
+            }
+            Step::MoveZone { by, zone, set } => {
+                let id = pick(&zones, *zone)?;
+                let (zone, ns_set) = (zone_ref(*by, id), pick(&sets, *set));
+                (of_zone(*by, id), Action::UpdateZone { zone, if_match: None, labels: None, ns_set })
+            }
+            Step::UpdateSet { by, set, hosts, is_default } => {
+                let set = pick(&sets, *set)?;
+                let hosts: Vec<String> =
+                    (0..=hosts % 3).map(|n| format!("ns{n}.{}.example", hosts % 5)).collect();
+                let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+                let name = state.ns_set(set)?.name.clone();
+                let input = NsSetInput { is_default: *is_default, ..ns_set_input(&name, &hosts) };
+                (operator(*by), Action::UpdateNsSet { set, input })
+            }
+            Step::CreateSet { by } => {
+                let name = format!("set{}", by % 6);
+                (
+                    operator(*by),
+                    Action::CreateNsSet(ns_set_input(&name, &["ns1.set.example", "ns2.set.example"])),
+                )
+            }
+            Step::DeleteSet { by, set } => (operator(*by), Action::DeleteNsSet { set: pick(&sets, *set)? }),
+            Step::CreateToken { by: n, scope, expires } => {
+                let principal = by(*n);
+                let tenant = match principal {
+                    Principal::Tenant { tenant, .. } => Some(tenant),
+                    _ => pick(&tenants, *scope),
+                };
+                let scopes = [
+                    Scope::default(),
+                    Scope { verbs: vec![Verb::Read], ..Scope::default() },
+                    Scope { zones: vec![ZonePattern::Below(name("com"))], ..Scope::default() },
+                    Scope { names: vec![NamePattern::FirstLabel("www".into())], ..Scope::default() },
+                ];
+                let expires_at_ms = expires.then_some(self.world.time_ms + 30_000);
+                let scope = pick(&scopes, *scope)?;
+                let description = String::new();
+                let secret_hash = [*n; 32];
+                (principal, Action::CreateToken { tenant, description, scope, expires_at_ms, secret_hash })
+            }
+            Step::RevokeToken { by: n, token } => {
+                // The first operator's is kept, or nothing more would happen.
+                let token = pick(&tokens, *token).filter(|token| *token != token_of(self.world.operator))?;
+                (by(*n), Action::RevokeToken { token })
+            }
+            Step::Tenant { by, tenant, enabled } => {
+                let tenant = pick(&tenants, *tenant)?;
+                (operator(*by), Action::UpdateTenant { tenant, name: None, enabled: Some(*enabled) })
+            }
+            Step::DeleteTenant { by, .. } if by % 4 > 0 => return None,
+            Step::DeleteTenant { by, tenant } => {
+                (operator(*by), Action::DeleteTenant { tenant: pick(&tenants, *tenant)? })
+            }
+            Step::Pop { by, pop, enabled } => match pick(&pops, *pop) {
+                Some(pop) if by % 3 > 0 => {
+                    (operator(*by), Action::UpdatePop { pop, enabled: Some(*enabled), drained: None })
+                }
+                Some(pop) if by % 2 > 0 => (operator(*by), Action::DeletePop { pop }),
+                _ => {
+                    let name = format!("pop{}", pop % 4);
+                    (operator(*by), Action::CreatePop { name, secret_hash: [*pop; 32] })
+                }
+            },
+            Step::Epoch => (Principal::System, Action::BeginEpoch),
+            Step::Wait { .. } => return None,
+        })
+    }
+
+    fn prepare(&mut self, content: CheckedContent, stage: bool, floor: Option<u16>) -> Prepared {
+        let staged = stage.then(|| self.world.stage(content.content()));
+        #[expect(clippy::cast_possible_truncation, reason = "serials wrap, RFC 1982")]
+        let now_s = (self.world.time_ms / 1000) as u32;
+        Prepared { content, staged, serial_floor: floor.map(|ahead| now_s + u32::from(ahead) - 1000) }
+    }
+
+    // --------------------------------------------------------------------------------- what must hold
+
+    fn check_zones(&self) {
+        let state = &self.world.state;
+        let mut served = HashSet::new();
+        let mut held = HashSet::new();
+        for zone in state.zones() {
+            assert!(!zone.is_served() || served.insert(zone.name.clone()), "{} is served twice", zone.name);
+            assert!(held.insert((zone.tenant, zone.name.clone())), "{} is held twice by one", zone.name);
+            assert!(state.tenant(zone.tenant).is_some() && state.ns_set(zone.ns_set).is_some());
+            assert_eq!(state.tenant_zone(zone.tenant, &zone.name), Some(zone));
+            assert!(state.zones_named(&zone.name).any(|named| named.id == zone.id));
+
+            let fresh: Content =
+                zone.content.iter().map(|(key, rrset)| (key.clone(), rrset.clone())).collect();
+            assert_eq!(fresh.digest(), zone.content.digest());
+            assert_eq!(fresh.rrset_count(), zone.content.rrset_count());
+            assert_eq!(fresh.record_count(), zone.content.record_count());
+            let checked = CheckedContent::new(zone.name.clone(), fresh);
+            assert!(checked.is_ok(), "{} is not valid: {:?}", zone.name, checked.err());
+        }
+        for served in served {
+            assert_eq!(state.served_zone(&served).map(|zone| zone.name.clone()), Some(served));
+        }
+        assert_eq!(state.zones_by_name(None).count(), state.zone_count());
+        assert_eq!(
+            state.ns_sets().filter(|set| set.is_default).count(),
+            usize::from(state.ns_sets().next().is_some())
+        );
+    }
+
+    fn check_published_serials(&mut self) {
+        for zone in self.world.state.zones().filter(|zone| zone.is_served()) {
+            let now = (zone.id, zone.generation, zone.serial);
+            let Some(last) = self.published.insert(zone.name.clone(), now) else { continue };
+            assert!(
+                last == now || serial_is_newer(now.2, last.2),
+                "{} went from serial {} to {}",
+                zone.name,
+                last.2,
+                now.2
+            );
+        }
+    }
+
+    /// The difference of two states is what a comparison of all zones finds; the one just before is compared, and one
+    /// long past.
+    fn check_diffs(&mut self, before: &State) {
+        let new = &self.world.state;
+        let past = &self.past[usize::try_from(new.revision()).unwrap() % self.past.len()];
+        for old in [before, past] {
+            let mut found: Vec<_> = old
+                .published_diff(new)
+                .map(|diff| (diff.old.map(|zone| zone.id), diff.new.map(|zone| zone.id)))
+                .collect();
+            let published = |state: &State, id: ZoneId| {
+                let zone = state.zone(id).filter(|zone| zone.is_served())?;
+                Some((zone.published_digest(), zone.generation))
+            };
+            let ids: HashSet<ZoneId> = old.zones().chain(new.zones()).map(|zone| zone.id).collect();
+            let mut expected = Vec::new();
+            for id in ids {
+                let (was, is) = (published(old, id), published(new, id));
+                // A generation stands for one content.
+                if let (Some(was), Some(is)) = (was, is) {
+                    assert_eq!(was.0 == is.0, was.1 == is.1);
+                }
+                if was != is {
+                    expected.push((was.map(|_| id), is.map(|_| id)));
+                }
+            }
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+        }
+        if new.revision().is_multiple_of(7) {
+            self.past.push(new.clone());
+        }
+    }
+
+    /// A tenant changes nothing of another's, but that it can let a pending zone in.
+    fn check_others_untouched(&self, principal: Principal, before: &State, changes: &[Change]) {
+        let Principal::Tenant { tenant, .. } = principal else { return };
+        for zone in before.zones().filter(|zone| zone.tenant != tenant) {
+            if self.world.state.zone(zone.id) == Some(zone) {
+                continue;
+            }
+            let change = changes.iter().find(|change| change.zone() == Some(zone.id));
+            match change {
+                Some(Change::ZoneAdmitted { by, .. }) => assert_eq!(*by, tenant),
+                Some(Change::ZoneActivated { by, .. }) => assert_eq!(*by, Evidence::Holder),
+                // With all who are concerned having agreed, this one among them.
+                Some(Change::ZoneDisplaced { .. }) => {
+                    let agreed = |other: &Zone| other.admitted_by.contains(&zone.tenant);
+                    assert!(before.zones_named(&zone.name).any(|other| agreed(other)));
+                }
+                other => panic!("{principal} made {other:?} of another's zone"),
+            }
+        }
+        for change in changes {
+            let is_own = match change {
+                Change::TokenPut(token) => token.tenant == Some(tenant),
+                Change::TokenRevoked { token, .. } => before.token(*token).unwrap().tenant == Some(tenant),
+                Change::ZoneCreated { zone, .. } => zone.tenant == tenant,
+                other => other.zone().is_some(),
+            };
+            assert!(is_own, "{principal} made {change:?}");
+        }
+    }
+
+    /// The state is the fold of the log, encoded and decoded.
+    fn check_log(&mut self) {
+        let mut state = State::default();
+        let mut zone_ids = HashSet::new();
+        for (at, _, changes) in &self.world.log {
+            let payload = encode_inline(changes);
+            let decoded = decode_payload(&payload, &mut self.world.chunks).unwrap();
+            assert_eq!(&decoded, changes);
+            for change in &decoded {
+                if let Change::ZoneCreated { zone, .. } = change {
+                    assert!(zone_ids.insert(zone.id), "a zone's id is used again");
+                }
+                state.apply(*at, change);
+            }
+        }
+        assert_same(&state, &self.world.state);
+    }
+
+    /// The state is the fold of its checkpoint, encoded and decoded.
+    fn check_checkpoint(&self) {
+        let mut state = State::default();
+        let at = At { generation: Generation::default(), time_ms: 0 };
+        for change in self.world.state.to_changes() {
+            let mut bytes = Vec::new();
+            minicbor::encode_with(&change, &mut bytes, &mut ()).unwrap();
+            let decoded: Change = minicbor::decode_with(&bytes, &mut ()).unwrap();
+            assert_eq!(decoded, change);
+            state.apply(at, &decoded);
+        }
+        assert_same(&state, &self.world.state);
+    }
+}
+
+#[track_caller]
+fn assert_same(a: &State, b: &State) {
+    let (a_changes, b_changes): (Vec<Change>, Vec<Change>) =
+        (a.to_changes().collect(), b.to_changes().collect());
+    assert_eq!(a_changes, b_changes);
+    // What is found by name is found the same.
+    for zone in b.zones() {
+        assert_eq!(
+            a.served_zone(&zone.name).map(|zone| zone.id),
+            b.served_zone(&zone.name).map(|zone| zone.id)
+        );
+        assert_eq!(a.published_serial(&zone.name), b.published_serial(&zone.name));
+        assert_eq!(a.tenant_zone(zone.tenant, &zone.name).map(|zone| zone.id), Some(zone.id));
+        let published = |state: &State| state.zone(zone.id).map(|zone| zone.published_digest());
+        assert_eq!(published(a), published(b));
+    }
+    for tenant in b.tenants(None) {
+        assert_eq!(a.tenant_named(&tenant.name).map(|tenant| tenant.id), Some(tenant.id));
+    }
+}
+
+fn rrset_edits(zone: &Zone, edits: &[Edit]) -> Vec<RrsetEdit> {
+    let existing: Vec<RrKey> = zone.content.iter().map(|(key, _)| key.clone()).collect();
+    let edit = |edit: &Edit| {
+        let (rtype, data) = DATA[usize::from(edit.rtype) % DATA.len()];
+        let owner = owner(edit, &zone.name);
+        let rdatas = rdatas(rtype, data, edit.data, &zone.name);
+        let ttl = u32::from(edit.ttl);
+        let mut key = RrKey::new(owner, rtype);
+        let op = match edit.op % 10 {
+            0..5 => EditOp::Put { ttl, rdatas },
+            5 | 6 => EditOp::Add { ttl: (edit.ttl > 9).then_some(ttl), rdatas },
+            7 => EditOp::Remove { rdatas },
+            _ => {
+                // What is there, so that deletions happen.
+                key = existing.get(usize::from(edit.data) % existing.len().max(1)).cloned().unwrap_or(key);
+                EditOp::Delete
+            }
+        };
+        let if_match = (edit.ttl == 7).then_some(RrsetMatch::Present);
+        RrsetEdit { key, if_match, op }
+    };
+    edits.iter().map(edit).collect()
+}
+
+fn owner(edit: &Edit, zone: &Name) -> Name {
+    match edit.owner {
+        u8::MAX => name("out.of.zone.example"),
+        n => Name::parse_relative(OWNERS[usize::from(n) % OWNERS.len()], zone).unwrap(),
+    }
+}
+
+fn rdatas(rtype: Rtype, data: &[&str], n: u8, origin: &Name) -> Rdatas {
+    let single = matches!(rtype, Rtype::CNAME | Rtype::DNAME) && n < 250;
+    let count = if single { 1 } else { 1 + usize::from(n / 16) % data.len() };
+    let start = usize::from(n) % data.len();
+    let texts = (0..count).map(|i| data[(start + i) % data.len()]);
+    texts.map(|text| rdata(rtype, text, origin)).collect()
+}
+
+/// Content with these RRsets, if it is valid.
+fn random_content(zone: &Name, edits: &[Edit]) -> Option<CheckedContent> {
+    let mut content = Content::default();
+    let ns = Rdatas::single(name("ns1.herald.example").as_wire());
+    content.put(RrKey::new(zone.clone(), Rtype::NS), crate::Rrset { ttl: 60, rdatas: ns });
+    for edit in edits {
+        let (rtype, data) = DATA[usize::from(edit.rtype) % DATA.len()];
+        let owner = owner(edit, zone);
+        let rdatas = rdatas(rtype, data, edit.data, zone);
+        content.put(RrKey::new(owner, rtype), crate::Rrset { ttl: u32::from(edit.ttl), rdatas });
+    }
+    CheckedContent::new(zone.clone(), content).ok()
+}
