@@ -216,3 +216,6 @@ const PAYLOAD_CHUNKED: u8 = 1;
 /// First byte of a chunk of a payload. Chunks are kept by what they hold, and those of checkpoints, which are dropped
 /// again, begin with an array: no part of a payload may ever be the same as one of them.
 const CHUNK_MARK: u8 = 0;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,521 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use super::*;
+use crate::account::*;
+use crate::change::{Bulk, Evidence, content_chunks};
+use crate::content::{Content, Difference};
+use crate::state::At;
+use crate::zone::{SoaFields, Zone, ZoneStatus};
+use crate::{Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
+
+// -------------------------------------------------------------------------------------------- the chain
+
+fn context(principal: Principal) -> Context {
+    Context {
+        principal,
+        time_ms: 1_800_000_000_000,
+        entropy: [0; 32],
+        message: Some("why".into()),
+        idempotency_key: None,
+    }
+}
+
+fn at(revision: u64) -> At {
+    At { generation: Generation { epoch: 3, counter: revision }, time_ms: 1_800_000_000_000 + revision }
+}
+
+/// Three entries in a row.
+fn chain() -> Vec<Sealed> {
+    let mut previous = GENESIS;
+    let seal_next = |revision: u64| {
+        let payload = encode_inline(&[Change::EpochBegan { epoch: revision }]);
+        let sealed = seal(&context(Principal::System), at(revision), previous, payload);
+        previous = sealed.hash;
+        sealed
+    };
+    (1..=3).map(seal_next).collect()
+}
+
+/// Opens entries as revisions 1, 2, … of a log.
+fn verify<'a>(entries: impl IntoIterator<Item = &'a Sealed>) -> Result<Vec<Envelope>, LogError> {
+    let mut previous = GENESIS;
+    let mut envelopes = Vec::new();
+    for (revision, entry) in (1..).zip(entries) {
+        let (envelope, hash) = open(revision, &previous, &entry.envelope, &entry.payload)?;
+        assert_eq!(hash, entry.hash);
+        previous = hash;
+        envelopes.push(envelope);
+    }
+    Ok(envelopes)
+}
+
+fn broken_at<'a>(entries: impl IntoIterator<Item = &'a Sealed>) -> (u64, String) {
+    match verify(entries).unwrap_err() {
+        LogError::Chain { revision, what } => (revision, what.to_owned()),
+        other => panic!("{other}"),
+    }
+}
+
+/// An envelope changed and encoded anew; the hash is then another too.
+fn forged(entry: &Sealed, change: impl FnOnce(&mut Envelope)) -> Sealed {
+    let mut envelope: Envelope = minicbor::decode(&entry.envelope).unwrap();
+    change(&mut envelope);
+    let envelope = minicbor::to_vec(&envelope).unwrap();
+    let hash = Sha256::digest(&envelope).into();
+    Sealed { envelope, payload: entry.payload.clone(), hash }
+}
+
+#[test]
+fn a_whole_chain_verifies() {
+    let envelopes = verify(&chain()).unwrap();
+    let shown: Vec<_> = envelopes.iter().map(|e| (e.version, e.revision, e.epoch, e.at().time_ms)).collect();
+    let time = 1_800_000_000_000;
+    assert_eq!(shown, [(1, 1, 3, time + 1), (1, 2, 3, time + 2), (1, 3, 3, time + 3)]);
+    assert_eq!(envelopes[0].message.as_deref(), Some("why"));
+}
+
+#[test]
+fn what_was_changed_afterwards_is_found() {
+    let [a, b, c] = &chain()[..] else { unreachable!() };
+    let not_after = "it doesn't follow the entry before".to_owned();
+
+    // Whatever field of an envelope: the entry after it names another hash.
+    let forgeries: [fn(&mut Envelope); 6] = [
+        |e| e.epoch += 1,
+        |e| e.principal = Principal::Operator { token: TokenId(1) },
+        |e| e.time_ms += 1,
+        |e| e.message = None,
+        |e| e.idempotency_key = Some("key".into()),
+        |e| e.key_id = Some(1),
+    ];
+    for forge in forgeries {
+        assert_eq!(broken_at([a, &forged(b, forge), c]), (3, not_after.clone()));
+    }
+    let renumbered = forged(b, |e| e.revision = 3);
+    assert_eq!(broken_at([a, &renumbered, c]), (2, "its number is another".into()));
+
+    let payload = encode_inline(&[Change::EpochBegan { epoch: 9 }]);
+    let swapped = Sealed { payload: payload.clone(), ..b.clone() };
+    assert_eq!(broken_at([a, &swapped, c]), (2, "its payload is another".into()));
+    // With a payload hash that fits, the envelope is another.
+    let fitted = Sealed {
+        payload: payload.clone(),
+        ..forged(b, |e| e.payload_hash = Sha256::digest(&payload).into())
+    };
+    assert_eq!(broken_at([a, &fitted, c]), (3, not_after.clone()));
+
+    // Order, a missing entry, a missing beginning, one too many.
+    assert_eq!(broken_at([b, a, c]).0, 1);
+    assert_eq!(broken_at([a, c]), (2, "its number is another".into()));
+    let renumbered = forged(c, |e| e.revision = 2);
+    assert_eq!(broken_at([a, &renumbered]), (2, not_after.clone()));
+    let renumbered = forged(b, |e| e.revision = 1);
+    assert_eq!(broken_at([&renumbered]), (1, not_after));
+    assert_eq!(broken_at([a, a]).0, 2);
+}
+
+#[test]
+fn a_newer_version_is_said_to_be_one() {
+    let [a, ..] = &chain()[..] else { unreachable!() };
+    let newer = forged(a, |e| e.version = 2);
+    let refused = verify([&newer]).unwrap_err();
+    assert!(matches!(refused, LogError::Version { revision: 1, version: 2 }), "{refused}");
+    assert!(refused.to_string().contains("use a newer one"), "{refused}");
+    // Whatever else a newer one holds.
+    let mut envelope = Vec::new();
+    minicbor::Encoder::new(&mut envelope).array(2).unwrap().u16(7).unwrap().str("something else").unwrap();
+    let refused = open(1, &GENESIS, &envelope, &[]).unwrap_err();
+    assert!(matches!(refused, LogError::Version { revision: 1, version: 7 }), "{refused}");
+}
+
+#[test]
+fn what_is_no_envelope_is_malformed() {
+    for bytes in [&b""[..], b"x", &[0x80], &[0x81, 1], &chain()[0].envelope[..20]] {
+        assert!(matches!(open(4, &GENESIS, bytes, &[]), Err(LogError::Malformed { revision: 4, .. })));
+    }
+}
+
+// --------------------------------------------------------------------------------------------- payloads
+
+/// Chunks by their addresses.
+#[derive(Default)]
+struct Staged(HashMap<ChunkAddress, Vec<u8>>);
+
+impl Staged {
+    fn put(&mut self, chunk: Vec<u8>) -> ChunkAddress {
+        let address = Sha256::digest(&chunk).into();
+        self.0.insert(address, chunk);
+        address
+    }
+}
+
+impl Chunks for Staged {
+    fn chunk(&self, address: &ChunkAddress) -> Option<Vec<u8>> {
+        self.0.get(address).cloned()
+    }
+}
+
+#[test]
+fn a_chunked_payload_is_the_inline_one_in_parts() {
+    let changes: Vec<Change> = samples().into_iter().map(|(_, change)| change).collect();
+    let mut staged = staged_content();
+    let inline = encode_inline(&changes);
+    for chunk_bytes_max in [2, 100, inline.len(), inline.len() + 1, 1 << 20] {
+        let addresses: Vec<ChunkAddress> =
+            payload_chunks(&inline, chunk_bytes_max).map(|chunk| staged.put(chunk)).collect();
+        assert!(
+            staged
+                .0
+                .values()
+                .filter(|chunk| chunk[0] == CHUNK_MARK)
+                .all(|chunk| chunk.len() <= chunk_bytes_max.max(100))
+        );
+        let payload = encode_chunked(&addresses);
+        assert_eq!(payload.len(), 1 + 32 * addresses.len());
+        assert_eq!(decode_payload(&payload, &mut staged).unwrap(), changes);
+    }
+}
+
+#[test]
+fn what_is_no_payload_is_an_error() {
+    let mut staged = Staged::default();
+    let inline = encode_inline(&[Change::EpochBegan { epoch: 1 }]);
+    let whole = staged.put([&[CHUNK_MARK], &inline[..]].concat());
+    let unmarked = staged.put([&[9], &inline[..]].concat());
+    let nested = encode_chunked(&[whole]);
+    let nested = staged.put([&[CHUNK_MARK], &nested[..]].concat());
+    assert!(decode_payload(&encode_chunked(&[whole]), &mut staged).is_ok());
+    let wrong = [
+        Vec::new(),
+        vec![2],
+        inline[..inline.len() - 1].to_vec(),
+        encode_chunked(&[whole])[..32].to_vec(),
+        encode_chunked(&[[0; 32]]),
+        encode_chunked(&[unmarked]),
+        encode_chunked(&[nested]),
+        encode_chunked(&[]),
+    ];
+    for payload in wrong {
+        assert!(decode_payload(&payload, &mut staged).is_err(), "{payload:?}");
+    }
+    // Staged content that is gone.
+    let missing = samples().into_iter().find(|(what, _)| *what == "zone-replaced-staged").unwrap().1;
+    assert!(decode_payload(&encode_inline(&[missing]), &mut staged).is_err());
+}
+
+/// A chunk of a payload, of content and of a checkpoint are never the same octets: a checkpoint's are dropped again.
+#[test]
+fn chunks_of_three_kinds_differ() {
+    let changes: Vec<Change> = samples().into_iter().map(|(_, change)| change).collect();
+    let firsts = |chunk: &[u8]| (chunk[0], chunk[1] >> 5);
+    let rows: BTreeSet<_> = content_chunks(&content()).map(|chunk| firsts(&chunk)).collect();
+    let parts: BTreeSet<_> = payload_chunks(&encode_inline(&changes), 100).map(|chunk| chunk[0]).collect();
+    let checkpoint: BTreeSet<_> = changes
+        .iter()
+        .map(|change| {
+            let mut bytes = Vec::new();
+            minicbor::encode_with(change, &mut bytes, &mut ()).unwrap();
+            firsts(&bytes)
+        })
+        .collect();
+    assert!(rows.is_disjoint(&checkpoint), "{rows:?} {checkpoint:?}");
+    assert!(checkpoint.iter().chain(&rows).all(|(first, _)| !parts.contains(first)));
+}
+
+// --------------------------------------------------------------------------------------- format version 1
+
+/// Log format version 1, on disks: `NAME ENVELOPE PAYLOAD` in hexadecimal, one entry a line.
+const VERSION_1: &str = include_str!("../testdata/log-v1.txt");
+
+/// What is on disks stays readable and is written in the same way. A new change, or a new optional field of an old one,
+/// adds lines at the end of the file; no line in it is ever changed.
+#[test]
+fn format_version_1_stays_what_it_is() {
+    let written = render(&samples());
+    let lines: Vec<&str> = VERSION_1.lines().collect();
+    for (n, line) in lines.iter().enumerate() {
+        assert_eq!(written.lines().nth(n), Some(*line), "line {} would be written otherwise", n + 1);
+    }
+    assert_eq!(written.lines().count(), lines.len(), "add to the file what is new:\n{written}");
+
+    let mut previous = GENESIS;
+    for ((revision, line), (what, change)) in (1..).zip(&lines).zip(samples()) {
+        let mut words = line.split(' ');
+        assert_eq!(words.next(), Some(what));
+        let [envelope, payload] = [(); 2].map(|()| unhex(words.next().unwrap()));
+        let (opened, hash) = open(revision, &previous, &envelope, &payload).unwrap();
+        previous = hash;
+        assert_eq!(opened, expected_envelope(revision, &opened), "{what}");
+        assert_eq!(decode_payload(&payload, &mut staged_content()).unwrap(), [change], "{what}");
+    }
+}
+
+#[test]
+fn every_change_is_in_the_fixture() {
+    let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
+    assert_eq!(numbers, (0..=21).collect());
+}
+
+/// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
+fn number(change: &Change) -> u8 {
+    match change {
+        Change::EpochBegan { .. } => 0,
+        Change::TenantPut(_) => 1,
+        Change::TenantDeleted(_) => 2,
+        Change::TokenPut(_) => 3,
+        Change::TokenRevoked { .. } => 4,
+        Change::NsSetPut(_) => 5,
+        Change::NsSetDeleted(_) => 6,
+        Change::PopPut(_) => 7,
+        Change::PopDeleted(_) => 8,
+        Change::ZoneCreated { .. } => 9,
+        Change::ZoneEdited { .. } => 10,
+        Change::ZoneReplaced { .. } => 11,
+        Change::ZoneLabelled { .. } => 12,
+        Change::ZoneSoaSet { .. } => 13,
+        Change::ZoneActivated { .. } => 14,
+        Change::ZoneDisplaced { .. } => 15,
+        Change::ZoneAdmitted { .. } => 16,
+        Change::ZoneDeleted { .. } => 17,
+        Change::ZoneRestored { .. } => 18,
+        Change::SerialRestored { .. } => 19,
+        Change::PositionRestored { .. } => 20,
+        Change::ContentRestored { .. } => 21,
+    }
+}
+
+/// The entries of the fixture: principals, messages and idempotency keys take turns.
+fn sample_context(revision: u64) -> Context {
+    let principal = match revision % 3 {
+        0 => Principal::System,
+        1 => Principal::Operator { token: TokenId(0x11) },
+        _ => Principal::Tenant { tenant: TenantId(0x22), token: TokenId(0x33) },
+    };
+    Context {
+        message: revision.is_multiple_of(2).then(|| "Grüße".into()),
+        idempotency_key: revision.is_multiple_of(5).then(|| "key-1".into()),
+        ..context(principal)
+    }
+}
+
+fn expected_envelope(revision: u64, opened: &Envelope) -> Envelope {
+    let context = sample_context(revision);
+    Envelope {
+        version: 1,
+        revision,
+        epoch: 3,
+        principal: context.principal,
+        time_ms: 1_800_000_000_000 + revision,
+        message: context.message,
+        idempotency_key: context.idempotency_key,
+        key_id: None,
+        // These two `open` has verified.
+        payload_hash: opened.payload_hash,
+        previous_hash: opened.previous_hash,
+    }
+}
+
+fn render(samples: &[(&str, Change)]) -> String {
+    let mut previous = GENESIS;
+    let mut text = String::new();
+    for (revision, (what, change)) in (1..).zip(samples) {
+        let payload = encode_inline(std::slice::from_ref(change));
+        let sealed = seal(&sample_context(revision), at(revision), previous, payload);
+        previous = sealed.hash;
+        _ = writeln!(text, "{what} {} {}", hex(&sealed.envelope), hex(&sealed.payload));
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn rrset(owner: &str, rtype: Rtype, ttl: u32, rdatas: &[&[u8]]) -> (RrKey, Rrset) {
+    (RrKey::new(name(owner), rtype), Rrset { ttl, rdatas: rdatas.iter().collect() })
+}
+
+fn content() -> Content {
+    [
+        rrset("example.com", Rtype::NS, 3600, &[name("ns1.herald.example").as_wire()]),
+        rrset("www.example.com", Rtype::A, 300, &[&[192, 0, 2, 1], &[192, 0, 2, 2]]),
+        rrset("*.example.com", Rtype::from_int(65280), 0, &[b""]),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// The chunks of [`content`].
+fn staged_content() -> Staged {
+    let mut staged = Staged::default();
+    content_chunks(&content()).for_each(|chunk| _ = staged.put(chunk));
+    staged
+}
+
+fn bulk(is_staged: bool) -> Bulk {
+    let addresses = || content_chunks(&content()).map(|chunk| Sha256::digest(&chunk).into()).collect();
+    Bulk { content: content(), staged: is_staged.then(addresses) }
+}
+
+fn difference() -> Difference {
+    let (gone, _) = rrset("old.example.com", Rtype::MX, 0, &[]);
+    Difference { puts: content().iter().map(|(k, r)| (k.clone(), r.clone())).collect(), deletes: vec![gone] }
+}
+
+fn soa() -> SoaFields {
+    SoaFields {
+        mname: name("ns1.herald.example"),
+        rname: name("hostmaster.herald.example"),
+        refresh_s: 3600,
+        retry_s: 600,
+        expire_s: 1_209_600,
+        minimum_s: 300,
+        ttl: 7200,
+    }
+}
+
+fn zone(status: ZoneStatus, content: Content) -> Zone {
+    Zone {
+        id: ZoneId(0xa1 << 100 | 5),
+        name: name("example.com"),
+        tenant: TenantId(0x22),
+        status,
+        ns_set: NsSetId(0x44),
+        labels: BTreeMap::from([("env".into(), "prod".into()), ("team".into(), "web".into())]),
+        created_at_ms: 1_700_000_000_000,
+        changed_at_ms: 1_700_000_000_001,
+        revision: 17,
+        generation: Generation { epoch: 2, counter: 16 },
+        serial: 4_294_967_295,
+        soa: soa(),
+        challenge: "0123456789abcdefghjkmnpqrs".into(),
+        admitted_by: vec![TenantId(0x55), TenantId(u128::MAX)],
+        content,
+    }
+}
+
+fn samples() -> Vec<(&'static str, Change)> {
+    let id = ZoneId(0xa1 << 100 | 5);
+    let scope = Scope {
+        zones: vec![
+            ZonePattern::Id(id),
+            ZonePattern::Name(name("example.com")),
+            ZonePattern::Below(name("example.net")),
+        ],
+        names: vec![
+            NamePattern::Name(name("www.example.com")),
+            NamePattern::Below(name("example.com")),
+            NamePattern::FirstLabel("_acme-challenge".into()),
+        ],
+        types: vec![ScopeType(Rtype::TXT), ScopeType(Rtype::from_int(65280))],
+        verbs: vec![Verb::Read, Verb::Write, Verb::Create, Verb::Delete, Verb::Admin],
+    };
+    let token = Token {
+        id: TokenId(0x33),
+        tenant: Some(TenantId(0x22)),
+        description: "for the deploy job".into(),
+        scope,
+        secret_hash: [0xab; 32],
+        created_at_ms: 1_700_000_000_002,
+        expires_at_ms: Some(1_900_000_000_000),
+        revoked_at_ms: Some(1_800_000_000_000),
+    };
+    let bare_token = Token {
+        tenant: None,
+        scope: Scope::default(),
+        expires_at_ms: None,
+        revoked_at_ms: None,
+        ..token.clone()
+    };
+    let activated = |by| Change::ZoneActivated { zone: id, serial: 43, by };
+    let empty = || zone(ZoneStatus::Active, Content::default());
+    vec![
+        ("epoch-began", Change::EpochBegan { epoch: 300 }),
+        (
+            "tenant-put",
+            Change::TenantPut(Tenant {
+                id: TenantId(0x22),
+                name: "acme".into(),
+                enabled: true,
+                created_at_ms: 1_700_000_000_003,
+            }),
+        ),
+        ("tenant-deleted", Change::TenantDeleted(TenantId(0x22))),
+        ("token-put", Change::TokenPut(token)),
+        ("token-put-bare", Change::TokenPut(bare_token)),
+        ("token-revoked", Change::TokenRevoked { token: TokenId(0x33), at_ms: 1_700_000_000_004 }),
+        (
+            "ns-set-put",
+            Change::NsSetPut(NsSet {
+                id: NsSetId(0x44),
+                name: "default".into(),
+                nameservers: vec![name("ns1.herald.example"), name("ns2.herald.example")],
+                soa: soa(),
+                is_default: true,
+                created_at_ms: 1_700_000_000_005,
+            }),
+        ),
+        ("ns-set-deleted", Change::NsSetDeleted(NsSetId(0x44))),
+        (
+            "pop-put",
+            Change::PopPut(Pop {
+                id: PopId(0x66),
+                name: "fra1".into(),
+                secret_hash: [0xcd; 32],
+                enabled: true,
+                drained: false,
+                created_at_ms: 1_700_000_000_006,
+            }),
+        ),
+        ("pop-deleted", Change::PopDeleted(PopId(0x66))),
+        ("zone-created", Change::ZoneCreated { zone: empty(), content: bulk(false) }),
+        (
+            "zone-created-pending-staged",
+            Change::ZoneCreated { zone: zone(ZoneStatus::Pending, Content::default()), content: bulk(true) },
+        ),
+        ("zone-edited", Change::ZoneEdited { zone: id, serial: 42, difference: difference() }),
+        ("zone-replaced", Change::ZoneReplaced { zone: id, serial: 42, content: bulk(false) }),
+        ("zone-replaced-staged", Change::ZoneReplaced { zone: id, serial: 42, content: bulk(true) }),
+        ("zone-labelled", Change::ZoneLabelled { zone: id, labels: empty().labels }),
+        (
+            "zone-soa-set",
+            Change::ZoneSoaSet {
+                zone: id,
+                serial: 42,
+                ns_set: NsSetId(0x44),
+                soa: soa(),
+                difference: difference(),
+            },
+        ),
+        ("zone-activated-txt", activated(Evidence::Txt)),
+        ("zone-activated-delegation", activated(Evidence::Delegation)),
+        ("zone-activated-holder", activated(Evidence::Holder)),
+        ("zone-activated-operator", activated(Evidence::Operator)),
+        ("zone-displaced", Change::ZoneDisplaced { zone: id, challenge: "new".into() }),
+        ("zone-admitted", Change::ZoneAdmitted { zone: id, by: TenantId(0x55) }),
+        ("zone-deleted", Change::ZoneDeleted { zone: id }),
+        ("zone-restored", Change::ZoneRestored { zone: zone(ZoneStatus::Pending, content()) }),
+        ("serial-restored", Change::SerialRestored { name: name("example.com"), serial: 41 }),
+        (
+            "content-restored",
+            Change::ContentRestored {
+                zone: id,
+                rrsets: content().iter().map(|(k, r)| (k.clone(), r.clone())).collect(),
+            },
+        ),
+        (
+            "position-restored",
+            Change::PositionRestored { revision: 70_000, epoch: 3, time_ms: 1_700_000_000_007 },
+        ),
+    ]
+}
