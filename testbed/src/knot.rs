@@ -125,11 +125,11 @@ impl Knot {
     }
 }
 
-/// The zones that a knotd holds, read over its control socket, as zone files.
+/// The zones that a knotd holds, read over its control socket, as zone files; `None` if it doesn't answer, or lacks one.
 ///
 /// # Panics
-/// If it doesn't answer, or lacks one.
-pub fn zone_files_of(control_socket: &Path, zones: &[String]) -> Vec<(String, String)> {
+/// If `knotc` can't be run.
+pub fn zone_files_of(control_socket: &Path, zones: &[String]) -> Option<Vec<(String, String)>> {
     let read = |zone: &String| {
         let output = Command::new("/usr/sbin/knotc")
             .arg("--socket")
@@ -138,10 +138,11 @@ pub fn zone_files_of(control_socket: &Path, zones: &[String]) -> Vec<(String, St
             .output()
             .unwrap_or_else(|e| panic!("knotc can't be run: {e}"));
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{zone}: {text}{}", String::from_utf8_lossy(&output.stderr));
         // Each line begins with the zone's name in brackets.
-        let records = text.lines().filter_map(|line| line.split_once("] ")).map(|(_, record)| record);
-        (zone.clone(), records.collect::<Vec<_>>().join("\n") + "\n")
+        let records: Vec<&str> =
+            text.lines().filter_map(|line| line.split_once("] ")).map(|(_, record)| record).collect();
+        let complete = output.status.success() && !records.is_empty();
+        complete.then(|| (zone.clone(), records.join("\n") + "\n"))
     };
     zones.iter().map(read).collect()
 }

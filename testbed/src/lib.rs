@@ -17,6 +17,7 @@ pub mod process;
 pub mod run;
 pub mod scratch;
 pub mod shim;
+pub mod soak;
 pub mod wait;
 
 /// A realistic zone file of `example.com.`, as another provider's export.
@@ -50,3 +51,12 @@ pub const EXAMPLE_TYPES: &[&str] = &[
     "DNAME",
     "DS",
 ];
+
+/// The address that stands for a number (below 2^24): what a numbered change sets.
+///
+/// # Panics
+/// If the number is too big.
+pub fn address_of(change: u64) -> String {
+    let [_, a, b, c] = u32::try_from(change).expect("a run is short").to_be_bytes();
+    format!("10.{a}.{b}.{c}")
+}

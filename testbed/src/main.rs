@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testbed::{bench, run};
+use testbed::{bench, run, soak};
 
 /// Starts Heralds, PoPs and their peers on this machine.
 #[derive(Debug, Parser)]
@@ -27,11 +27,23 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         only: bench::Side,
     },
+    /// A campaign of faults.
+    Soak {
+        /// Which.
+        name: soak::Name,
+        /// How many rounds of each kind.
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+        /// Makes a campaign again [default: a new one]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Bench { name, json, only } => bench::run(name, only, json),
+        Command::Soak { name, rounds, seed } => soak::run(name, rounds, seed),
         Command::Run(arguments) => {
             if let Err(problem) = run::run(&arguments) {
                 eprintln!("dev run: {problem}");

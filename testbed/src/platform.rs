@@ -1,5 +1,6 @@
 //! A whole platform for a test: a control plane, PoPs, a tenant.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::delay::DelayProxy;
-use crate::dns::{self, Transport};
+use crate::dns::{self, Record, Transport};
 use crate::herald::{Herald, Pop};
 use crate::knot::{Knot, zone_files_of};
 use crate::loopback;
 use crate::scratch::Scratch;
-use crate::wait::wait_until;
+use crate::wait::{wait_for, wait_until};
 
 /// How long the PoPs may take to be in sync.
 const IN_SYNC_WITHIN: Duration = Duration::from_secs(60);
@@ -91,24 +92,46 @@ impl Platform {
     }
 
     /// Waits until no PoP lacks anything, and compares what each one's knotd holds of these zones with what the API exports.
+    /// Gives that.
     ///
     /// # Panics
     /// If there is a difference.
     #[track_caller]
-    pub fn assert_pops_hold(&self, zones: &[String]) {
-        let exports: Vec<(String, String)> = zones
-            .iter()
-            .map(|zone| (zone.clone(), self.tenant.get(&format!("/zones/{zone}/export")).text))
-            .collect();
+    pub fn assert_pops_hold(&self, zones: &[String]) -> BTreeMap<String, BTreeSet<Record>> {
+        let export = |zone: &String| {
+            let reply = self.tenant.get(&format!("/zones/{zone}/export"));
+            assert_eq!(reply.status, 200, "{}: {}", reply.request, reply.text);
+            (zone.clone(), reply.text)
+        };
+        let exports: Vec<(String, String)> = zones.iter().map(export).collect();
         self.wait_until_in_sync();
         let folder = self.scratch.folder("comparison");
         let expected = Knot::of_files(&folder, "api", &exports);
-        for pop in &self.pops {
-            let held = Knot::of_files(&folder, &pop.name, &zone_files_of(&pop.control_socket(), zones));
-            for zone in zones {
-                let differences = dns::differences(&expected.content(zone), &held.content(zone), 20);
-                assert!(differences.is_empty(), "{zone} at {}:\n{differences}", pop.name);
-            }
+        let contents = zones.iter().map(|zone| (zone.clone(), expected.content(zone))).collect();
+        drop(expected);
+        for pop in 0..self.pops.len() {
+            self.assert_holds(pop, &contents);
+        }
+        contents
+    }
+
+    /// Compares what a PoP's knotd holds with these contents.
+    ///
+    /// # Panics
+    /// If there is a difference.
+    #[track_caller]
+    pub fn assert_holds(&self, pop: usize, contents: &BTreeMap<String, BTreeSet<Record>>) {
+        let pop = &self.pops[pop];
+        let zones: Vec<String> = contents.keys().cloned().collect();
+        // It may have been started a moment ago, and not have loaded all.
+        let files = wait_for(IN_SYNC_WITHIN, &format!("{} to have all zones", pop.name), || {
+            zone_files_of(&pop.control_socket(), &zones)
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", pop.tail()));
+        let held = Knot::of_files(&self.scratch.folder("comparison"), &pop.name, &files);
+        for (zone, expected) in contents {
+            let differences = dns::differences(expected, &held.content(zone), 20);
+            assert!(differences.is_empty(), "{zone} at {}:\n{differences}\n{}", pop.name, pop.tail());
         }
     }
 

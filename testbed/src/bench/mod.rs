@@ -51,9 +51,3 @@ pub fn run(name: Name, side: Side, json: bool) {
         println!("{}", Line::table(&lines));
     }
 }
-
-/// The address that stands for a number: the value that a change sets.
-fn address_of(change: u64) -> String {
-    let [_, a, b, c] = u32::try_from(change).expect("a run is short").to_be_bytes();
-    format!("10.{a}.{b}.{c}")
-}

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::Side;
 use super::report::{Line, figure, percentile_ms};
-use super::{Side, address_of};
+use crate::address_of;
 use crate::chain::Chain;
 use crate::dns::{self, Transport};
 use crate::load::{self, Pace};

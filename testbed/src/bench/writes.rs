@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::Side;
 use super::report::{Line, figure, percentile_ms};
-use super::{Side, address_of};
+use crate::address_of;
 use crate::herald::Herald;
 use crate::load::{self, Outcome, Pace};
 use crate::powerdns::{self, PowerDns};

@@ -1,3 +1,6 @@
 //! System tests: real daemons, real Knots, over the wire. One binary, a module a subject.
 
+mod accounts;
+mod api;
+mod cli;
 mod peers;
