@@ -1,7 +1,6 @@
 //! The tour: what the README has one type, with every answer checked.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -117,10 +116,12 @@ fn expect(site: &Site, name: &str, rtype: &str, values: &[&str]) -> Result<(), S
     Ok(())
 }
 
-/// The first answer of a knotd that is coming back.
+/// The first authoritative answer of a knotd that is coming back: while it loads, it refuses.
 fn first_answer(pop: &Pop) -> Result<Answer, String> {
     wait_for(Duration::from_secs(60), "knotd to come back", || {
-        dns::query(pop.listen, "www.example.com.", "A", Transport::Tcp).ok()
+        dns::query(pop.listen, "www.example.com.", "A", Transport::Tcp)
+            .ok()
+            .filter(|answer| answer.authoritative)
     })
     .map_err(|e| format!("{e}\n{}", pop.tail()))
 }
@@ -130,7 +131,7 @@ fn koder(site: &Site, arguments: &[&str]) -> Result<(), String> {
         .args(arguments)
         .env("KODER_SERVER", format!("http://{}", site.plan.api))
         .env("KODER_TOKEN", &site.plan.token)
-        .env("KODER_CONFIG", Path::new("/dev/null"))
+        .env("KODER_CONFIG", site.data.join("no-config"))
         .output()
         .map_err(|e| format!("koder: {e}"))?;
     if output.status.success() {

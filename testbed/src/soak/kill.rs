@@ -19,13 +19,17 @@ use crate::address_of;
 use crate::api::Api;
 use crate::dns::{self, Record, Transport};
 use crate::platform::Platform;
+use crate::wait::wait_for;
 
 const POPS: usize = 2;
 const ZONES: usize = 6;
-const WRITERS: usize = 4;
+const WRITERS: usize = 8;
 
 /// A writer's pause after each change: load, not saturation, so that all daemons are at work at any moment.
-const WRITER_PAUSE: Duration = Duration::from_millis(15);
+const WRITER_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a PoP that was started alone may take.
+const LOADED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How many receipts are read again at the end.
 const RECEIPTS_READ: usize = 100;
@@ -138,8 +142,12 @@ fn start_alone(platform: &mut Platform, pop: usize, confirmed: &Contents) {
     for (zone, content) in confirmed {
         let soa =
             content.iter().find(|record| record.rtype.to_string() == "SOA").expect("every zone has one");
-        let answer = dns::query(platform.pops[pop].listen, zone, "SOA", Transport::Udp)
-            .unwrap_or_else(|e| panic!("{zone}: {e}\n{}", platform.pops[pop].tail()));
+        // While it loads, it refuses.
+        let answer = wait_for(LOADED_WITHIN, &format!("{zone} to be answered"), || {
+            let answer = dns::query(platform.pops[pop].listen, zone, "SOA", Transport::Udp).ok()?;
+            answer.authoritative.then_some(answer)
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", platform.pops[pop].tail()));
         assert_eq!(
             answer.answers,
             std::slice::from_ref(soa),
