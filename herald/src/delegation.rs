@@ -76,6 +76,9 @@ pub enum LookupError {
         /// The error.
         rcode: String,
     },
+    /// No answer told of a zone above.
+    #[error("the zone above {0} could not be found")]
+    NoParent(String),
     /// The root has no parent.
     #[error("the root has no parent")]
     Root,
@@ -142,7 +145,7 @@ impl Resolver {
             if let Some(soa) = soa {
                 return Ok(soa.owner.clone());
             }
-            above = above.parent().ok_or_else(|| LookupError::NoAnswer(format!("{zone} SOA")))?;
+            above = above.parent().ok_or_else(|| LookupError::NoParent(zone.to_string()))?;
         }
     }
 

@@ -1,5 +1,6 @@
 //! `herald`, the control plane daemon.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -23,7 +24,12 @@ enum Command {
 fn main() -> ExitCode {
     let Command::Serve(args) = Cli::parse().command;
     let level = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_terminal)
+        .init();
     abort_on_panic();
     match Config::load(args) {
         Err(e) => {

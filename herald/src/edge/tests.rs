@@ -1,1 +1,0 @@
-//! Through the router, with a real engine on a real store.

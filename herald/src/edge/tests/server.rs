@@ -1,0 +1,137 @@
+//! Over real connections: TLS, time limits, a graceful end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{SOON, World};
+use crate::edge::serve;
+
+async fn served(world: &World) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, world.router.clone(), None, shutdown.clone()));
+    (address, shutdown, serving)
+}
+
+async fn exchange(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let mut part = [0; 4096];
+    while !String::from_utf8_lossy(&answer).contains("}\n")
+        && !answer.ends_with(b"}")
+        && !answer.ends_with(b"ok\n")
+    {
+        let read = tokio::time::timeout(SOON, stream.read(&mut part)).await.unwrap().unwrap();
+        if read == 0 {
+            break;
+        }
+        answer.extend_from_slice(&part[..read]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn requests_that_run_are_finished_and_then_it_ends() {
+    let world = World::new().await;
+    world.zone("example.com").await;
+    world.operator("POST", "/pops").json(&json!({ "name": "ams" })).send().await.ok(201);
+    let (address, shutdown, serving) = served(&world).await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    assert!(
+        exchange(&mut idle, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.starts_with("HTTP/1.1 200 OK")
+    );
+    let body = json!({ "ttl": 60, "records": ["192.0.2.1"] }).to_string();
+    let request = format!(
+        "PUT /api/v1/zones/example.com/rrsets/a/A?wait=all&timeout_ms=500 HTTP/1.1\r\nhost: x\r\n\
+         authorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        world.alice,
+        body.len()
+    );
+    let running = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        exchange(&mut stream, &request).await
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shutdown.cancel();
+    // The one that runs is answered, the idle one is closed, and no other is accepted.
+    assert!(running.await.unwrap().starts_with("HTTP/1.1 202 Accepted"));
+    tokio::time::timeout(SOON, serving).await.unwrap().unwrap();
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn garbage_is_no_request() {
+    let world = World::new().await;
+    let (address, ..) = served(&world).await;
+    for garbage in [
+        "\x16\x03\x01\x02\x00\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        &format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(1 << 20)),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        _ = stream.write_all(garbage.as_bytes()).await;
+        let mut answer = Vec::new();
+        _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert!(
+        exchange(&mut stream, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200 OK")
+    );
+}
+
+#[tokio::test]
+async fn over_tls() {
+    use rustls::pki_types::ServerName;
+
+    let world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let args = crate::config::ServeArgs {
+        data: Some(dir.path().into()),
+        tls_cert: Some(cert),
+        tls_key: Some(key),
+        ..Default::default()
+    };
+    let config = crate::config::Config::load(args).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, world.router.clone(), config.tls, CancellationToken::new()));
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let answer = exchange(&mut stream, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // In the clear it is refused, and does no harm.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let answer = {
+        _ = stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await;
+        let mut answer = Vec::new();
+        _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap();
+        answer
+    };
+    assert!(!answer.starts_with(b"HTTP"));
+}
