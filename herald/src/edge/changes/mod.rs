@@ -29,9 +29,10 @@ pub struct ChangeQuery {
     timeout_ms: Option<u64>,
 }
 
-/// The receipt of a change: by PoP, whether it is in sync and how long that took. Past the deadline of a wait it is
-/// answered as it stands.
-#[utoipa::path(get, path = "/changes/{id}", tag = "changes",
+/// The receipt of a change: by PoP, whether it is in sync and how long that took.
+///
+/// Past the deadline of a wait it is answered as it stands.
+#[utoipa::path(get, path = "/changes/{id}", tag = "changes", operation_id = "get_change",
     params(("id" = String, Path, description = "The change's id."), ChangeQuery),
     responses(
         (status = 200, body = Change),

@@ -30,7 +30,7 @@ pub fn outside() -> Router<AppState> {
 }
 
 /// Whom the caller's token stands for.
-#[utoipa::path(get, path = "/whoami", tag = "tokens", responses(
+#[utoipa::path(get, path = "/whoami", tag = "tokens", operation_id = "whoami", responses(
     (status = 200, body = Whoami),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]

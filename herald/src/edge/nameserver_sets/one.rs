@@ -14,7 +14,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{lookup, present, respond};
 
 /// One set of name servers.
-#[utoipa::path(get, path = "/nameserver-sets/{set}", tag = "nameserver-sets",
+#[utoipa::path(get, path = "/nameserver-sets/{set}", tag = "nameserver-sets", operation_id = "get_nameserver_set",
     params(("set" = String, Path, description = "Id or name.")),
     responses(
         (status = 200, body = NameserverSet),
@@ -27,7 +27,7 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<NameserverSet>,
 }
 
 /// The set becomes this, and its zones move along.
-#[utoipa::path(put, path = "/nameserver-sets/{set}", tag = "nameserver-sets",
+#[utoipa::path(put, path = "/nameserver-sets/{set}", tag = "nameserver-sets", operation_id = "put_nameserver_set",
     params(("set" = String, Path, description = "Id or name."), WriteQuery),
     request_body = NameserverSetInput,
     responses(
@@ -48,7 +48,7 @@ pub async fn put(
 }
 
 /// Delete a set that no zone uses.
-#[utoipa::path(delete, path = "/nameserver-sets/{set}", tag = "nameserver-sets",
+#[utoipa::path(delete, path = "/nameserver-sets/{set}", tag = "nameserver-sets", operation_id = "delete_nameserver_set",
     params(("set" = String, Path, description = "Id or name."), WriteQuery),
     responses(
         (status = 200, body = Written<NameserverSet>),

@@ -12,7 +12,7 @@ use crate::edge::secret::NewSecret;
 use crate::edge::{pages, present, respond};
 
 /// PoPs by age and how they stand, a page at a time.
-#[utoipa::path(get, path = "/pops", tag = "pops", params(PageQuery), responses(
+#[utoipa::path(get, path = "/pops", tag = "pops", operation_id = "list_pops", params(PageQuery), responses(
     (status = 200, body = Page<Pop>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -27,8 +27,10 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<Po
     Ok(respond::Ok(page))
 }
 
-/// Make a PoP. The answer has its credential, once.
-#[utoipa::path(post, path = "/pops", tag = "pops", params(WriteQuery), request_body = PopCreate, responses(
+/// Make a PoP.
+///
+/// The answer has its credential, once.
+#[utoipa::path(post, path = "/pops", tag = "pops", operation_id = "create_pop", params(WriteQuery), request_body = PopCreate, responses(
     (status = 201, body = Written<Pop>, headers(("Location" = String))),
     (status = 200, body = Written<Pop>, description = "Of a dry run."),
     (status = 202, body = Written<Pop>, description = "Accepted; the wait's deadline passed."),

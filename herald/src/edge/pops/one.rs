@@ -9,7 +9,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{lookup, present, respond};
 
 /// One PoP, and how it stands.
-#[utoipa::path(get, path = "/pops/{pop}", tag = "pops",
+#[utoipa::path(get, path = "/pops/{pop}", tag = "pops", operation_id = "get_pop",
     params(("pop" = String, Path, description = "Id or name.")),
     responses(
         (status = 200, body = Pop),
@@ -21,9 +21,10 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<Pop>, ApiError>
     Ok(respond::Ok(present::pop(caller.publisher(), lookup::pop(caller.state(), &path)?)))
 }
 
-/// Enable or disable, drain or undrain it. A disabled PoP's credential is refused; a drained one goes on receiving, and
-/// nobody waits for it.
-#[utoipa::path(patch, path = "/pops/{pop}", tag = "pops",
+/// Enable or disable, drain or undrain it.
+///
+/// A disabled PoP's credential is refused; a drained one goes on receiving, and nobody waits for it.
+#[utoipa::path(patch, path = "/pops/{pop}", tag = "pops", operation_id = "update_pop",
     params(("pop" = String, Path, description = "Id or name."), WriteQuery),
     request_body = PopPatch,
     responses(
@@ -41,7 +42,7 @@ pub async fn update(request: Writing<String, Json<PopPatch>>) -> Result<Answer<P
 }
 
 /// Delete a PoP that is disabled.
-#[utoipa::path(delete, path = "/pops/{pop}", tag = "pops",
+#[utoipa::path(delete, path = "/pops/{pop}", tag = "pops", operation_id = "delete_pop",
     params(("pop" = String, Path, description = "Id or name."), WriteQuery),
     responses(
         (status = 200, body = Written<Pop>),

@@ -10,7 +10,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::zones::answer_zone;
 
 /// A batch of changes: done in order, judged by the final state, whole or not at all.
-#[utoipa::path(patch, path = "/zones/{zone}/rrsets", tag = "rrsets",
+#[utoipa::path(patch, path = "/zones/{zone}/rrsets", tag = "rrsets", operation_id = "change_rrsets",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("If-Match" = Option<String>, Header, description = "The zone's ETag."),

@@ -29,9 +29,10 @@ pub struct RrsetListQuery {
     rtype: Option<String>,
 }
 
-/// RRsets in canonical order, the SOA included, a page at a time: those within the token's scope. With a type given a
-/// page may have fewer items than asked for, or none, and still a `next_cursor`.
-#[utoipa::path(get, path = "/zones/{zone}/rrsets", tag = "rrsets",
+/// RRsets in canonical order, the SOA included, a page at a time: those within the token's scope.
+///
+/// With a type given a page may have fewer items than asked for, or none, and still a `next_cursor`.
+#[utoipa::path(get, path = "/zones/{zone}/rrsets", tag = "rrsets", operation_id = "list_rrsets",
     params(("zone" = String, Path, description = "Id or unambiguous name."), RrsetListQuery),
     responses(
         (status = 200, body = Page<api::Rrset>),

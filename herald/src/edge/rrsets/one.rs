@@ -18,7 +18,7 @@ use crate::edge::{present, respond};
 type RrsetPath = (ZoneRef, String, String);
 
 /// One RRset.
-#[utoipa::path(get, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets",
+#[utoipa::path(get, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets", operation_id = "get_rrset",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("name" = String, Path, description = "Fully qualified, relative to the zone, or `@`."),
@@ -42,7 +42,7 @@ pub async fn get(request: Reading<RrsetPath>) -> Result<Response, ApiError> {
 }
 
 /// The RRset becomes this.
-#[utoipa::path(put, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets",
+#[utoipa::path(put, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets", operation_id = "put_rrset",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("name" = String, Path, description = "Fully qualified, relative to the zone, or `@`."),
@@ -79,7 +79,7 @@ pub async fn put(request: Writing<RrsetPath, Json<RrsetPut>>) -> Result<Answer<a
 }
 
 /// The RRset is removed.
-#[utoipa::path(delete, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets",
+#[utoipa::path(delete, path = "/zones/{zone}/rrsets/{name}/{type}", tag = "rrsets", operation_id = "delete_rrset",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("name" = String, Path, description = "Fully qualified, relative to the zone, or `@`."),

@@ -9,7 +9,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{lookup, present, respond};
 
 /// One tenant.
-#[utoipa::path(get, path = "/tenants/{tenant}", tag = "tenants",
+#[utoipa::path(get, path = "/tenants/{tenant}", tag = "tenants", operation_id = "get_tenant",
     params(("tenant" = String, Path, description = "Id or name.")),
     responses(
         (status = 200, body = Tenant),
@@ -21,8 +21,10 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<Tenant>, ApiErr
     Ok(respond::Ok(present::tenant(caller.state(), lookup::tenant(&caller, &path)?)))
 }
 
-/// Change a tenant. The tokens of a disabled one are refused; its zones are served all the same.
-#[utoipa::path(patch, path = "/tenants/{tenant}", tag = "tenants",
+/// Change a tenant.
+///
+/// The tokens of a disabled one are refused; its zones are served all the same.
+#[utoipa::path(patch, path = "/tenants/{tenant}", tag = "tenants", operation_id = "update_tenant",
     params(("tenant" = String, Path, description = "Id or name."), WriteQuery),
     request_body = TenantPatch,
     responses(
@@ -40,7 +42,7 @@ pub async fn update(request: Writing<String, Json<TenantPatch>>) -> Result<Answe
 }
 
 /// Delete a tenant that holds no zones; its tokens are revoked.
-#[utoipa::path(delete, path = "/tenants/{tenant}", tag = "tenants",
+#[utoipa::path(delete, path = "/tenants/{tenant}", tag = "tenants", operation_id = "delete_tenant",
     params(("tenant" = String, Path, description = "Id or name."), WriteQuery),
     responses(
         (status = 200, body = Written<Tenant>),

@@ -58,3 +58,16 @@ async fn the_document_has_every_route_of_the_reference() {
     assert_eq!((routes, described), (38, 38), "the reference and the document have the same routes");
     assert_eq!(document["openapi"], "3.1.0");
 }
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let document: Value = serde_json::from_str(&crate::edge::openapi_document()).unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for path in document["paths"].as_object().unwrap().values() {
+        for operation in path.as_object().unwrap().values().filter(|operation| operation.is_object()) {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            assert!(operation["summary"].as_str().unwrap().len() < 130, "{name}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{present, respond};
 
 /// One token, without its secret.
-#[utoipa::path(get, path = "/tokens/{id}", tag = "tokens", params(("id" = String, Path, description = "Its id.")),
+#[utoipa::path(get, path = "/tokens/{id}", tag = "tokens", operation_id = "get_token", params(("id" = String, Path, description = "Its id.")),
     responses(
         (status = 200, body = Token),
         (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -21,8 +21,10 @@ pub async fn get(request: Reading<TokenId>) -> Result<respond::Ok<Token>, ApiErr
     Ok(respond::Ok(present::token(caller.access().visible_token(caller.state(), path)?)))
 }
 
-/// Revoke it: from now on it is refused. It stays to be seen.
-#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens",
+/// Revoke it: from now on it is refused.
+///
+/// It stays to be seen.
+#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", operation_id = "revoke_token",
     params(("id" = String, Path, description = "Its id."), WriteQuery),
     responses(
         (status = 200, body = Written<Token>),

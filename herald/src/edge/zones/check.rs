@@ -15,7 +15,7 @@ use crate::edge::problem::ApiError;
 use crate::edge::respond;
 
 /// How the delegation stands in the parent, and what to do about it.
-#[utoipa::path(get, path = "/zones/{zone}/check", tag = "zones",
+#[utoipa::path(get, path = "/zones/{zone}/check", tag = "zones", operation_id = "check_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name.")),
     responses(
         (status = 200, body = ZoneCheck),

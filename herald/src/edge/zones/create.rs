@@ -12,9 +12,11 @@ use crate::edge::gate::{Answer, Json, WriteQuery, Writer, Writing, blocking};
 use crate::edge::lookup;
 use crate::edge::problem::{ApiError, Code, Pointers, item};
 
-/// Make a zone. A zone whose name conflicts with another tenant's is made *pending*: its `proof` says how to show the
-/// right to the name.
-#[utoipa::path(post, path = "/zones", tag = "zones", params(WriteQuery), request_body = ZoneCreate, responses(
+/// Make a zone.
+///
+/// A zone whose name conflicts with another tenant's is made *pending*: its `proof` says how to show the right to
+/// the name.
+#[utoipa::path(post, path = "/zones", tag = "zones", operation_id = "create_zone", params(WriteQuery), request_body = ZoneCreate, responses(
     (status = 201, body = Written<api::Zone>, headers(("Location" = String), ("ETag" = String))),
     (status = 200, body = Written<api::Zone>, description = "Of a dry run."),
     (status = 202, body = Written<api::Zone>, description = "Accepted; the wait's deadline passed."),

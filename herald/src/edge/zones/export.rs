@@ -26,7 +26,7 @@ use crate::edge::respond;
 const PART_RRSETS: usize = 1_000;
 
 /// The zone as a zone file.
-#[utoipa::path(get, path = "/zones/{zone}/export", tag = "zones",
+#[utoipa::path(get, path = "/zones/{zone}/export", tag = "zones", operation_id = "export_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name.")),
     responses(
         (status = 200, body = String, content_type = "text/dns", headers(("ETag" = String))),

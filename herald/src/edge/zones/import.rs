@@ -45,9 +45,11 @@ impl WriteParams for ImportQuery {
     }
 }
 
-/// A zone file goes in. The SOA is made by the system, with a serial above the file's; apex name servers that are not
-/// of the zone's set are replaced by the set's, and reported.
-#[utoipa::path(post, path = "/zones/{zone}/import", tag = "zones",
+/// A zone file goes in.
+///
+/// The SOA is made by the system, with a serial above the file's; apex name servers that are not of the zone's set
+/// are replaced by the set's, and reported.
+#[utoipa::path(post, path = "/zones/{zone}/import", tag = "zones", operation_id = "import_zone",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("If-Match" = Option<String>, Header, description = "The zone's ETag."),

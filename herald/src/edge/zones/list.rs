@@ -33,9 +33,10 @@ pub struct ZoneListQuery {
     label: Vec<String>,
 }
 
-/// Zones in canonical order, a page at a time. With filters a page may have fewer items than asked for, or none, and
-/// still a `next_cursor`.
-#[utoipa::path(get, path = "/zones", tag = "zones", params(ZoneListQuery), responses(
+/// Zones in canonical order, a page at a time.
+///
+/// With filters a page may have fewer items than asked for, or none, and still a `next_cursor`.
+#[utoipa::path(get, path = "/zones", tag = "zones", operation_id = "list_zones", params(ZoneListQuery), responses(
     (status = 200, body = Page<api::Zone>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]

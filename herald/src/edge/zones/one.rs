@@ -11,7 +11,7 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{lookup, present, respond};
 
 /// One zone.
-#[utoipa::path(get, path = "/zones/{zone}", tag = "zones",
+#[utoipa::path(get, path = "/zones/{zone}", tag = "zones", operation_id = "get_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name.")),
     responses(
         (status = 200, body = api::Zone, headers(("ETag" = String))),
@@ -26,7 +26,7 @@ pub async fn get(request: Reading<ZoneRef>) -> Result<Response, ApiError> {
 }
 
 /// Change its labels or its set of name servers.
-#[utoipa::path(patch, path = "/zones/{zone}", tag = "zones",
+#[utoipa::path(patch, path = "/zones/{zone}", tag = "zones", operation_id = "update_zone",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("If-Match" = Option<String>, Header, description = "The zone's ETag."),
@@ -56,7 +56,7 @@ pub async fn update(request: Writing<ZoneRef, Json<ZonePatch>>) -> Result<Answer
 }
 
 /// Delete it, with all of its records.
-#[utoipa::path(delete, path = "/zones/{zone}", tag = "zones",
+#[utoipa::path(delete, path = "/zones/{zone}", tag = "zones", operation_id = "delete_zone",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
         ("If-Match" = Option<String>, Header, description = "The zone's ETag."),

@@ -20,7 +20,7 @@ use crate::edge::problem::{ApiError, Code, Pointers};
 const FOUND_MAX: usize = 5;
 
 /// Look for the proof of a pending zone, as TXT or by delegation, and let it in. 409 says what was found instead.
-#[utoipa::path(post, path = "/zones/{zone}/verify", tag = "zones",
+#[utoipa::path(post, path = "/zones/{zone}/verify", tag = "zones", operation_id = "verify_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name."), WriteQuery),
     responses(
         (status = 200, body = Written<api::Zone>),
@@ -38,7 +38,7 @@ pub async fn verify(request: Writing<ZoneRef, NoBody>) -> Result<Answer<api::Zon
 }
 
 /// An operator lets a pending zone in.
-#[utoipa::path(post, path = "/zones/{zone}/admit", tag = "zones",
+#[utoipa::path(post, path = "/zones/{zone}/admit", tag = "zones", operation_id = "admit_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name."), WriteQuery),
     responses(
         (status = 200, body = Written<api::Zone>),
