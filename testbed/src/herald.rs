@@ -254,6 +254,11 @@ impl Pop {
         process::kill_orphans("knotd", &self.folder);
     }
 
+    /// The process ids of its knotd: one, if all is well.
+    pub fn knotds(&self) -> Vec<i32> {
+        process::find("knotd", &self.folder).into_iter().map(|pid| pid.as_raw_nonzero().get()).collect()
+    }
+
     /// `kill -9` of both.
     pub fn kill(&mut self) {
         self.kill_agent();

@@ -105,6 +105,7 @@ pub fn run(rounds: usize, seed: u64) -> Outcome {
             start_alone(&mut platform, pop, &contents);
         }
     }
+    platform.wait_until_in_sync();
     writers.check_receipts(&mut random);
     (outcome.seed, outcome.rounds) = (seed, rounds);
     outcome

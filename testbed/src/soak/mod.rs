@@ -3,6 +3,8 @@
 pub mod kill;
 mod random;
 
+pub use random::fresh_seed;
+
 /// A campaign, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Name {
@@ -15,7 +17,7 @@ pub enum Name {
 /// # Panics
 /// At the first thing that isn't right.
 pub fn run(name: Name, rounds: usize, seed: Option<u64>) {
-    let seed = seed.unwrap_or_else(random::fresh_seed);
+    let seed = seed.unwrap_or_else(fresh_seed);
     match name {
         Name::Kill => {
             let outcome = kill::run(rounds, seed);

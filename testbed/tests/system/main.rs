@@ -3,4 +3,7 @@
 mod accounts;
 mod api;
 mod cli;
+mod kill;
 mod peers;
+mod pops;
+mod tour;
