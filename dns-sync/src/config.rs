@@ -128,7 +128,9 @@ pub enum ConfigError {
     #[error("`{0}` is no address of a control plane: give HOST:PORT")]
     BadHerald(String),
     /// In the clear over a network.
-    #[error("{0} is not on loopback, and the credential would cross the network in the clear: give tls_ca = \"FILE\"")]
+    #[error(
+        "{0} is not on loopback, and the credential would cross the network in the clear: give tls_ca = \"FILE\""
+    )]
     TlsNeeded(String),
     /// knotd has no address.
     #[error("knotd needs an address to answer on: listen = [\"192.0.2.1@53\"] in [knot]")]
@@ -281,9 +283,8 @@ fn parse_listen(text: &str) -> Option<SocketAddr> {
 
 /// The user goes into knotd's configuration as it is.
 fn checked_user(user: String) -> Result<String, ConfigError> {
-    let is_name = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-    };
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     match user.split_once(':').map_or(is_name(&user), |(user, group)| is_name(user) && is_name(group)) {
         true => Ok(user),
         false => Err(ConfigError::BadUser(user)),

@@ -150,8 +150,7 @@ fn write_zones(
     zones.sort_by_key(|zone| std::cmp::Reverse(zone.rrset_count));
     let next = AtomicUsize::new(0);
     let work = || {
-        let reader = Reader::open(replica)
-            .map_err(|error| ReplicaError::Failed(with_causes(&error)))?;
+        let reader = Reader::open(replica).map_err(|error| ReplicaError::Failed(with_causes(&error)))?;
         let mut written = Written::default();
         while let Some(zone) = zones.get(next.fetch_add(1, Ordering::Relaxed)) {
             written.write_zone(&reader, knot, zone.id)?;

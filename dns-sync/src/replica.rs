@@ -28,7 +28,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
-use herald_wire::stream::{BUCKETS, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, inventory_digest};
+use herald_wire::stream::{
+    BUCKETS, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, inventory_digest,
+};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
 pub use read::{ReadZoneError, Reader};
@@ -311,7 +313,8 @@ impl Replica {
             }
         }
         for id in &damaged {
-            self.db.execute("INSERT OR IGNORE INTO discarded SELECT content FROM zone WHERE id = ?1", (id,))?;
+            self.db
+                .execute("INSERT OR IGNORE INTO discarded SELECT content FROM zone WHERE id = ?1", (id,))?;
             self.db.execute("DELETE FROM zone WHERE id = ?1", (id,))?;
         }
         self.set_aside = damaged.len() as u64;
@@ -358,8 +361,7 @@ impl Replica {
 
     /// A zone.
     pub fn zone(&self, id: ZoneId) -> Result<Option<ZoneRow>, ReplicaError> {
-        let mut select =
-            self.db.prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE id = ?1"))?;
+        let mut select = self.db.prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE id = ?1"))?;
         one_zone(select.query((id.0.to_be_bytes(),))?)
     }
 
@@ -388,7 +390,8 @@ impl Replica {
         while let Some(row) = rows.next()? {
             let damaged = || ReplicaError::Damaged("a mark of an unapplied zone can't be read".into());
             let id: [u8; 16] = row.get(0)?;
-            let name = Name::from_wire(row.get_ref(1)?.as_blob().unwrap_or_default()).map_err(|_| damaged())?;
+            let name =
+                Name::from_wire(row.get_ref(1)?.as_blob().unwrap_or_default()).map_err(|_| damaged())?;
             let generation = Generation { epoch: unsigned(row.get(2)?), counter: unsigned(row.get(3)?) };
             unapplied.push((name, ZoneGeneration { zone: ZoneId(u128::from_be_bytes(id)), generation }));
         }
@@ -472,7 +475,10 @@ impl Replica {
             return Ok(DeltaOutcome::Older(old.generation));
         }
         if delta.base != old.generation {
-            return gap(format!("the change builds upon {}, and the replica has {}", delta.base, old.generation));
+            return gap(format!(
+                "the change builds upon {}, and the replica has {}",
+                delta.base, old.generation
+            ));
         }
 
         let mut zone = ZoneRow { generation: delta.generation, ..old.clone() };
@@ -562,8 +568,9 @@ impl Replica {
             return Ok(());
         }
         self.draft.incoming_before.entry(zone).or_insert_with(|| Some(incoming.clone()));
-        let mut insert =
-            self.db.prepare_cached("INSERT OR IGNORE INTO rrset (content, key, value) VALUES (?1, ?2, ?3)")?;
+        let mut insert = self
+            .db
+            .prepare_cached("INSERT OR IGNORE INTO rrset (content, key, value) VALUES (?1, ?2, ?3)")?;
         for ZoneRrset { key, rrset } in rrsets {
             let Some(row_key) = row_key(&incoming.begin.name, key) else {
                 incoming.bad = Some(format!("{key} is not in the zone"));
@@ -683,7 +690,8 @@ impl Replica {
         let contents: Vec<i64> = {
             let mut select = self.db.prepare_cached("SELECT content FROM discarded")?;
             let all = select.query_map((), |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-            let on_its_way = |content: &i64| self.incoming.values().any(|incoming| incoming.content == *content);
+            let on_its_way =
+                |content: &i64| self.incoming.values().any(|incoming| incoming.content == *content);
             all.into_iter().filter(|content| !on_its_way(content)).collect()
         };
         for content in contents {
@@ -712,10 +720,8 @@ impl Replica {
 
     /// Moves the directory to `aside` and starts afresh with an empty replica.
     pub fn start_afresh(&mut self, aside: &Path) -> Result<(), OpenError> {
-        let failed = |error: String| OpenError::Replica {
-            dir: self.dir.clone(),
-            source: ReplicaError::Failed(error),
-        };
+        let failed =
+            |error: String| OpenError::Replica { dir: self.dir.clone(), source: ReplicaError::Failed(error) };
         // Closed before its files are moved: on closing it, SQLite goes by their names.
         self.db = Connection::open_in_memory().map_err(|error| failed(error.to_string()))?;
         move_aside(&self.dir, aside).map_err(|error| failed(error.to_string()))?;
@@ -727,8 +733,7 @@ impl Replica {
 
     /// The RRset in a row: none if there is no row, and none within if it can't be read.
     fn value(&self, content: i64, row_key: &[u8]) -> Result<Option<Option<Rrset>>, ReplicaError> {
-        let mut select =
-            self.db.prepare_cached("SELECT value FROM rrset WHERE content = ?1 AND key = ?2")?;
+        let mut select = self.db.prepare_cached("SELECT value FROM rrset WHERE content = ?1 AND key = ?2")?;
         let mut rows = select.query((content, row_key))?;
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(row.get_ref(0)?.as_blob().ok().and_then(parse_row_value)))
@@ -770,7 +775,9 @@ impl Replica {
 
     fn mark(&self, name: &Name, zone: ZoneId, generation: Generation) -> Result<(), ReplicaError> {
         self.db
-            .prepare_cached("INSERT OR REPLACE INTO unapplied (id, name, epoch, counter) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO unapplied (id, name, epoch, counter) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute((
                 zone.0.to_be_bytes(),
                 name.as_wire(),
@@ -876,8 +883,11 @@ fn record(db: &Connection, name: &str) -> Result<Vec<u8>, ReplicaError> {
 }
 
 fn set_record(db: &Connection, name: &str, value: &[u8]) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO record (name, value, sum) VALUES (?1, ?2, ?3)")?
-        .execute((name, value, record_sum(name, value)))?;
+    db.prepare_cached("INSERT OR REPLACE INTO record (name, value, sum) VALUES (?1, ?2, ?3)")?.execute((
+        name,
+        value,
+        record_sum(name, value),
+    ))?;
     Ok(())
 }
 

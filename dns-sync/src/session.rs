@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use herald_core::Generation;
 use herald_wire::stream::{
-    self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, FrameError, Hello, PROTOCOL, ToHerald, ToPop,
+    self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, FrameError, Hello, PROTOCOL, ToHerald,
+    ToPop,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
@@ -71,6 +72,16 @@ pub enum SessionEvent {
     Frames(Vec<Frame>),
     /// It is over.
     Closed,
+}
+
+#[cfg(test)]
+impl Frame {
+    /// A frame outside of any bound.
+    pub(crate) fn unbounded(message: ToPop) -> Frame {
+        let room = Arc::new(Semaphore::new(0));
+        let permit = room.try_acquire_many_owned(0).expect("there is always room for nothing");
+        Frame { message, bytes: 0, _permit: permit }
+    }
 }
 
 /// What the agent says of its replica in a hello.
@@ -135,7 +146,9 @@ pub enum SessionError {
     #[error("the control plane's name for TLS is no name: {0}")]
     BadName(#[from] InvalidDnsNameError),
     /// In the clear over a network.
-    #[error("{0} is not a loopback address, and there is no tls_ca: nothing is sent in the clear over a network")]
+    #[error(
+        "{0} is not a loopback address, and there is no tls_ca: nothing is sent in the clear over a network"
+    )]
     TlsNeeded(SocketAddr),
     /// The agent can't go on with it.
     #[error("the replica can't be used at the moment")]
@@ -361,7 +374,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
 
     /// The next frame that is here, and its length.
     fn decode(&mut self) -> Result<Option<(ToPop, usize)>, SessionError> {
-        let Some((length, message)) = stream::decode_frame(&self.bytes[self.taken..])? else { return Ok(None) };
+        let Some((length, message)) = stream::decode_frame(&self.bytes[self.taken..])? else {
+            return Ok(None);
+        };
         self.taken += length;
         Ok(Some((message, length)))
     }

@@ -215,7 +215,13 @@ impl Status {
         };
         line(
             "PoP",
-            format!("{} (agent {}, process {}, started {})", self.pop, self.agent_version, self.pid, ago(self.started_at_ms)),
+            format!(
+                "{} (agent {}, process {}, started {})",
+                self.pop,
+                self.agent_version,
+                self.pid,
+                ago(self.started_at_ms)
+            ),
         );
         let session = &self.session;
         line(
@@ -244,7 +250,11 @@ impl Status {
                     knot.restarts
                 ),
                 false => {
-                    format!("DOWN since {}: {}", ago(knot.since_ms), knot.reason.as_deref().unwrap_or("not started"))
+                    format!(
+                        "DOWN since {}: {}",
+                        ago(knot.since_ms),
+                        knot.reason.as_deref().unwrap_or("not started")
+                    )
                 }
             },
         );

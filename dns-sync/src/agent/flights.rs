@@ -36,7 +36,9 @@ impl Flights {
     pub fn launch(&mut self, name: &Name, mut zones: Vec<ZoneGeneration>) -> u64 {
         self.last_tag += 1;
         let tag = self.last_tag;
-        if let Some(before) = self.newest.insert(name.clone(), tag).and_then(|before| self.by_tag.get(&before)) {
+        if let Some(before) =
+            self.newest.insert(name.clone(), tag).and_then(|before| self.by_tag.get(&before))
+        {
             let is_new = |old: &ZoneGeneration| !zones.iter().any(|zone| zone.zone == old.zone);
             let carried: Vec<ZoneGeneration> = before.zones.iter().copied().filter(is_new).collect();
             zones.extend(carried);

@@ -53,7 +53,8 @@ impl Hooks for AgentHooks {
                 self.written = Some(written.zones);
             }
             Materialized::LeftAlone { reason } => {
-                let message = format!("knotd starts with the files of its last start, not with the replica: {reason}");
+                let message =
+                    format!("knotd starts with the files of its last start, not with the replica: {reason}");
                 tracing::error!("{message}");
                 self.board.error(message);
                 self.written = None;
@@ -155,7 +156,8 @@ impl ZoneContent for ReplicaContent {
                 closed.insert(opened.map_err(|error: OpenError| io::Error::other(with_causes(&error)))?)
             }
         };
-        let each = |key: &herald_core::RrKey, rrset: &herald_core::Rrset| out.rrset(&key.owner, key.rtype, rrset);
+        let each =
+            |key: &herald_core::RrKey, rrset: &herald_core::Rrset| out.rrset(&key.owner, key.rtype, rrset);
         match reader.zone(self.zone, Some(self.serial), each) {
             Ok(_) => Ok(()),
             Err(ReadZoneError::Write(error)) => Err(error),

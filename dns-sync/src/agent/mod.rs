@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use herald_core::{Generation, Name, ZoneId};
 use herald_wire::stream::{
-    BUCKETS, InventoryZone, RefusalCause, Refused, ToHerald, ToPop, ZoneDelta, ZoneGeneration, bucket_of, inventory_digest,
+    BUCKETS, InventoryZone, RefusalCause, Refused, ToHerald, ToPop, ZoneDelta, ZoneGeneration, bucket_of,
+    inventory_digest,
 };
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
@@ -221,10 +222,8 @@ impl Agent {
 
         let ending = CancellationToken::new();
         let dialer = Dialer::new(config.clone(), events.clone(), board.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::System)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {
             let ending = ending.clone();
             move || runtime.block_on(dialer.run(ending))
@@ -267,8 +266,7 @@ fn lock(dir: &Path) -> Result<File, StartError> {
     fs::create_dir_all(dir).map_err(failed)?;
     let path = dir.join(LOCK);
     let mut options = File::options();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -374,9 +372,16 @@ struct Core {
 enum ReplicaState {
     Sound,
     /// The disk is full: what was to be written waits.
-    Full { again_at: Instant, wait: Duration, told: HashSet<ZoneId> },
+    Full {
+        again_at: Instant,
+        wait: Duration,
+        told: HashSet<ZoneId>,
+    },
     /// It has to be opened again before it can be used. There is no session meanwhile.
-    Lost { again_at: Instant, wait: Duration },
+    Lost {
+        again_at: Instant,
+        wait: Duration,
+    },
 }
 
 /// What a transaction leads to, once it is durable.
@@ -518,7 +523,11 @@ impl Core {
             let mut zones = Vec::new();
             let inventory = self.replica.for_each_zone(|zone| {
                 if wanted.contains(&bucket_of(zone.id)) && !self.flights.has_zone(zone.id) {
-                    zones.push(InventoryZone { zone: zone.id, generation: zone.generation, digest: zone.digest });
+                    zones.push(InventoryZone {
+                        zone: zone.id,
+                        generation: zone.generation,
+                        digest: zone.digest,
+                    });
                 }
             });
             if let Err(error) = inventory {
@@ -845,8 +854,7 @@ impl Core {
                 if let ReplicaError::Damaged(_) = error {
                     self.start_afresh();
                 }
-                self.replica_state =
-                    ReplicaState::Lost { again_at: Instant::now(), wait: REPLICA_WAIT_MIN };
+                self.replica_state = ReplicaState::Lost { again_at: Instant::now(), wait: REPLICA_WAIT_MIN };
             }
         }
     }
@@ -1033,7 +1041,9 @@ impl Core {
         if self.flights.has_name(name) {
             return;
         }
-        tracing::warn!("knotd serves another serial of {name} than it should ({serving:?}): the zone is put again");
+        tracing::warn!(
+            "knotd serves another serial of {name} than it should ({serving:?}): the zone is put again"
+        );
         match self.replica.zone_named(name) {
             Ok(Some(row)) => {
                 let receipt = ZoneGeneration { zone: row.id, generation: row.generation };
@@ -1071,7 +1081,10 @@ impl Core {
     fn damaged(&mut self, zone: ZoneId) {
         match self.replica.zone(zone) {
             Ok(Some(row)) => {
-                note(&self.board, format!("the zone {} is damaged in the replica and is asked for anew", row.name));
+                note(
+                    &self.board,
+                    format!("the zone {} is damaged in the replica and is asked for anew", row.name),
+                );
                 self.flights.forget(&row.name);
                 self.damaged.push(zone);
             }

@@ -1,0 +1,850 @@
+//! The agent between a control plane that is only its protocol, and a real knotd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use herald_core::content::Content;
+use herald_core::{Generation, Name, Rdatas, RrKey, Rrset, Rtype, ZoneId};
+use herald_wire::stream::{
+    BUCKETS, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin,
+    ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, decode_frame, encode_frame, inventory_digest,
+};
+use tempfile::TempDir;
+
+use super::queue::{Class, Queue};
+use super::{Agent, StartError};
+use crate::config::Config;
+use crate::knot::ctl::{self, Batch, Command, Item};
+use crate::knot::{probe, process, text};
+use crate::materialize::{MaterializeError, Materialized, Written, materialize};
+use crate::replica::{DeltaOutcome, Replica};
+use crate::status::Status;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+// ---------------------------------------------------------------------------------------------------
+// Zones
+// ---------------------------------------------------------------------------------------------------
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn generation(counter: u64) -> Generation {
+    Generation { epoch: 1, counter }
+}
+
+fn soa(serial: u32) -> Rrset {
+    let mut rdata = b"\x02ns\x04test\0\x01h\x04test\0".to_vec();
+    for number in [serial, 3600, 600, 86400, 60] {
+        rdata.extend_from_slice(&number.to_be_bytes());
+    }
+    Rrset { ttl: 60, rdatas: Rdatas::single(&rdata) }
+}
+
+/// A zone as the control plane has it; its serial is its generation's counter.
+#[derive(Clone)]
+struct Zone {
+    id: ZoneId,
+    name: Name,
+    generation: Generation,
+    content: Content,
+}
+
+impl Zone {
+    fn new(id: u128, apex: &str, counter: u64) -> Zone {
+        let mut zone =
+            Zone { id: ZoneId(id), name: name(apex), generation: generation(0), content: Content::default() };
+        let ns = RrKey::new(zone.name.clone(), Rtype::NS);
+        zone.content.put(ns, Rrset { ttl: 60, rdatas: Rdatas::single(b"\x02ns\x04test\0") });
+        zone.renumber(counter);
+        zone
+    }
+
+    fn renumber(&mut self, counter: u64) {
+        self.generation = generation(counter);
+        self.content.put(RrKey::new(self.name.clone(), Rtype::SOA), soa(counter as u32));
+    }
+
+    fn set_a(&mut self, label: &str, address: [u8; 4]) {
+        let key = RrKey::new(self.name.child(label).unwrap(), Rtype::A);
+        self.content.put(key, Rrset { ttl: 60, rdatas: Rdatas::single(&address) });
+    }
+
+    /// Changes `a.` and gives the delta.
+    fn change_a(&mut self, counter: u64, address: [u8; 4]) -> ZoneDelta {
+        let old = self.clone();
+        self.set_a("a", address);
+        self.renumber(counter);
+        let difference = old.content.diff(&self.content);
+        ZoneDelta {
+            zone: self.id,
+            base: old.generation,
+            generation: self.generation,
+            digest: self.content.digest(),
+            puts: difference.puts.into_iter().map(|(key, rrset)| ZoneRrset { key, rrset }).collect(),
+            deletes: difference.deletes,
+        }
+    }
+
+    fn whole(&self) -> Vec<ToPop> {
+        let begin = ToPop::ZoneBegin(ZoneBegin {
+            zone: self.id,
+            name: self.name.clone(),
+            generation: self.generation,
+            digest: self.content.digest(),
+            rrset_count: self.content.rrset_count(),
+        });
+        let rrsets: Vec<ZoneRrset> = self
+            .content
+            .iter()
+            .map(|(key, rrset)| ZoneRrset { key: key.clone(), rrset: rrset.clone() })
+            .collect();
+        let parts = rrsets.chunks(500).map(|part| ToPop::ZonePart { zone: self.id, rrsets: part.to_vec() });
+        let end = ToPop::ZoneEnd { zone: self.id };
+        std::iter::once(begin).chain(parts).chain([end]).collect()
+    }
+
+    fn receipt(&self) -> ZoneGeneration {
+        ZoneGeneration { zone: self.id, generation: self.generation }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The control plane's side
+// ---------------------------------------------------------------------------------------------------
+
+struct Herald {
+    listener: TcpListener,
+}
+
+/// A session, from the control plane's side.
+struct Peer {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    hello: Hello,
+}
+
+impl Herald {
+    fn listen() -> Herald {
+        Herald { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap() }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// Takes the next connection and reads its hello.
+    fn accept(&self) -> Peer {
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let hello = Hello {
+            protocol: 0,
+            pop: String::new(),
+            secret: String::new(),
+            agent_version: String::new(),
+            newest: Generation::default(),
+            bucket_digests: Vec::new(),
+        };
+        let mut peer = Peer { stream, bytes: Vec::new(), hello };
+        let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };
+        assert_eq!(
+            (hello.protocol, hello.pop.as_str(), hello.secret.as_str()),
+            (PROTOCOL, "fra1", "swordfish")
+        );
+        peer.hello = hello;
+        peer
+    }
+
+    /// The same, and welcomes it with these zones; gives what the PoP has in buckets that differ.
+    fn welcome(&self, head: u64, zones: &[&Zone]) -> (Peer, Vec<InventoryZone>) {
+        let mut peer = self.accept();
+        let mut ours = vec![0_u128; BUCKETS];
+        for zone in zones {
+            let digest = inventory_digest(zone.id, zone.generation, zone.content.digest());
+            ours[bucket_of(zone.id)] = ours[bucket_of(zone.id)].wrapping_add(digest);
+        }
+        let (theirs, _) = peer.hello.bucket_digests.as_chunks::<16>();
+        assert_eq!(theirs.len(), BUCKETS);
+        let buckets: Vec<u16> = (0..BUCKETS)
+            .filter(|bucket| u128::from_be_bytes(theirs[*bucket]) != ours[*bucket])
+            .map(|bucket| bucket as u16)
+            .collect();
+        peer.send(&[ToPop::Welcome(Welcome {
+            protocol: PROTOCOL,
+            herald_version: "test".into(),
+            head: generation(head),
+            buckets: buckets.clone(),
+        })]);
+        let mut inventory = Vec::new();
+        while !buckets.is_empty() {
+            let ToHerald::Inventory { zones, last } = peer.next() else { panic!("no inventory") };
+            inventory.extend(zones);
+            if last {
+                break;
+            }
+        }
+        (peer, inventory)
+    }
+}
+
+impl Peer {
+    fn send(&mut self, messages: &[ToPop]) -> u64 {
+        let mut bytes = Vec::new();
+        messages.iter().for_each(|message| encode_frame(message, &mut bytes));
+        self.stream.write_all(&bytes).unwrap();
+        bytes.len() as u64
+    }
+
+    fn next_of_any(&mut self) -> ToHerald {
+        loop {
+            if let Some((length, message)) = decode_frame(&self.bytes).unwrap() {
+                self.bytes.drain(..length);
+                return message;
+            }
+            let mut buffer = [0; 65536];
+            let count = self.stream.read(&mut buffer).expect("a message in time");
+            assert!(count > 0, "the agent closed the connection");
+            self.bytes.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// The next message that isn't a status.
+    fn next(&mut self) -> ToHerald {
+        loop {
+            match self.next_of_any() {
+                ToHerald::Status(_) => {}
+                message => return message,
+            }
+        }
+    }
+
+    /// Reads until all of these are confirmed; gives the bytes that were credited meanwhile.
+    fn wait_applied(&mut self, wanted: impl IntoIterator<Item = ZoneGeneration>) -> u64 {
+        let mut wanted: Vec<ZoneGeneration> = wanted.into_iter().collect();
+        let mut credit = 0;
+        while !wanted.is_empty() {
+            match self.next() {
+                ToHerald::Applied { zones } => wanted.retain(|zone| !zones.contains(zone)),
+                ToHerald::BulkCredit { bytes } => credit += bytes,
+                other => panic!("{other:?}"),
+            }
+        }
+        credit
+    }
+
+    fn wait_refused(&mut self) -> Refused {
+        loop {
+            match self.next() {
+                ToHerald::Refused(refused) => return refused,
+                ToHerald::BulkCredit { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn put(&mut self, zone: &Zone) {
+        self.send(&zone.whole());
+        self.wait_applied([zone.receipt()]);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The PoP's side
+// ---------------------------------------------------------------------------------------------------
+
+struct Pop {
+    config: Config,
+    agent: Option<Agent>,
+    dir: TempDir,
+}
+
+impl Pop {
+    fn new(herald: &Herald) -> Pop {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let text = format!(
+            "pop = \"fra1\"\nsecret_file = \"secret\"\nherald = \"{}\"\ndata = \"data\"\n[knot]\n\
+             listen = [\"127.0.0.1@{port}\"]\nudp_workers = 1\ntcp_workers = 1\nlog = \"knot.log\"\n",
+            herald.address()
+        );
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "swordfish").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        Pop { config: Config::load(&path).unwrap(), agent: None, dir }
+    }
+
+    fn start(&mut self) {
+        self.agent = Some(Agent::start(self.config.clone()).unwrap());
+    }
+
+    fn started(herald: &Herald) -> Pop {
+        let mut pop = Pop::new(herald);
+        pop.start();
+        pop
+    }
+
+    fn stop(&mut self, stop_knot: bool) {
+        if let Some(agent) = self.agent.take() {
+            agent.stop(stop_knot);
+        }
+    }
+
+    fn status(&self) -> Status {
+        self.agent.as_ref().unwrap().board().status()
+    }
+
+    fn wait_status(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
+        wait_for(what, || Some(self.status()).filter(&is_so))
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.config.knot.listen[0]
+    }
+
+    /// The serial that knotd answers, or none if it refuses.
+    fn serial(&self, zone: &str) -> Option<u32> {
+        probe::ask_soa(self.address(), &name(zone), DEADLINE).unwrap().and_then(|answer| answer.serial)
+    }
+
+    /// The addresses that knotd has at `a.` of a zone.
+    fn addresses(&self, zone: &str) -> Vec<String> {
+        let owner = name(&format!("a.{zone}"));
+        let items: [(Item, &[u8]); 3] = [
+            (Item::Zone, &text::name_text(&name(zone))),
+            (Item::Owner, &text::name_text(&owner)),
+            (Item::Type, b"A"),
+        ];
+        let mut batch = Batch::new();
+        batch.push(Command::ZoneRead, &items).unwrap();
+        let mut values = Vec::new();
+        ctl::run_batch(&self.config.knot.control_socket(), DEADLINE, &batch, |reply| {
+            if reply.error().is_none() {
+                values.push(reply.text(Item::Data).to_owned());
+            }
+        })
+        .unwrap();
+        values
+    }
+
+    fn kill_knotd(&self) {
+        let pid: i32 = fs::read_to_string(self.config.knot.pid_file()).unwrap().trim().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        wait_for("knotd's end", || (!process::is_running(&self.config.knot)).then_some(()));
+    }
+
+    fn materialize(&self) -> Result<Materialized, MaterializeError> {
+        materialize(&self.config.data, &self.config.replica_dir(), &self.config.knot)
+    }
+
+    fn written(&self) -> Written {
+        match self.materialize().unwrap() {
+            Materialized::Written(written) => written,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All files of knotd's zones.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let zones = fs::read_dir(self.config.knot.zone_dir()).unwrap();
+        let mut paths: Vec<PathBuf> = zones.map(|file| file.unwrap().path()).collect();
+        paths.push(self.config.knot.catalog_file());
+        paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+
+    fn damage(&self, sql: &str) {
+        let db = rusqlite::Connection::open(self.config.replica_dir().join("replica.db")).unwrap();
+        db.busy_timeout(DEADLINE).unwrap();
+        assert_eq!(db.execute(sql, ()).unwrap(), 1);
+    }
+}
+
+impl Drop for Pop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.dir.path().join("knot.log")).unwrap_or_default();
+            eprintln!("knotd's log:\n{log}");
+        }
+        self.stop(true);
+        if process::is_running(&self.config.knot) {
+            self.kill_knotd();
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    // A port that is free for both protocols.
+    loop {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come in time");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------
+// What it does
+// ---------------------------------------------------------------------------------------------------
+
+#[test]
+fn changes_are_answered_and_then_confirmed() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, inventory) = herald.welcome(1, &[]);
+    assert!(inventory.is_empty());
+    let mut zone = Zone::new(1, "one.test", 5);
+    peer.put(&zone);
+    assert_eq!(pop.serial("one.test"), Some(5));
+    for counter in 6..20 {
+        let delta = zone.change_a(counter, [192, 0, 2, counter as u8]);
+        peer.send(&[ToPop::Delta(delta)]);
+        peer.wait_applied([zone.receipt()]);
+        assert_eq!(pop.serial("one.test"), Some(counter as u32));
+        assert_eq!(pop.addresses("one.test"), [format!("192.0.2.{counter}")]);
+    }
+    // Many in one go: the last confirms them all.
+    let deltas: Vec<ToPop> =
+        (20..220).map(|counter| ToPop::Delta(zone.change_a(counter, [192, 0, 2, counter as u8]))).collect();
+    peer.send(&deltas);
+    peer.wait_applied([zone.receipt()]);
+    assert_eq!(pop.addresses("one.test"), ["192.0.2.219"]);
+    let status = pop.status();
+    assert!(status.replica_commits < status.changes_taken, "{status:?}");
+
+    peer.send(&[ToPop::Remove { zone: zone.id, generation: generation(300) }]);
+    peer.wait_applied([ZoneGeneration { zone: zone.id, generation: generation(300) }]);
+    assert_eq!(pop.serial("one.test"), None);
+    // What isn't there is removed already.
+    peer.send(&[ToPop::Remove { zone: ZoneId(9), generation: generation(301) }]);
+    peer.wait_applied([ZoneGeneration { zone: ZoneId(9), generation: generation(301) }]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_until_the_whole_zone_comes() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let mut zone = Zone::new(1, "one.test", 5);
+    peer.put(&zone);
+    zone.change_a(6, [192, 0, 2, 6]);
+    let (gap, follows) = (zone.change_a(7, [192, 0, 2, 7]), zone.change_a(8, [192, 0, 2, 8]));
+    peer.send(&[ToPop::Delta(gap), ToPop::Delta(follows.clone())]);
+    let refused = peer.wait_refused();
+    assert_eq!((refused.cause, refused.generation), (RefusalCause::Gap, generation(7)));
+    assert_eq!(refused.have, Some(generation(5)));
+    // The one that followed was ignored; the next thing said is about the whole zone.
+    peer.put(&zone);
+    assert_eq!(pop.addresses("one.test"), ["192.0.2.8"]);
+
+    peer.send(&[ToPop::Delta(follows)]);
+    peer.wait_applied([zone.receipt()]);
+    let older = ZoneDelta { generation: generation(3), ..zone.clone().change_a(9, [1; 4]) };
+    peer.send(&[ToPop::Delta(older)]);
+    assert_eq!(peer.wait_refused().cause, RefusalCause::Older);
+    // The same zone once more is known.
+    peer.put(&zone);
+
+    // A whole zone that isn't what was announced is asked for again.
+    let mut next = zone.clone();
+    next.change_a(10, [192, 0, 2, 10]);
+    let mut wrong = next.whole();
+    wrong.remove(1);
+    peer.send(&wrong);
+    let refused = peer.wait_refused();
+    assert_eq!((refused.cause, refused.have), (RefusalCause::Gap, Some(generation(8))));
+    peer.put(&next);
+    assert_eq!(pop.serial("one.test"), Some(10));
+}
+
+#[test]
+fn a_delta_overtakes_a_large_zone() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let mut small = Zone::new(1, "small.test", 5);
+    peer.put(&small);
+    let mut large = Zone::new(2, "large.test", 6);
+    for n in 0..20_000_u32 {
+        large.set_a(&format!("host-{n}"), n.to_be_bytes());
+    }
+    let mut frames = large.whole();
+    let end = frames.pop().unwrap();
+    let parts: u64 = frames.drain(1..).map(|part| peer_bytes(&part)).sum::<u64>();
+    let frames = large.whole();
+    peer.send(&frames[..frames.len() - 1]);
+    let delta = small.change_a(7, [192, 0, 2, 7]);
+    peer.send(&[ToPop::Delta(delta)]);
+    // Confirmed though the large zone has not ended.
+    let mut credit = peer.wait_applied([small.receipt()]);
+    assert_eq!((pop.serial("large.test"), pop.serial("small.test")), (None, Some(7)));
+    // A small whole zone overtakes it, too.
+    let another = Zone::new(3, "another.test", 8);
+    peer.send(&another.whole());
+    credit += peer.wait_applied([another.receipt()]);
+    peer.send(&[end]);
+    credit += peer.wait_applied([large.receipt()]);
+    let another_parts: u64 =
+        another.whole().iter().filter(|m| matches!(m, ToPop::ZonePart { .. })).map(peer_bytes).sum();
+    assert_eq!(credit, parts + another_parts);
+    assert_eq!(pop.serial("large.test"), Some(6));
+
+    // Another zone of its name takes its place, and both are confirmed.
+    let heir = Zone::new(4, "large.test", 9);
+    peer.send(&heir.whole());
+    peer.wait_applied([heir.receipt(), ZoneGeneration { zone: large.id, generation: generation(9) }]);
+    assert_eq!(pop.serial("large.test"), Some(9));
+    assert_eq!(pop.status().zones, 3);
+}
+
+fn peer_bytes(message: &ToPop) -> u64 {
+    let mut bytes = Vec::new();
+    encode_frame(message, &mut bytes);
+    bytes.len() as u64
+}
+
+#[test]
+fn a_zone_that_is_removed_on_its_way_does_not_come() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let zone = Zone::new(1, "one.test", 5);
+    let frames = zone.whole();
+    peer.send(&frames[..2]);
+    peer.send(&[ToPop::Remove { zone: zone.id, generation: generation(6) }]);
+    let mut removed = false;
+    while !removed {
+        match peer.next() {
+            ToHerald::Applied { zones } => removed = zones[0].generation == generation(6),
+            ToHerald::BulkCredit { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((pop.serial("one.test"), pop.status().zones), (None, 0));
+}
+
+#[test]
+fn a_session_goes_on_where_the_last_one_ended() {
+    let herald = Herald::listen();
+    let mut pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (one, two) = (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6));
+    peer.put(&one);
+    peer.put(&two);
+    drop(peer);
+    let (peer, inventory) = herald.welcome(6, &[&one, &two]);
+    assert!(inventory.is_empty(), "nothing differs: {inventory:?}");
+    assert_eq!(peer.hello.newest, generation(6));
+    drop(peer);
+    // One zone is missing here and is told.
+    let (mut peer, inventory) = herald.welcome(7, &[&one]);
+    let two_told = InventoryZone { zone: two.id, generation: two.generation, digest: two.content.digest() };
+    assert_eq!(inventory, [two_told]);
+    peer.send(&[ToPop::Remove { zone: two.id, generation: generation(7) }]);
+    peer.wait_applied([ZoneGeneration { zone: two.id, generation: generation(7) }]);
+    drop(peer);
+
+    // A control plane that knows less than the PoP is refused.
+    let mut peer = herald.accept();
+    peer.send(&[ToPop::Welcome(Welcome {
+        protocol: PROTOCOL,
+        herald_version: "old".into(),
+        head: generation(6),
+        buckets: Vec::new(),
+    })]);
+    let status = pop.wait_status("a refusal", |status| {
+        status.session.reason.as_ref().is_some_and(|reason| reason.contains("old backup"))
+    });
+    assert!(!status.session.connected && !status.is_ok());
+    drop(peer);
+    // And the other way round.
+    let mut peer = herald.accept();
+    peer.send(&[ToPop::Reject { reason: "no such PoP".into() }]);
+    pop.wait_status("a rejection", |status| {
+        status.session.reason.as_ref().is_some_and(|reason| reason.contains("no such PoP"))
+    });
+
+    // With nobody to talk to, a restarted PoP answers what it had.
+    drop(herald);
+    pop.stop(true);
+    assert!(!process::is_running(&pop.config.knot));
+    pop.start();
+    pop.wait_status("knotd", |status| status.knot.running);
+    assert_eq!((pop.serial("one.test"), pop.serial("two.test")), (Some(5), None));
+}
+
+#[test]
+fn one_agent_has_a_directory_alone() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    match Agent::start(pop.config.clone()) {
+        Err(error @ StartError::InUse { .. }) => {
+            assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        }
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_killed_knotd_comes_back_with_the_newest_state() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let mut zone = Zone::new(1, "one.test", 5);
+    peer.put(&zone);
+    for round in 0..5 {
+        let delta = zone.change_a(10 + 2 * round, [192, 0, 2, round as u8]);
+        peer.send(&[ToPop::Delta(delta)]);
+        peer.wait_applied([zone.receipt()]);
+        pop.kill_knotd();
+        // What comes while it is down is confirmed once it is up.
+        let delta = zone.change_a(11 + 2 * round, [192, 0, 2, 100 + round as u8]);
+        peer.send(&[ToPop::Delta(delta)]);
+        peer.wait_applied([zone.receipt()]);
+        assert_eq!(pop.addresses("one.test"), [format!("192.0.2.{}", 100 + round)]);
+        let status = pop.wait_status("knotd", |status| status.knot.restarts == round + 1);
+        assert!(status.knot.running && status.knot.version.starts_with('3'), "{status:?}");
+    }
+}
+
+/// What an agent leaves that is killed after a change was durable and before knotd had it.
+#[test]
+fn what_was_durable_and_not_yet_answered_is_put_again() {
+    let herald = Herald::listen();
+    let mut pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (mut one, two, three) =
+        (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6), Zone::new(3, "three.test", 7));
+    for zone in [&one, &two, &three] {
+        peer.put(zone);
+    }
+    drop(peer);
+    pop.stop(false);
+    assert!(process::is_running(&pop.config.knot), "knotd goes on without an agent");
+    let four = Zone::new(4, "four.test", 8);
+    let mut replica = Replica::open(&pop.config.replica_dir()).unwrap();
+    assert_eq!(replica.unapplied().unwrap(), [], "what was confirmed is not marked");
+    replica.begin().unwrap();
+    let delta = one.change_a(9, [192, 0, 2, 9]);
+    assert!(matches!(replica.delta(&delta).unwrap(), DeltaOutcome::Taken(_)));
+    replica.remove(two.id, generation(10)).unwrap();
+    for message in four.whole() {
+        match message {
+            ToPop::ZoneBegin(begin) => replica.whole_begin(begin).unwrap(),
+            ToPop::ZonePart { zone, rrsets } => replica.whole_part(zone, &rrsets).unwrap(),
+            _ => drop(replica.whole_end(four.id).unwrap()),
+        }
+    }
+    replica.commit().unwrap();
+    drop(replica);
+    assert_eq!((pop.serial("one.test"), pop.serial("two.test")), (Some(5), Some(6)));
+
+    pop.start();
+    wait_for("the put", || (pop.serial("one.test") == Some(9)).then_some(()));
+    wait_for("the removal", || (pop.serial("two.test").is_none()).then_some(()));
+    wait_for("the addition", || (pop.serial("four.test") == Some(8)).then_some(()));
+    assert_eq!(pop.addresses("one.test"), ["192.0.2.9"]);
+    assert_eq!(pop.serial("three.test"), Some(7));
+    pop.wait_status("nothing lagging", |status| status.zones_lagging == 0);
+    assert_eq!(pop.status().knot.restarts, 0);
+    // The hello may have been said before all was answered; the inventory says that it is by now.
+    let (_peer, inventory) = herald.welcome(10, &[&one, &three, &four]);
+    for zone in [&one, &four] {
+        let told = inventory.iter().find(|told| told.zone == zone.id);
+        assert!(told.is_none_or(|told| told.digest == zone.content.digest()), "{inventory:?}");
+    }
+}
+
+#[test]
+fn the_files_are_the_replica() {
+    let herald = Herald::listen();
+    let mut pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let mut zones = Vec::new();
+    for n in 0..20 {
+        let mut zone = Zone::new(n, &format!("z{n}.test"), 5 + n as u64);
+        peer.put(&zone);
+        let delta = zone.change_a(100 + n as u64, [192, 0, 2, n as u8]);
+        peer.send(&[ToPop::Delta(delta)]);
+        peer.wait_applied([zone.receipt()]);
+        zones.push(zone);
+    }
+    pop.stop(true);
+    let digest = zones.iter().fold(0_u128, |sum, zone| sum.wrapping_add(zone.content.digest()));
+    let written = pop.written();
+    assert_eq!((written.zones.len(), written.records, written.digest), (20, 60, digest));
+    let files = pop.files();
+    // What is left over or damaged is made good.
+    let zone_dir = pop.config.knot.zone_dir();
+    fs::write(zone_dir.join("old.test.zone"), "old").unwrap();
+    fs::write(zone_dir.join("z3.test.zone"), "wrong").unwrap();
+    assert_eq!(pop.written().digest, digest);
+    assert_eq!(pop.files(), files);
+
+    // A damaged zone is left out, and asked for again.
+    pop.damage(
+        "UPDATE rrset SET value = x'82183d' || substr(value, 4) WHERE content = 1 AND key = x'000002'",
+    );
+    let written = pop.written();
+    assert_eq!((written.zones.len(), written.damaged.len()), (19, 1));
+    pop.start();
+    pop.wait_status("knotd", |status| status.knot.running);
+    pop.wait_status("the damage", |status| status.zones == 19);
+    assert_eq!((pop.serial("z0.test"), pop.serial("z1.test")), (None, Some(101)));
+    let served: Vec<&Zone> = zones.iter().collect();
+    let (mut peer, inventory) = herald.welcome(200, &served);
+    assert!(inventory.is_empty(), "it isn't in its bucket: {inventory:?}");
+    peer.put(&zones[0]);
+    assert_eq!(pop.serial("z0.test"), Some(100));
+}
+
+#[test]
+fn a_damaged_replica_does_not_empty_the_pop() {
+    let herald = Herald::listen();
+    let mut pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (one, two) = (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6));
+    peer.put(&one);
+    peer.put(&two);
+    drop(peer);
+    pop.stop(true);
+    pop.written();
+    let files = pop.files();
+    fs::write(pop.config.replica_dir().join("replica.db"), vec![7; 100_000]).unwrap();
+    assert!(matches!(pop.materialize().unwrap(), Materialized::LeftAlone { .. }));
+    assert_eq!(pop.files(), files);
+
+    // The agent starts an empty replica, and knotd with the old files.
+    pop.start();
+    let status = pop.wait_status("knotd", |status| status.knot.running);
+    assert!(status.errors.iter().any(|error| error.message.contains("put aside")), "{status:?}");
+    assert_eq!((pop.serial("one.test"), pop.serial("two.test")), (Some(5), Some(6)));
+    let (mut peer, inventory) = herald.welcome(6, &[&one]);
+    assert!(inventory.is_empty() && peer.hello.newest == Generation::default());
+    peer.put(&one);
+    assert_eq!(pop.serial("two.test"), Some(6), "nothing is removed before all is there");
+    peer.send(&[ToPop::Ping { head: generation(6), in_sync: true }]);
+    wait_for("the removal", || pop.serial("two.test").is_none().then_some(()));
+    assert_eq!(pop.serial("one.test"), Some(5));
+}
+
+#[test]
+fn without_a_replica_and_files_there_is_nothing_to_start_from() {
+    let herald = Herald::listen();
+    let pop = Pop::new(&herald);
+    pop.config.knot.install().unwrap();
+    assert!(matches!(pop.materialize(), Err(MaterializeError::NoReplica(_))));
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Parts
+// ---------------------------------------------------------------------------------------------------
+
+mod queue {
+    use super::*;
+    use crate::session::Frame;
+
+    fn frame(message: ToPop) -> Frame {
+        Frame::unbounded(message)
+    }
+
+    fn labels(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.next(false)).map(|queued| label(&queued.frame.message)).collect()
+    }
+
+    fn label(message: &ToPop) -> String {
+        match message {
+            ToPop::Delta(delta) => format!("d{}", delta.zone.0),
+            ToPop::ZoneBegin(begin) => format!("b{}", begin.zone.0),
+            ToPop::ZonePart { zone, .. } => format!("p{}", zone.0),
+            ToPop::ZoneEnd { zone } => format!("e{}", zone.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn whole(id: u128, rrsets: u64, parts: usize) -> Vec<ToPop> {
+        let zone = Zone::new(id, "one.test", 1);
+        let mut frames = zone.whole();
+        if let ToPop::ZoneBegin(begin) = &mut frames[0] {
+            begin.rrset_count = rrsets;
+        }
+        let part = frames[1].clone();
+        frames.splice(1..2, std::iter::repeat_n(part, parts));
+        frames
+    }
+
+    fn delta(id: u128) -> ToPop {
+        ToPop::Delta(Zone::new(id, "one.test", 1).change_a(2, [1; 4]))
+    }
+
+    #[test]
+    fn urgent_first_and_each_zone_in_order() {
+        let mut queue = Queue::default();
+        whole(1, 5_000, 3).into_iter().for_each(|message| queue.push(frame(message)));
+        queue.push(frame(delta(1)));
+        whole(2, 2, 1).into_iter().for_each(|message| queue.push(frame(message)));
+        whole(3, 2, 1).into_iter().for_each(|message| queue.push(frame(message)));
+        queue.push(frame(delta(4)));
+        queue.push(frame(delta(2)));
+        assert!(queue.has_urgent());
+        let all = labels(&mut queue);
+        assert_eq!(all[0], "d4", "{all:?}");
+        for zone in ["1", "2"] {
+            let own: Vec<&String> = all.iter().filter(|label| label[1..] == *zone).collect();
+            assert_eq!(
+                (own[0].as_str(), own[own.len() - 2].as_str()),
+                (&*format!("b{zone}"), &*format!("e{zone}"))
+            );
+            assert_eq!(own[own.len() - 1], &format!("d{zone}"));
+        }
+        // Small zones and parts of the large one take turns.
+        assert!(all.iter().position(|l| l == "e3") < all.iter().position(|l| l == "e1"), "{all:?}");
+        assert!(all.iter().position(|l| l == "b1") < all.iter().position(|l| l == "b3"), "{all:?}");
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_in_the_same_order() {
+        let fill = || {
+            let mut queue = Queue::default();
+            whole(1, 5_000, 3).into_iter().for_each(|message| queue.push(frame(message)));
+            whole(2, 2, 1).into_iter().for_each(|message| queue.push(frame(message)));
+            queue.push(frame(delta(4)));
+            queue
+        };
+        let mut queue = fill();
+        let taken: Vec<_> = std::iter::from_fn(|| queue.next(false)).take(4).collect();
+        assert_eq!(taken[0].class, Class::Urgent);
+        queue.put_back(taken);
+        queue.push(frame(delta(1)));
+        let all = labels(&mut queue);
+        assert_eq!(all.len(), fill_len());
+        assert_eq!(all[0], "d4");
+        assert_eq!(all.last().unwrap(), "d1");
+    }
+
+    fn fill_len() -> usize {
+        5 + 3 + 1 + 1
+    }
+}

@@ -6,10 +6,10 @@ use std::path::Path;
 use herald_core::{RrKey, Rrset, Rtype, ZoneId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::row::{ZoneRow, parse_row_key, parse_row_value, with_serial};
+use super::row::{ZoneRow, parse_row_key, parse_row_value, row_key, with_serial};
 use super::{
-    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, check_format, connect, one_zone, read_zone_row,
-    record,
+    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, check_format, connect, one_zone,
+    read_zone_row, record,
 };
 
 /// Memory that a reader's pages may take, in KiB.
@@ -107,13 +107,13 @@ impl Reader {
         let soa_key = RrKey::new(zone.name.clone(), Rtype::SOA);
         let (mut digest, mut rrset_count) = (0_u128, 0);
         // The SOA's own row first, then all others.
-        let soa_row_key = Rtype::SOA.to_int().to_be_bytes();
+        let soa_row_key = row_key(&zone.name, &soa_key).unwrap_or_default();
         for sql in [
             "SELECT key, value FROM rrset WHERE content = ?1 AND key = ?2",
             "SELECT key, value FROM rrset WHERE content = ?1 AND key <> ?2 ORDER BY key",
         ] {
             let mut select = snapshot.prepare_cached(sql)?;
-            let mut rows = select.query((zone.content, soa_row_key))?;
+            let mut rows = select.query((zone.content, &soa_row_key))?;
             while let Some(row) = rows.next()? {
                 let unreadable = || ReadZoneError::Damaged("an RRset can't be read".into());
                 let key = row.get_ref(0)?.as_blob().ok().and_then(|key| parse_row_key(&zone.name, key));

@@ -2,15 +2,17 @@
 //!
 //! An RRset's key is its owner's labels below the apex, rightmost first, and its type. Compared octet by octet such keys
 //! are in canonical order (RFC 4034 §6.1), in which whole zones come, so that rows are appended and not
-//! inserted all over the table. Octets 0 and 1 of a label are escaped, and 0 ends one:
+//! inserted all over the table. Octets 0 and 1 of a label are escaped, 0 ends one, and an empty one ends the owner:
 //!
 //! ```text
-//! www.a.example.com. A in example.com.   61 00 | 77 77 77 00 | 00 01
+//! www.a.example.com. A in example.com.   61 00 | 77 77 77 00 | 00 | 00 01
 //! ```
 
+use herald_core::name::MAX_LABEL_BYTES;
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId, digest128};
 
-/// Ends a label. Lower than all that is in one, so that a name comes before those below it.
+/// Ends a label, and after the last one the owner. Lower than all that is in a label, so that a name comes before
+/// those below it.
 const LABEL_END: u8 = 0;
 
 /// Comes before an octet 0 or 1 of a label, which is then one higher.
@@ -74,7 +76,7 @@ pub(super) fn row_key(apex: &Name, key: &RrKey) -> Option<Vec<u8>> {
         bytes += 1 + label.len();
         labels.push(label);
     }
-    let mut row_key = Vec::with_capacity(below_bytes + 2);
+    let mut row_key = Vec::with_capacity(below_bytes + 3);
     for label in labels.iter().rev() {
         for &octet in *label {
             match octet {
@@ -84,37 +86,40 @@ pub(super) fn row_key(apex: &Name, key: &RrKey) -> Option<Vec<u8>> {
         }
         row_key.push(LABEL_END);
     }
+    row_key.push(LABEL_END);
     row_key.extend_from_slice(&key.rtype.to_int().to_be_bytes());
     Some(row_key)
 }
 
 /// The RRset's owner and type; none if the octets are no such key.
 pub(super) fn parse_row_key(apex: &Name, row_key: &[u8]) -> Option<RrKey> {
-    let (labels, rtype) = row_key.split_last_chunk::<2>()?;
+    let (owner, rtype) = row_key.split_last_chunk::<2>()?;
+    let (_, labels) = owner.split_last().filter(|(end, _)| **end == LABEL_END)?;
     let rtype = Rtype::from_int(u16::from_be_bytes(*rtype));
     if labels.is_empty() {
         return Some(RrKey::new(apex.clone(), rtype));
     }
-    // Written from the back, as the labels come rightmost first.
+    // Written from the back, as the labels come rightmost first; they are no shorter in the key.
     let mut wire = vec![0; labels.len() + apex.as_wire().len()];
     let mut start = labels.len();
     wire[start..].copy_from_slice(apex.as_wire());
-    let mut rest = labels;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|&octet| octet == LABEL_END)?;
-        let (label, after) = (&rest[..end], &rest[end + 1..]);
-        let escapes = label.iter().filter(|&&octet| octet == ESCAPE).count();
-        let label_bytes = label.len() - escapes;
-        start = start.checked_sub(1 + label_bytes)?;
-        wire[start] = u8::try_from(label_bytes).ok()?;
-        let mut octets = label.iter();
-        for place in &mut wire[start + 1..=start + label_bytes] {
-            *place = match octets.next()? {
-                &ESCAPE => octets.next()?.checked_sub(1)?,
-                octet => *octet,
-            };
+    let mut label = Vec::with_capacity(MAX_LABEL_BYTES);
+    let mut octets = labels.iter();
+    while !octets.as_slice().is_empty() {
+        label.clear();
+        loop {
+            match *octets.next()? {
+                LABEL_END => break,
+                ESCAPE => label.push(octets.next()?.checked_sub(1)?),
+                octet => label.push(octet),
+            }
         }
-        rest = after;
+        if label.is_empty() {
+            return None;
+        }
+        start = start.checked_sub(1 + label.len())?;
+        wire[start] = u8::try_from(label.len()).ok()?;
+        wire[start + 1..][..label.len()].copy_from_slice(&label);
     }
     Some(RrKey::new(Name::from_wire(&wire[start..]).ok()?, rtype))
 }
