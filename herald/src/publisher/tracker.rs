@@ -480,3 +480,6 @@ pub fn receipt_zones(before: &State, after: &State, changes: &[Change]) -> Vec<R
     }
     zones
 }
+
+#[cfg(test)]
+mod tests;
