@@ -1,6 +1,6 @@
 //! koder-dns-sync, the agent of a PoP: durable replica, one driver of Knot DNS.
 //!
-//! - [`config`]: `agent.toml`.
+//! - [`config`]: what the operator says in `agent.toml`.
 //! - [`session`]: the connection to the control plane.
 //! - [`agent`]: takes in what comes, makes it durable, has knotd answer it, confirms it.
 //! - [`replica`]: what the PoP is to serve, on disk.

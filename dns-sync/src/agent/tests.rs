@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use herald_core::content::Content;
 use herald_core::{Generation, Name, Rdatas, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    BUCKETS, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin,
-    ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, decode_frame, encode_frame, inventory_digest,
+    BUCKETS, BULK_WINDOW_BYTES, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop,
+    Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, decode_frame, encode_frame,
+    inventory_digest,
 };
 use tempfile::TempDir;
 
@@ -755,6 +756,126 @@ fn without_a_replica_and_files_there_is_nothing_to_start_from() {
     let pop = Pop::new(&herald);
     pop.config.knot.install().unwrap();
     assert!(matches!(pop.materialize(), Err(MaterializeError::NoReplica(_))));
+}
+
+/// How long a change takes and a large zone, from sent to confirmed, and what memory it takes: `cargo test -p dns-sync
+/// --lib -- --ignored --nocapture how_fast`.
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_and_how_large() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let mut zones: Vec<Zone> = (0..100).map(|n| Zone::new(n, &format!("z{n}.test"), 5)).collect();
+    for zone in &zones {
+        peer.put(zone);
+    }
+    let show = |what: &str, mut taken: Vec<Duration>| {
+        taken.sort();
+        let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize];
+        println!("{what}: median {:?}, p99 {:?}, longest {:?}", at(0.5), at(0.99), at(1.0));
+    };
+    let mut counter = 100;
+    let mut taken = Vec::new();
+    for n in 0..2_000 {
+        counter += 1;
+        let zone = &mut zones[n % 100];
+        let delta = zone.change_a(counter, [192, 0, 2, n as u8]);
+        let began = Instant::now();
+        peer.send(&[ToPop::Delta(delta)]);
+        peer.wait_applied([zone.receipt()]);
+        taken.push(began.elapsed());
+    }
+    show("one delta at a time", taken);
+
+    let mut wanted = Vec::new();
+    let mut deltas = Vec::new();
+    for n in 0..20_000 {
+        counter += 1;
+        let zone = &mut zones[n % 100];
+        deltas.push(ToPop::Delta(zone.change_a(counter, [192, 0, 2, n as u8])));
+    }
+    wanted.extend(zones.iter().map(Zone::receipt));
+    let began = Instant::now();
+    peer.send(&deltas);
+    peer.wait_applied(wanted);
+    println!("20,000 deltas of 100 zones: {:?}", began.elapsed());
+    println!("memory: {}", memory());
+
+    let mut large = Zone::new(1_000, "large.test", 6);
+    for n in 0..1_000_000_u32 {
+        large.set_a(&format!("host-{n}"), n.to_be_bytes());
+    }
+    let mut frames = large.whole();
+    let end = frames.pop().unwrap();
+    let mut bytes = Vec::new();
+    frames.iter().for_each(|frame| encode_frame(frame, &mut bytes));
+    drop(frames);
+    let before = memory();
+    let began = Instant::now();
+    let mut writing = peer.stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        writing.write_all(&bytes).unwrap();
+        encode_frame(&end, &mut bytes);
+        let start = bytes.len() - peer_bytes(&end) as usize;
+        writing.write_all(&bytes[start..]).unwrap();
+    });
+    let mut highest = String::new();
+    let mut credit = 0;
+    let mut taken = Duration::ZERO;
+    loop {
+        match peer.next() {
+            ToHerald::BulkCredit { bytes } => {
+                credit += bytes;
+                taken = began.elapsed();
+                highest = memory();
+            }
+            ToHerald::Applied { zones } if zones[0].zone == large.id => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    writer.join().unwrap();
+    println!("a million records, {credit} bytes: durable in {taken:?}, answered in {:?}", began.elapsed());
+    println!("memory: {before} before, {highest} at the end of the parts (with the test's own copies)");
+
+    // Deltas while it comes once more, within the window that herald keeps to.
+    large.renumber(7);
+    let mut frames = large.whole().into_iter().peekable();
+    let (mut sent, mut credit) = (0, 0);
+    let mut taken = Vec::new();
+    while frames.peek().is_some() {
+        while sent < credit + BULK_WINDOW_BYTES
+            && let Some(frame) = frames.next()
+        {
+            let bytes = peer.send(&[frame]);
+            sent += bytes;
+        }
+        counter += 1;
+        let zone = &mut zones[taken.len() % 100];
+        let delta = ToPop::Delta(zone.change_a(counter, [192, 0, 3, 1]));
+        let began = Instant::now();
+        peer.send(&[delta]);
+        let wanted = zone.receipt();
+        let mut is_applied = false;
+        while !is_applied {
+            match peer.next() {
+                ToHerald::Applied { zones } => is_applied = zones.contains(&wanted),
+                ToHerald::BulkCredit { bytes } => credit += bytes,
+                other => panic!("{other:?}"),
+            }
+        }
+        taken.push(began.elapsed());
+    }
+    println!("{} deltas", taken.len());
+    show("a delta beside a large zone", taken);
+    peer.wait_applied([large.receipt()]);
+    drop(pop);
+}
+
+/// What this process has in memory.
+fn memory() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().filter(|line| line.starts_with("VmRSS")).collect()
 }
 
 // ---------------------------------------------------------------------------------------------------
