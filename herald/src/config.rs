@@ -235,7 +235,8 @@ mod tests {
         let path = dir.path().join("herald.toml");
         std::fs::write(
             &path,
-            "data = \"/d\"\nlisten = \"127.0.0.1:1\"\npop-listen = \"127.0.0.1:2\"\nresolver = [\"192.0.2.1\", \"[2001:db8::1]:5353\"]\n",
+            "data = '/d'\nlisten = '127.0.0.1:1'\npop-listen = '127.0.0.1:2'\n\
+             resolver = ['192.0.2.1', '[2001:db8::1]:5353']\n",
         )
         .unwrap();
         let listen = Some("127.0.0.1:9".parse().unwrap());

@@ -15,6 +15,7 @@ use domain::rdata::AllRecordData;
 use herald_core::Name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Port of DNS.
@@ -25,6 +26,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// For a look-up as a whole, however many servers are asked.
 const LOOKUP_TIME: Duration = Duration::from_secs(15);
+
+/// So many look-ups at a time; more wait, as long as a look-up may take.
+const LOOKUPS_MAX: usize = 64;
 
 /// How often each server is asked.
 const ROUNDS: usize = 2;
@@ -44,6 +48,8 @@ pub struct Resolver {
     resolvers: Arc<[SocketAddr]>,
     /// Where the servers of parent zones listen.
     authoritative_port: u16,
+    /// A permit for each look-up at a time.
+    lookups: Arc<Semaphore>,
 }
 
 /// How a parent zone has a delegation.
@@ -91,7 +97,8 @@ impl Resolver {
     /// Asks these resolvers; those of `/etc/resolv.conf` if there are none.
     pub fn new(resolvers: Vec<SocketAddr>) -> Resolver {
         let resolvers = if resolvers.is_empty() { system_resolvers() } else { resolvers };
-        Resolver { resolvers: resolvers.into(), authoritative_port: DNS_PORT }
+        let lookups = Arc::new(Semaphore::new(LOOKUPS_MAX));
+        Resolver { resolvers: resolvers.into(), authoritative_port: DNS_PORT, lookups }
     }
 
     /// The same, but with the servers of parent zones at another port, as in tests.
@@ -105,7 +112,7 @@ impl Resolver {
     /// # Errors
     /// If it can't be known.
     pub async fn txt(&self, name: &Name) -> Result<Vec<String>, LookupError> {
-        within(async {
+        self.within(async {
             let answer = self.resolve(name, Rtype::TXT).await?;
             Ok(answer.records(Section::Answer).into_iter().filter_map(|record| record.txt).collect())
         })
@@ -117,7 +124,7 @@ impl Resolver {
     /// # Errors
     /// If the parent can't be found or doesn't answer.
     pub async fn parent_view(&self, zone: &Name) -> Result<ParentView, LookupError> {
-        within(async {
+        self.within(async {
             let parent = self.parent_zone(zone).await?;
             let mut error = LookupError::NoAnswer(format!("{parent} NS"));
             for server in self.servers(&parent).await? {
@@ -129,6 +136,17 @@ impl Resolver {
             Err(error)
         })
         .await
+    }
+
+    async fn within<T>(
+        &self,
+        lookup: impl Future<Output = Result<T, LookupError>>,
+    ) -> Result<T, LookupError> {
+        let in_turn = async {
+            let _permit = self.lookups.acquire().await;
+            lookup.await
+        };
+        timeout(LOOKUP_TIME, in_turn).await.unwrap_or(Err(LookupError::TooLong))
     }
 
     /// The zone that a delegation of this name is in: the answer to a question for the SOA of the name above it has
@@ -203,10 +221,6 @@ impl Resolver {
         }
         Err(error)
     }
-}
-
-async fn within<T>(lookup: impl Future<Output = Result<T, LookupError>>) -> Result<T, LookupError> {
-    timeout(LOOKUP_TIME, lookup).await.unwrap_or(Err(LookupError::TooLong))
 }
 
 /// Asks a server of the parent for NS and DS of a zone.

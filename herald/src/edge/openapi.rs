@@ -18,13 +18,14 @@ use super::{admissions, batches, changes, meta, nameserver_sets, pops, rrsets, t
 #[openapi(
     info(
         title = "Koder Herald",
-        description = "Control plane of an anycast authoritative DNS platform. Errors are problem documents (RFC 9457) \
-                       with the offending items.",
+        description = "Control plane of an anycast authoritative DNS platform. \
+                       Errors are problem documents (RFC 9457) with the offending items.",
     ),
     tags(
         (name = "zones"),
         (name = "rrsets"),
-        (name = "changes", description = "Receipts: a change is accepted when it is durable, in sync when PoPs confirmed it."),
+        (name = "changes", description = "Receipts: a change is accepted when it is durable, \
+                                          and in sync when PoPs confirmed it."),
         (name = "tenants"),
         (name = "tokens"),
         (name = "pops"),

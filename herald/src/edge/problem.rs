@@ -105,10 +105,14 @@ impl ApiError {
         if let (true, Some(first)) = (self.0.detail.is_empty(), items.first()) {
             self.0.detail.clone_from(&first.detail);
         }
-        if count > 1 {
-            let shown =
-                if count > ITEMS_MAX { format!(" (the first {ITEMS_MAX} are shown)") } else { String::new() };
-            self.0.detail.push_str(&format!("; {count} items are wrong{shown}"));
+        match count {
+            0 | 1 => {}
+            2..=ITEMS_MAX => self.0.detail.push_str(&format!("; {count} items are wrong")),
+            _ => {
+                let more =
+                    format!("; more than {ITEMS_MAX} items are wrong, and the first {ITEMS_MAX} are told");
+                self.0.detail.push_str(&more);
+            }
         }
         self.0.items = items;
         self

@@ -17,7 +17,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
 /// The holder of a name lets another tenant's pending zone in, with the code that its tenant was shown.
 ///
 /// The answer has the receipt alone: the zone is another's.
-#[utoipa::path(post, path = "/admissions", tag = "zones", operation_id = "create_admission", params(WriteQuery), request_body = Admission, responses(
+#[utoipa::path(post, path = "/admissions", tag = "zones", operation_id = "create_admission",
+    params(WriteQuery), request_body = Admission, responses(
     (status = 200, body = Written<api::Zone>),
     (status = 202, body = Written<api::Zone>, description = "Accepted; the wait's deadline passed."),
     (status = "default", body = Problem, content_type = "application/problem+json"),

@@ -17,7 +17,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Change several zones: all or nothing.
-#[utoipa::path(post, path = "/batches", tag = "rrsets", operation_id = "create_batch", params(WriteQuery), request_body = MultiZoneBatch, responses(
+#[utoipa::path(post, path = "/batches", tag = "rrsets", operation_id = "create_batch",
+    params(WriteQuery), request_body = MultiZoneBatch, responses(
     (status = 200, body = Written<Vec<api::Zone>>),
     (status = 202, body = Written<Vec<api::Zone>>, description = "Accepted; the wait's deadline passed."),
     (status = "default", body = Problem, content_type = "application/problem+json"),

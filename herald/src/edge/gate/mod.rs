@@ -12,7 +12,7 @@ mod query;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
@@ -36,6 +36,9 @@ use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
 use crate::publisher::Publisher;
+
+/// For so long `/readyz` repeats its last answer.
+const READY_TIME: Duration = Duration::from_secs(1);
 
 /// How much and how long a request may be.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,8 @@ struct App {
     metrics: Metrics,
     limits: Limits,
     shutdown: CancellationToken,
+    /// When it was last asked whether writes are accepted, and what the answer was.
+    ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl AppState {
@@ -83,7 +88,8 @@ impl AppState {
         limits: Limits,
         shutdown: CancellationToken,
     ) -> AppState {
-        AppState(Arc::new(App { engine, publisher, resolver, metrics: Metrics::new(), limits, shutdown }))
+        let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
+        AppState(Arc::new(App { engine, publisher, resolver, metrics, limits, shutdown, ready }))
     }
 
     /// What is counted about requests.
@@ -103,17 +109,26 @@ impl AppState {
         if self.0.shutdown.is_cancelled() {
             return false;
         }
+        // Anybody may ask, and the store shall not be asked that often.
+        let mut asked = self.0.ready.lock().await;
+        if let Some((when, is_ready)) = *asked
+            && when.elapsed() < READY_TIME
+        {
+            return is_ready;
+        }
         let (store, head) = (Arc::clone(self.0.engine.store()), self.0.engine.state().revision());
-        // Appending nothing asks whether this is still the one leader; it may have gone on since `head`.
-        let asked = tokio::task::spawn_blocking(move || store.append(head, &[]));
-        match asked.await {
+        // Appending nothing asks whether this is still the one leader; the log may have gone on since `head`.
+        let answer = tokio::task::spawn_blocking(move || store.append(head, &[])).await;
+        let is_ready = match answer {
             Ok(Ok(()) | Err(herald_store::AppendError::Conflict { .. })) => true,
             Ok(Err(e)) => {
                 tracing::error!("not ready: {e}");
                 false
             }
             Err(_) => false,
-        }
+        };
+        *asked = Some((Instant::now(), is_ready));
+        is_ready
     }
 }
 

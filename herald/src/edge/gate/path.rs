@@ -16,25 +16,25 @@ pub trait FromPath: Sized {
     ///
     /// # Errors
     /// If one can't be what it is to be.
-    fn from_path<'a>(values: &mut dyn Iterator<Item = &'a str>) -> Result<Self, ApiError>;
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<Self, ApiError>;
 }
 
 impl FromPath for () {
     const IS_EMPTY: bool = true;
 
-    fn from_path<'a>(_: &mut dyn Iterator<Item = &'a str>) -> Result<(), ApiError> {
+    fn from_path(_: &mut dyn Iterator<Item = &str>) -> Result<(), ApiError> {
         Ok(())
     }
 }
 
 impl FromPath for String {
-    fn from_path<'a>(values: &mut dyn Iterator<Item = &'a str>) -> Result<String, ApiError> {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<String, ApiError> {
         values.next().map(str::to_owned).ok_or_else(|| ApiError::malformed("the path is too short"))
     }
 }
 
 impl FromPath for ZoneRef {
-    fn from_path<'a>(values: &mut dyn Iterator<Item = &'a str>) -> Result<ZoneRef, ApiError> {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<ZoneRef, ApiError> {
         let text = String::from_path(values)?;
         ZoneRef::parse(&text).map_err(|e| {
             ApiError::malformed(format!("`{}` is neither a zone's id nor its name: {e}", shortened(&text)))
@@ -43,14 +43,14 @@ impl FromPath for ZoneRef {
 }
 
 impl FromPath for TokenId {
-    fn from_path<'a>(values: &mut dyn Iterator<Item = &'a str>) -> Result<TokenId, ApiError> {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<TokenId, ApiError> {
         let text = String::from_path(values)?;
         text.parse().map_err(|_| Rejection::not_found(format_args!("token `{}`", shortened(&text))).into())
     }
 }
 
 impl<A: FromPath, B: FromPath, C: FromPath> FromPath for (A, B, C) {
-    fn from_path<'a>(values: &mut dyn Iterator<Item = &'a str>) -> Result<(A, B, C), ApiError> {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<(A, B, C), ApiError> {
         Ok((A::from_path(values)?, B::from_path(values)?, C::from_path(values)?))
     }
 }

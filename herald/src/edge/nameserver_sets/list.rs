@@ -12,7 +12,8 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{pages, present, respond};
 
 /// Sets of name servers by age, a page at a time.
-#[utoipa::path(get, path = "/nameserver-sets", tag = "nameserver-sets", operation_id = "list_nameserver_sets", params(PageQuery), responses(
+#[utoipa::path(get, path = "/nameserver-sets", tag = "nameserver-sets", operation_id = "list_nameserver_sets",
+    params(PageQuery), responses(
     (status = 200, body = Page<NameserverSet>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -30,7 +31,8 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<Na
 /// Define a set of name servers.
 ///
 /// The first one is the default.
-#[utoipa::path(post, path = "/nameserver-sets", tag = "nameserver-sets", operation_id = "create_nameserver_set", params(WriteQuery),
+#[utoipa::path(post, path = "/nameserver-sets", tag = "nameserver-sets", operation_id = "create_nameserver_set",
+    params(WriteQuery),
     request_body = NameserverSetInput,
     responses(
         (status = 201, body = Written<NameserverSet>, headers(("Location" = String))),

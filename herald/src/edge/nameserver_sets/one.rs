@@ -48,7 +48,8 @@ pub async fn put(
 }
 
 /// Delete a set that no zone uses.
-#[utoipa::path(delete, path = "/nameserver-sets/{set}", tag = "nameserver-sets", operation_id = "delete_nameserver_set",
+#[utoipa::path(delete, path = "/nameserver-sets/{set}", tag = "nameserver-sets",
+    operation_id = "delete_nameserver_set",
     params(("set" = String, Path, description = "Id or name."), WriteQuery),
     responses(
         (status = 200, body = Written<NameserverSet>),

@@ -30,7 +30,8 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<Po
 /// Make a PoP.
 ///
 /// The answer has its credential, once.
-#[utoipa::path(post, path = "/pops", tag = "pops", operation_id = "create_pop", params(WriteQuery), request_body = PopCreate, responses(
+#[utoipa::path(post, path = "/pops", tag = "pops", operation_id = "create_pop",
+    params(WriteQuery), request_body = PopCreate, responses(
     (status = 201, body = Written<Pop>, headers(("Location" = String))),
     (status = 200, body = Written<Pop>, description = "Of a dry run."),
     (status = 202, body = Written<Pop>, description = "Accepted; the wait's deadline passed."),

@@ -12,7 +12,8 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{pages, present, respond};
 
 /// Tenants by age, a page at a time.
-#[utoipa::path(get, path = "/tenants", tag = "tenants", operation_id = "list_tenants", params(PageQuery), responses(
+#[utoipa::path(get, path = "/tenants", tag = "tenants", operation_id = "list_tenants",
+    params(PageQuery), responses(
     (status = 200, body = Page<Tenant>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -29,7 +30,8 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<Te
 }
 
 /// Make a tenant.
-#[utoipa::path(post, path = "/tenants", tag = "tenants", operation_id = "create_tenant", params(WriteQuery), request_body = TenantCreate, responses(
+#[utoipa::path(post, path = "/tenants", tag = "tenants", operation_id = "create_tenant",
+    params(WriteQuery), request_body = TenantCreate, responses(
     (status = 201, body = Written<Tenant>, headers(("Location" = String))),
     (status = 200, body = Written<Tenant>, description = "Of a dry run."),
     (status = 202, body = Written<Tenant>, description = "Accepted; the wait's deadline passed."),

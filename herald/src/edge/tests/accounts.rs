@@ -103,7 +103,9 @@ async fn sets_of_name_servers_move_their_zones_along() {
     let world = World::new().await;
     world.zone("example.com").await;
     let input = |extra: Value| {
-        let mut input = json!({ "name": "main", "nameservers": ["ns3.herald.test"], "rname": "dns.herald.test", "ttl": 900 });
+        let mut input = json!({
+            "name": "main", "nameservers": ["ns3.herald.test"], "rname": "dns.herald.test", "ttl": 900,
+        });
         input.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         input
     };

@@ -81,7 +81,9 @@ async fn a_receipt_of_a_change_of_many_shows_each_its_own() {
     let world = World::new().await;
     world.zone("alice.example").await;
     world.bob("POST", "/zones").json(&json!({ "name": "bob.example" })).send().await.ok(201);
-    let set = json!({ "name": "main", "nameservers": ["ns9.herald.test"], "rname": "dns.herald.test", "message": "internal note" });
+    let set = json!({
+        "name": "main", "nameservers": ["ns9.herald.test"], "rname": "dns.herald.test", "message": "a note",
+    });
     let changed = world.operator("PUT", "/nameserver-sets/main").json(&set).send().await.ok(200);
     assert_eq!(changed.json["change"]["zones"].as_array().unwrap().len(), 2);
     let path = format!("/changes/{}", changed.json["change"]["id"].as_str().unwrap());

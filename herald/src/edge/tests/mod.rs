@@ -148,7 +148,9 @@ impl World {
             bob: String::new(),
             _dir: dir,
         };
-        let set = json!({ "name": "main", "nameservers": ["ns1.herald.test", "ns2.herald.test."], "rname": "dns@herald.test" });
+        let set = json!({
+            "name": "main", "nameservers": ["ns1.herald.test", "ns2.herald.test."], "rname": "dns@herald.test",
+        });
         world.operator("POST", "/nameserver-sets").json(&set).send().await.ok(201);
         for name in ["alice", "bob"] {
             world.operator("POST", "/tenants").json(&json!({ "name": name })).send().await.ok(201);

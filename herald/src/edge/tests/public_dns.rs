@@ -169,7 +169,8 @@ async fn a_proof_lets_a_pending_zone_in() {
         (0..40).map(|n| format!("_koder-herald.large TXT \"{n} {}\"\n", "x".repeat(100))).collect();
     let zone = format!(
         "{ZONE}_koder-herald.txt TXT \"something else\"\n_koder-herald.txt TXT \"{txt}\"\n\
-         {filler}_koder-herald.large TXT \"{}\" \"{}\"\nbelow.above NS ns1.herald.test.\nbelow.above NS ns2.herald.test.\n",
+         {filler}_koder-herald.large TXT \"{}\" \"{}\"\n\
+         below.above NS ns1.herald.test.\nbelow.above NS ns2.herald.test.\n",
         &large[..20],
         &large[20..],
     );

@@ -187,7 +187,8 @@ async fn rrsets_are_listed_in_canonical_order() {
     let world = World::new().await;
     world.zone("example.com").await;
     let changes: Vec<Value> = (0..30)
-        .map(|n| json!({ "op": "put", "name": format!("h{n:02}"), "type": "A", "ttl": 60, "records": ["192.0.2.1"] }))
+        .map(|n| format!("h{n:02}"))
+        .map(|name| json!({ "op": "put", "name": name, "type": "A", "ttl": 60, "records": ["192.0.2.1"] }))
         .chain([
             json!({ "op": "put", "name": "@", "type": "A", "ttl": 60, "records": ["192.0.2.1"] }),
             json!({ "op": "put", "name": "@", "type": "MX", "ttl": 60, "records": ["10 h00.example.com."] }),
@@ -257,7 +258,7 @@ async fn a_batch_over_several_zones_is_atomic() {
 
     let wrong = post(json!({ "zones": [
         { "zone": "one.example", "changes": change("192.0.2.9") },
-        { "zone": "two.example", "changes": [{ "op": "put", "name": "a..b", "type": "A", "ttl": 60, "records": ["192.0.2.1"] }] },
+        { "zone": "two.example", "changes": [{ "op": "add", "name": "a..b", "type": "A", "records": ["192.0.2.1"] }] },
     ] }))
     .await;
     assert_eq!(wrong.problem(422, "invalid"), ["/zones/1/changes/0/name"]);

@@ -127,7 +127,12 @@ async fn a_scope_limits_zones_names_and_types() {
     let world = World::new().await;
     world.zone("example.com").await;
     world.zone("other.example").await;
-    let scope = json!({ "zones": ["example.com"], "names": ["_acme-challenge.*", "*.dyn.example.com"], "types": ["TXT"], "verbs": ["read", "write"] });
+    let scope = json!({
+        "zones": ["example.com"],
+        "names": ["_acme-challenge.*", "*.dyn.example.com"],
+        "types": ["TXT"],
+        "verbs": ["read", "write"],
+    });
     let token = world.token(&json!({ "tenant": "alice", "scope": scope })).await;
     let whoami = world.with_token(&token, "GET", "/whoami").send().await.ok(200);
     assert_eq!(whoami.json["token"]["scope"]["names"], json!(["_acme-challenge.*", "*.dyn.example.com."]));
@@ -156,7 +161,8 @@ async fn a_scope_limits_zones_names_and_types() {
     assert_eq!(reply.problem(403, "forbidden"), ["/changes/1"]);
 
     // No token makes a wider one.
-    let admin = world.token(&json!({ "tenant": "alice", "scope": { "zones": ["*.corp.example"], "verbs": ["read", "admin"] } })).await;
+    let scope = json!({ "zones": ["*.corp.example"], "verbs": ["read", "admin"] });
+    let admin = world.token(&json!({ "tenant": "alice", "scope": scope })).await;
     let make =
         |scope: Value| world.with_token(&admin, "POST", "/tokens").json(&json!({ "scope": scope })).send();
     make(json!({})).await.problem(403, "forbidden");

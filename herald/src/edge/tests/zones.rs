@@ -123,7 +123,8 @@ async fn a_zone_with_its_first_content() {
     let wrong = world.alice("POST", "/zones").json(&body).send().await;
     assert_eq!(wrong.problem(422, "invalid"), ["/rrsets/0", "/rrsets/1/records", "/rrsets/3"]);
 
-    let file = "$TTL 300\n@ SOA ns1.old.example. me.old.example. 3000000000 1 2 3 4\n@ NS ns1.old.example.\nwww A 192.0.2.9\n";
+    let file = "$TTL 300\n@ SOA ns1.old.example. me.old.example. 3000000000 1 2 3 4\n\
+                @ NS ns1.old.example.\nwww A 192.0.2.9\n";
     let body = json!({ "name": "example.net", "zone_file": file });
     let made = world.alice("POST", "/zones").json(&body).send().await.ok(201);
     assert_eq!(made.json["item"]["serial"], 3_000_000_001_u32);
@@ -292,7 +293,9 @@ async fn pending_zones_are_let_in_by_the_holder_or_an_operator() {
 async fn a_zone_moves_to_another_set() {
     let world = World::new().await;
     let id = world.zone("example.com").await;
-    let set = json!({ "name": "vanity", "nameservers": ["ns.vanity.example"], "rname": "a.vanity.example", "ttl": 60 });
+    let set = json!({
+        "name": "vanity", "nameservers": ["ns.vanity.example"], "rname": "a.vanity.example", "ttl": 60,
+    });
     let set = world.operator("POST", "/nameserver-sets").json(&set).send().await.ok(201).id();
     let patch = json!({ "nameserver_set": "vanity" });
     let moved = world.alice("PATCH", "/zones/example.com").json(&patch).send().await.ok(200);

@@ -16,7 +16,8 @@ use crate::edge::secret::NewSecret;
 use crate::edge::{lookup, pages, present, respond};
 
 /// Tokens by age, without their secrets, a page at a time.
-#[utoipa::path(get, path = "/tokens", tag = "tokens", operation_id = "list_tokens", params(PageQuery), responses(
+#[utoipa::path(get, path = "/tokens", tag = "tokens", operation_id = "list_tokens",
+    params(PageQuery), responses(
     (status = 200, body = Page<Token>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
@@ -36,7 +37,8 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<To
 /// Make a token, never wider than the one that makes it.
 ///
 /// The answer has its secret, once.
-#[utoipa::path(post, path = "/tokens", tag = "tokens", operation_id = "create_token", params(WriteQuery), request_body = TokenCreate, responses(
+#[utoipa::path(post, path = "/tokens", tag = "tokens", operation_id = "create_token",
+    params(WriteQuery), request_body = TokenCreate, responses(
     (status = 201, body = Written<Token>, headers(("Location" = String))),
     (status = 200, body = Written<Token>, description = "Of a dry run."),
     (status = 202, body = Written<Token>, description = "Accepted; the wait's deadline passed."),

@@ -10,7 +10,8 @@ use crate::edge::problem::{ApiError, Pointers};
 use crate::edge::{present, respond};
 
 /// One token, without its secret.
-#[utoipa::path(get, path = "/tokens/{id}", tag = "tokens", operation_id = "get_token", params(("id" = String, Path, description = "Its id.")),
+#[utoipa::path(get, path = "/tokens/{id}", tag = "tokens", operation_id = "get_token",
+    params(("id" = String, Path, description = "Its id.")),
     responses(
         (status = 200, body = Token),
         (status = "default", body = Problem, content_type = "application/problem+json"),

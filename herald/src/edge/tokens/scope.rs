@@ -8,18 +8,27 @@ use crate::edge::names::{Faults, parse_type};
 
 /// Reads a scope; what is wrong with it is noted.
 pub(super) fn parse_scope(scope: &api::Scope, faults: &mut Faults) -> Scope {
-    let mut each = |field: &str, texts: &[String], read: &mut dyn FnMut(&str) -> Result<(), String>| {
-        for (place, text) in texts.iter().enumerate() {
-            if let Err(detail) = read(text) {
-                faults.add(format!("/scope/{field}/{place}"), detail, None, None);
-            }
+    Scope {
+        zones: each("zones", &scope.zones, zone_pattern, faults),
+        names: each("names", &scope.names, name_pattern, faults),
+        types: each("types", &scope.types, |text| parse_type(text).map(ScopeType), faults),
+        verbs: scope.verbs.iter().copied().map(verb).collect(),
+    }
+}
+
+fn each<T>(
+    field: &str,
+    texts: &[String],
+    read: impl Fn(&str) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    let mut parsed = Vec::with_capacity(texts.len());
+    for (place, text) in texts.iter().enumerate() {
+        match read(text) {
+            Ok(one) => parsed.push(one),
+            Err(detail) => faults.add(format!("/scope/{field}/{place}"), detail, None, None),
         }
-    };
-    let mut parsed = Scope::default();
-    each("zones", &scope.zones, &mut |text| Ok(parsed.zones.push(zone_pattern(text)?)));
-    each("names", &scope.names, &mut |text| Ok(parsed.names.push(name_pattern(text)?)));
-    each("types", &scope.types, &mut |text| Ok(parsed.types.push(ScopeType(parse_type(text)?))));
-    parsed.verbs = scope.verbs.iter().copied().map(verb).collect();
+    }
     parsed
 }
 

@@ -16,7 +16,8 @@ use crate::edge::problem::{ApiError, Code, Pointers, item};
 ///
 /// A zone whose name conflicts with another tenant's is made *pending*: its `proof` says how to show the right to
 /// the name.
-#[utoipa::path(post, path = "/zones", tag = "zones", operation_id = "create_zone", params(WriteQuery), request_body = ZoneCreate, responses(
+#[utoipa::path(post, path = "/zones", tag = "zones", operation_id = "create_zone",
+    params(WriteQuery), request_body = ZoneCreate, responses(
     (status = 201, body = Written<api::Zone>, headers(("Location" = String), ("ETag" = String))),
     (status = 200, body = Written<api::Zone>, description = "Of a dry run."),
     (status = 202, body = Written<api::Zone>, description = "Accepted; the wait's deadline passed."),

@@ -36,7 +36,8 @@ pub struct ZoneListQuery {
 /// Zones in canonical order, a page at a time.
 ///
 /// With filters a page may have fewer items than asked for, or none, and still a `next_cursor`.
-#[utoipa::path(get, path = "/zones", tag = "zones", operation_id = "list_zones", params(ZoneListQuery), responses(
+#[utoipa::path(get, path = "/zones", tag = "zones", operation_id = "list_zones",
+    params(ZoneListQuery), responses(
     (status = 200, body = Page<api::Zone>),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
