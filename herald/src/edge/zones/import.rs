@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use herald_core::account::{NsSet, Verb};
-use herald_core::check::CheckedContent;
-use herald_core::command::{Action, ZoneRef};
+use herald_core::command::{Action, Prepared, ZoneRef};
 use herald_core::content::Content;
 use herald_core::rejection::Rejection;
 use herald_core::zone::Zone;
@@ -72,19 +71,22 @@ pub async fn import(
     let name = zone.name.clone();
     let file = Arc::new(blocking(move || File::read(&text, &name)).await??);
     let mode = query.mode.unwrap_or_default();
+    let mut earlier: Option<(Arc<NsSet>, Prepared)> = None;
     for _ in 0..ATTEMPTS {
         let zone = writer.zone(&path, Verb::Create)?.arc();
         preconditions.zone_revision(&zone)?;
         let set = set_of(&writer, &zone)?;
-        let prepared = blocking({
-            let (file, zone, set) = (Arc::clone(&file), Arc::clone(&zone), Arc::clone(&set));
-            move || prepare(&file, &zone, &set, mode)
-        });
-        let (checked, counts) = prepared.await??;
-        let content = writer.prepare(checked, file.serial).await?;
+        let content = match earlier.take() {
+            // What replaces a zone doesn't depend on what it was, so that what was prepared is good for any base.
+            Some((same, content)) if mode == ImportMode::Replace && same == set => content,
+            _ => prepare(&writer, &file, &zone, &set, mode).await?,
+        };
+        let new = content.content.content().clone();
+        earlier = Some((Arc::clone(&set), content.clone()));
         let action = Action::ReplaceZone { zone: path.clone(), base: zone.revision, content };
         match writer.submit(action, None, Pointers::None).await {
             Ok(done) => {
+                let counts = blocking(move || Counts::of(&zone.content, &new)).await?;
                 let report = done.zone().map(|zone| ImportReport {
                     zone: present::zone(&done.state, zone),
                     rrsets_added: counts.added,
@@ -110,35 +112,44 @@ fn set_of(writer: &Writer, zone: &Zone) -> Result<Arc<NsSet>, ApiError> {
     Ok(writer.state().ns_set(zone.ns_set).ok_or_else(missing)?.arc())
 }
 
+/// The zone's new content, checked and perhaps staged.
+async fn prepare(
+    writer: &Writer,
+    file: &Arc<File>,
+    zone: &Arc<Zone>,
+    set: &Arc<NsSet>,
+    mode: ImportMode,
+) -> Result<Prepared, ApiError> {
+    let (read, zone, set) = (Arc::clone(file), Arc::clone(zone), Arc::clone(set));
+    let checked = blocking(move || {
+        let content = match mode {
+            ImportMode::Replace => content::with_apex_ns(&zone.name, read.content.clone(), &set),
+            ImportMode::Merge => {
+                let mut content = zone.content.clone();
+                read.content.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
+                content
+            }
+        };
+        content::checked(&zone.name, content)
+    });
+    writer.prepare(checked.await??, file.serial).await
+}
+
 /// RRsets by what becomes of them.
-#[derive(Clone, Copy)]
 struct Counts {
     added: u64,
     changed: u64,
     removed: u64,
 }
 
-fn prepare(
-    file: &File,
-    zone: &Zone,
-    set: &NsSet,
-    mode: ImportMode,
-) -> Result<(CheckedContent, Counts), ApiError> {
-    let content: Content = match mode {
-        ImportMode::Replace => content::with_apex_ns(&zone.name, file.content.clone(), set),
-        ImportMode::Merge => {
-            let mut content = zone.content.clone();
-            file.content.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
-            content
+impl Counts {
+    fn of(old: &Content, new: &Content) -> Counts {
+        let difference = old.diff(new);
+        let changed = difference.puts.iter().filter(|(key, _)| old.get(key).is_some()).count();
+        Counts {
+            added: (difference.puts.len() - changed) as u64,
+            changed: changed as u64,
+            removed: difference.deletes.len() as u64,
         }
-    };
-    let checked = content::checked(&zone.name, content)?;
-    let difference = zone.content.diff(checked.content());
-    let changed = difference.puts.iter().filter(|(key, _)| zone.content.get(key).is_some()).count();
-    let counts = Counts {
-        added: (difference.puts.len() - changed) as u64,
-        changed: changed as u64,
-        removed: difference.deletes.len() as u64,
-    };
-    Ok((checked, counts))
+    }
 }
