@@ -1,6 +1,6 @@
 //! The edge: the HTTP API. Authenticate, read the request, give a command to the engine, answer.
 //!
-//! Handlers get at nothing but through the [`gate`]. The routes and the types of the reference are in `docs/api.md`;
+//! Handlers get at nothing but through the `gate`. The routes and the types of the reference are in `docs/api.md`;
 //! the OpenAPI document is made of the handlers themselves.
 
 mod admissions;
