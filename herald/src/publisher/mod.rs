@@ -232,3 +232,6 @@ fn read_facts(store: &dyn Store, state: &State, revision: u64) -> Option<ChangeF
 
 /// Zones by id that a PoP lacks, with the revision up to which it has them.
 type Lacks = HashMap<ZoneId, u64>;
+
+#[cfg(test)]
+mod tests;
