@@ -19,13 +19,29 @@ use crate::shim::{SyncCounter, SyncShim};
 use crate::{http, loopback};
 
 const ZONES: u64 = 100;
-const NAMES_A_ZONE: u64 = 10;
+/// Owner names in all zones of a setting.
+const NAMES: u64 = 1000;
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_millis(300);
 const MEASURED: Duration = Duration::from_secs(3);
 
-/// Concurrency and milliseconds added to each sync.
-const SETTINGS: [(usize, u64); 3] = [(1, 0), (64, 0), (64, 5)];
+/// In one zone, where changes of a peer that locks by zone stand in line, and once over all zones.
+const SETTINGS: [Setting; 4] = [
+    Setting { concurrency: 1, sync_ms: 0, zones: 1 },
+    Setting { concurrency: 64, sync_ms: 0, zones: 1 },
+    Setting { concurrency: 64, sync_ms: 0, zones: ZONES },
+    Setting { concurrency: 64, sync_ms: 5, zones: 1 },
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    /// Requests under way.
+    concurrency: usize,
+    /// Milliseconds added to each sync.
+    sync_ms: u64,
+    /// Zones that changes go to in turn.
+    zones: u64,
+}
 
 /// Measures all settings.
 pub fn run(side: Side) -> Vec<Line> {
@@ -41,26 +57,27 @@ pub fn run(side: Side) -> Vec<Line> {
         }
     }
     let mut lines: Vec<Line> = Vec::new();
-    for (concurrency, sync_ms) in SETTINGS {
+    for setting in SETTINGS {
         let mut ours = Figures::default();
         let mut peer = Figures::default();
         for round in 0..ROUNDS {
             let mut turns: Vec<&mut Server> =
-                servers.iter_mut().filter(|server| server.sync_ms == sync_ms).collect();
+                servers.iter_mut().filter(|server| server.sync_ms == setting.sync_ms).collect();
             if round % 2 == 1 {
                 turns.reverse();
             }
             for server in turns {
                 let figures = if server.is_ours { &mut ours } else { &mut peer };
-                server.measure(concurrency, figures);
+                server.measure(setting, figures);
             }
         }
-        lines.push(line(concurrency, sync_ms, ours, peer));
+        lines.push(line(setting, ours, peer));
     }
     lines
 }
 
-fn line(concurrency: usize, sync_ms: u64, mut ours: Figures, mut peer: Figures) -> Line {
+fn line(setting: Setting, mut ours: Figures, mut peer: Figures) -> Line {
+    let Setting { concurrency, sync_ms, zones } = setting;
     ours.latencies_us.sort_unstable();
     peer.latencies_us.sort_unstable();
     let alone = concurrency == 1;
@@ -84,16 +101,21 @@ fn line(concurrency: usize, sync_ms: u64, mut ours: Figures, mut peer: Figures) 
         less_is_better: alone,
         ours: main(&ours),
         peer: main(&peer),
-        setting: vec![("concurrency", concurrency.into()), ("sync_ms", sync_ms.into())],
+        setting: vec![
+            ("concurrency", concurrency.into()),
+            ("sync_ms", sync_ms.into()),
+            ("zones", zones.into()),
+        ],
         details,
         goals: Vec::new(),
     };
-    match (concurrency, sync_ms) {
-        (1, _) => line.goal_ratio(4.0),
-        (_, 0) => {
+    match (concurrency, sync_ms, zones) {
+        (1, ..) => line.goal_ratio(4.0),
+        (_, 0, 1) => {
             line.goal(10_000.0);
             line.goal_ratio(50.0);
         }
+        (_, 0, _) => line.goal(10_000.0),
         _ => line.goal(5_000.0),
     }
     line
@@ -165,20 +187,21 @@ impl Server {
         Self { is_ours: false, sync_ms, syncs, changes: 0, kind: Kind::PowerDns(powerdns) }
     }
 
-    fn measure(&mut self, concurrency: usize, figures: &mut Figures) {
-        self.send(concurrency, WARM_UP);
+    fn measure(&mut self, setting: Setting, figures: &mut Figures) {
+        self.send(setting, WARM_UP);
         let before = self.syncs.count();
-        let outcome = self.send(concurrency, MEASURED);
+        let outcome = self.send(setting, MEASURED);
         figures.add(&outcome, self.syncs.count() - before);
     }
 
-    fn send(&mut self, concurrency: usize, duration: Duration) -> Outcome {
+    fn send(&mut self, setting: Setting, duration: Duration) -> Outcome {
+        let Setting { concurrency, zones, .. } = setting;
         let pace = Pace::Closed(duration);
         let outcome: io::Result<Outcome> = match &self.kind {
             Kind::Herald(herald, authorization) => {
                 let api = herald.api;
                 let requests = &mut |change: u64, step: usize, out: &mut Vec<u8>| {
-                    let (zone, name) = owner(change);
+                    let (zone, name) = owner(change, zones);
                     let path = format!("/api/v1/zones/{zone}/rrsets/{name}.{zone}/A");
                     let body = format!(r#"{{"ttl":300,"records":["{}"]}}"#, address_of(change));
                     if step == 0 {
@@ -191,7 +214,7 @@ impl Server {
             Kind::PowerDns(powerdns) => {
                 let api = powerdns.api;
                 let requests = &mut |change: u64, step: usize, out: &mut Vec<u8>| {
-                    let (zone, name) = owner(change);
+                    let (zone, name) = owner(change, zones);
                     if step == 0 {
                         out.extend(powerdns::set_address(api, &zone, &name, &address_of(change)));
                     }
@@ -218,6 +241,6 @@ fn zone_name(zone: u64) -> String {
 }
 
 /// The zone and the owner name (relative) that a change is about: each change sets another value there.
-fn owner(change: u64) -> (String, String) {
-    (zone_name(change % ZONES), format!("host{}", change / ZONES % NAMES_A_ZONE))
+fn owner(change: u64, zones: u64) -> (String, String) {
+    (zone_name(change % zones), format!("host{}", change / zones % (NAMES / zones)))
 }
