@@ -4,10 +4,11 @@
 //! is added there. Zones come from one local catalog zone instead.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
-use std::{fs, os::unix::fs::DirBuilderExt};
 
 use herald_core::Name;
 
@@ -143,7 +144,8 @@ impl KnotConfig {
             LogTarget::Stderr => writeln!(out, "  - target: stderr")?,
             LogTarget::File(path) => writeln!(out, "  - target: {}", quoted(path))?,
         }
-        writeln!(out, "    any: warning")?;
+        // Nothing of the control socket: the driver is told its errors, and removing what isn't there is none.
+        writeln!(out, "    server: warning\n    zone: warning")?;
 
         writeln!(out, "database:\n    storage: {}", quoted(&self.database_dir()))?;
 
@@ -175,10 +177,38 @@ impl KnotConfig {
         for dir in [self.base.clone(), self.rundir(), self.database_dir(), self.zone_dir()] {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
         }
+        // knotd changes to its user before it reads zone files and makes its socket, its PID file and its databases. Its
+        // group stays root's where none is given, so the folders have to be the user's own.
+        if let Some(user) = &self.user
+            && rustix::process::geteuid().is_root()
+        {
+            let (user, group) = find_user(user)?;
+            for dir in [self.base.clone(), self.rundir(), self.database_dir(), self.zone_dir()] {
+                chown(dir, Some(user), Some(group))?;
+            }
+        }
         let temporary = self.base.join("knot.conf.new");
         fs::write(&temporary, self.render())?;
         fs::rename(temporary, self.config_file())
     }
+}
+
+/// The numbers of `user:group`, or of `user` and its own group.
+fn find_user(user: &str) -> io::Result<(u32, u32)> {
+    let (user, group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+    let (users, groups) = (fs::read_to_string("/etc/passwd")?, fs::read_to_string("/etc/group")?);
+    let number = |fields: Option<Vec<&str>>, place: usize| fields?.get(place)?.parse().ok();
+    let group = match group {
+        None => number(account(&users, user), 3),
+        Some(group) => number(account(&groups, group), 2),
+    };
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, "there is no such user or group for knotd");
+    number(account(&users, user), 2).zip(group).ok_or_else(unknown)
+}
+
+/// The fields of an account in the text of passwd(5) or group(5).
+fn account<'a>(accounts: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == name)
 }
 
 /// knotd's pattern of the file names: the zone name, `/` replaced by `_`, without the final dot.

@@ -13,6 +13,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -228,6 +229,8 @@ impl Keeper {
             .arg(knot.config_file())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // What is sent to the agent's group, by a terminal say, is not for knotd: it goes on without the agent.
+            .process_group(0)
             .spawn()
             .map_err(|source| StartError::Spawn { program: program.into(), source })?;
         let child = self.child.insert(child);
