@@ -1,5 +1,6 @@
 //! `koder-dns-sync`, the agent of a PoP.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,7 +63,11 @@ struct ConfigArg {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let (Command::Run { config, .. } | Command::Materialize { config } | Command::Status { config, .. }) =
         &cli.command;
     let config = match Config::load(&config.config) {

@@ -184,10 +184,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             // Sent whether it was up or not: the agent knows.
             self.tell(SessionEvent::Closed);
             let Err(error) = ended;
-            self.note_end(herald, &error);
             if matches!(error, SessionError::Ending) {
                 return;
             }
+            self.note_end(herald, &error);
             if began.elapsed() >= GOOD_UPTIME {
                 backoff = BACKOFF_MIN;
             }
