@@ -113,19 +113,7 @@ async fn whatever_happens_pops_end_with_what_the_state_says() {
 async fn converge(seed: u64) {
     const POPS: [&str; 3] = ["fra1", "nyc1", "sin1"];
     let fleet = Fleet::new(&POPS).await;
-    let mut tenants = vec![fleet.platform.tenant];
-    let other = fleet.platform.operate(Action::CreateTenant { name: "other".into() }).await;
-    let Some(Subject::Tenant(other)) = other.subject else { panic!("no tenant") };
-    let token = Action::CreateToken {
-        tenant: Some(other),
-        description: String::new(),
-        scope: Default::default(),
-        expires_at_ms: None,
-        secret_hash: [3; 32],
-    };
-    let Some(Subject::Token(token)) = fleet.platform.operate(token).await.subject else { panic!("no token") };
-    tenants.push(Principal::Tenant { tenant: other, token });
-
+    let tenants = [fleet.platform.tenant, fleet.second_tenant().await];
     let is_calm = Arc::new(AtomicBool::new(false));
     let replicas: Vec<Arc<Mutex<Replica>>> = POPS.iter().map(|_| Arc::default()).collect();
     let mut pops = tokio::task::JoinSet::new();
