@@ -506,12 +506,13 @@ impl Core {
     fn greeting(&self) -> Result<Greeting, ReplicaError> {
         let mut bucket_digests: Box<[u128; BUCKETS]> = Box::new(*self.replica.bucket_digests());
         for zone in self.flights.zones() {
+            // What is on its way to knotd is not to be taken for confirmed, and not for absent either (knotd may have
+            // it): its bucket has to differ, whether the control plane still has the zone or not.
             let bucket = &mut bucket_digests[bucket_of(zone)];
-            *bucket = match self.replica.zone(zone)? {
-                Some(row) => bucket.wrapping_sub(inventory_digest(zone, row.generation, row.digest)),
-                // A removed one that knotd still has: the bucket has to differ.
-                None => bucket.wrapping_add(inventory_digest(zone, Generation::default(), 0)),
-            };
+            if let Some(row) = self.replica.zone(zone)? {
+                *bucket = bucket.wrapping_sub(inventory_digest(zone, row.generation, row.digest));
+            }
+            *bucket = bucket.wrapping_add(inventory_digest(zone, Generation::default(), 0));
         }
         Ok(Greeting { newest: self.replica.newest(), bucket_digests })
     }
@@ -601,13 +602,21 @@ impl Core {
         let mut group = Group::default();
         match self.fill(&mut group).and_then(|()| self.replica.commit()) {
             Ok(()) => {
-                self.replica_state = ReplicaState::Sound;
+                self.replica_is_sound();
                 self.applied.clear();
                 self.damaged.clear();
                 self.is_garbage |= group.is_garbage;
                 self.carry_out(group);
             }
             Err(error) => self.replica_failed(&error, group),
+        }
+    }
+
+    fn replica_is_sound(&mut self) {
+        if !matches!(self.replica_state, ReplicaState::Sound) {
+            tracing::info!("the replica can be used again");
+            self.replica_state = ReplicaState::Sound;
+            self.board.update(|status| status.replica_error = None);
         }
     }
 
@@ -824,6 +833,7 @@ impl Core {
     fn replica_failed(&mut self, error: &ReplicaError, group: Group) {
         self.replica.rollback();
         let message = format!("the replica could not be used: {error}");
+        self.board.update(|status| status.replica_error = Some(error.to_string()));
         match error {
             ReplicaError::Full => {
                 let (wait, mut told) = match std::mem::replace(&mut self.replica_state, ReplicaState::Sound) {
@@ -874,7 +884,7 @@ impl Core {
             Ok(replica) => {
                 self.replica = replica;
                 self.reader.close();
-                self.replica_state = ReplicaState::Sound;
+                self.replica_is_sound();
                 self.is_garbage = true;
                 self.show();
             }
