@@ -83,8 +83,8 @@ pub struct Config {
     pub secret_file: PathBuf,
     /// Addresses of the control plane, `host:port`, tried in turn.
     pub heralds: Vec<String>,
-    /// Certificates that the control plane's is to be signed by, PEM. Without it only loopback addresses are dialled, in the
-    /// clear.
+    /// Certificates that the control plane's is to be signed by, PEM: those of a CA, of your own or of the system, or the control plane's
+    /// own if it signed itself and is no CA (`basicConstraints=CA:FALSE`). Without it only loopback addresses are dialled, in the clear.
     pub tls_ca: Option<PathBuf>,
     /// The name in the control plane's certificate, if it isn't the host that is dialled.
     pub tls_name: Option<String>,

@@ -50,7 +50,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const GOOD_UPTIME: Duration = Duration::from_secs(5);
 
 /// How many bytes of frames may wait to be taken in: all bulk that may be on its way, and as much again for deltas.
-const READ_AHEAD_BYTES: u32 = 2 * BULK_WINDOW_BYTES as u32;
+pub(crate) const READ_AHEAD_BYTES: u32 = 2 * BULK_WINDOW_BYTES as u32;
 
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 * 1024;
@@ -105,7 +105,7 @@ pub struct Frame {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The network, or TLS on it.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed")]
     Io(#[from] io::Error),
     /// The other side closed the connection.
     #[error("the control plane closed the connection")]

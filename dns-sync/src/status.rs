@@ -58,6 +58,8 @@ pub struct Status {
     pub changes_taken: u64,
     /// Transactions that made them durable.
     pub replica_commits: u64,
+    /// What is wrong with the replica at the moment: a full disk, say. Answers go on, changes wait.
+    pub replica_error: Option<String>,
     /// knotd.
     pub knot: KnotStatus,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
@@ -135,6 +137,7 @@ impl Board {
             zones_lagging: 0,
             changes_taken: 0,
             replica_commits: 0,
+            replica_error: None,
             knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
@@ -200,9 +203,9 @@ impl Board {
 }
 
 impl Status {
-    /// Whether all is as it should be: it is connected, knotd answers, and nothing is refused.
+    /// Whether all is as it should be: it is connected, the replica can be written, knotd answers, and nothing is refused.
     pub fn is_ok(&self) -> bool {
-        self.session.connected && self.knot.running && self.refused.is_empty()
+        self.session.connected && self.replica_error.is_none() && self.knot.running && self.refused.is_empty()
     }
 
     /// The status for people.
@@ -239,6 +242,9 @@ impl Status {
         line("generation", format!("{} (control plane: {head})", self.newest));
         let sync = if self.in_sync { "in sync" } else { "not in sync" };
         line("zones", format!("{}, {} lagging, {sync}", self.zones, self.zones_lagging));
+        if let Some(error) = &self.replica_error {
+            line("replica", format!("CAN'T BE WRITTEN: {error}"));
+        }
         let knot = &self.knot;
         line(
             "knotd",

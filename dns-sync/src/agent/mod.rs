@@ -6,7 +6,7 @@
 //!      └───────────── Applied ◀── durable and answered ◀── reports ──────┘
 //! ```
 //!
-//! One thread decides ([`Core`]); sessions, the driver and the supervisor tell it what happens by events. What waits while a
+//! One thread decides; sessions, the driver and the supervisor tell it what happens by events. What waits while a
 //! transaction is under way is in the next one, and what waits while knotd is busy is coalesced by the driver: the more there is
 //! to do, the more is done at once.
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use herald_core::content::Content;
@@ -16,6 +17,7 @@ use herald_wire::stream::{
     inventory_digest,
 };
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::queue::{Class, Queue};
 use super::{Agent, StartError};
@@ -24,7 +26,8 @@ use crate::knot::ctl::{self, Batch, Command, Item};
 use crate::knot::{probe, process, text};
 use crate::materialize::{MaterializeError, Materialized, Written, materialize};
 use crate::replica::{DeltaOutcome, Replica};
-use crate::status::Status;
+use crate::session::{Dialer, Greeting, READ_AHEAD_BYTES, SessionEvent};
+use crate::status::{Board, Status};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -756,6 +759,62 @@ fn without_a_replica_and_files_there_is_nothing_to_start_from() {
     let pop = Pop::new(&herald);
     pop.config.knot.install().unwrap();
     assert!(matches!(pop.materialize(), Err(MaterializeError::NoReplica(_))));
+}
+
+#[test]
+fn no_more_is_read_than_may_wait() {
+    let herald = Herald::listen();
+    let pop = Pop::new(&herald);
+    let mut zone = Zone::new(1, "one.test", 5);
+    (0..500_u32).for_each(|n| zone.set_a(&format!("host-{n}"), n.to_be_bytes()));
+    let part = zone.whole().swap_remove(1);
+    let part_bytes = peer_bytes(&part);
+    let parts = 3 * READ_AHEAD_BYTES as usize / part_bytes as usize;
+    let control_plane = std::thread::spawn(move || {
+        let (mut peer, _) = herald.welcome(1, &[]);
+        for _ in 0..parts {
+            peer.send(std::slice::from_ref(&part));
+        }
+        peer
+    });
+
+    let (events, inbox) = std::sync::mpsc::channel::<SessionEvent>();
+    let dialer = Dialer::new(Arc::new(pop.config.clone()), events, Arc::new(Board::new("fra1")));
+    let ending = CancellationToken::new();
+    let session = std::thread::spawn({
+        let ending = ending.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        move || runtime.block_on(dialer.run(ending))
+    });
+    let (mut held, mut seen, mut outbox_kept) = (Vec::new(), 0, None);
+    // Nothing is taken in: so much comes and no more.
+    while (held.len() as u64 + 1) * part_bytes <= u64::from(READ_AHEAD_BYTES) {
+        match inbox.recv_timeout(DEADLINE).unwrap() {
+            SessionEvent::Greet(answer) => {
+                let greeting =
+                    Greeting { newest: Generation::default(), bucket_digests: Box::new([0; BUCKETS]) };
+                assert!(answer.send(greeting).is_ok());
+            }
+            SessionEvent::Opened { outbox, .. } => outbox_kept = Some(outbox),
+            SessionEvent::Frames(frames) => held.extend(frames),
+            SessionEvent::Closed => panic!("closed"),
+        }
+    }
+    assert!(held.len() as u64 * part_bytes <= u64::from(READ_AHEAD_BYTES));
+    let more = inbox.recv_timeout(Duration::from_millis(200));
+    assert!(more.is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Timeout));
+    // As soon as it is, the rest follows.
+    seen += held.len();
+    drop(held);
+    while seen < parts {
+        match inbox.recv_timeout(DEADLINE).unwrap() {
+            SessionEvent::Frames(frames) => seen += frames.len(),
+            _ => panic!("something else than frames"),
+        }
+    }
+    ending.cancel();
+    session.join().unwrap();
+    drop((control_plane.join().unwrap(), outbox_kept));
 }
 
 /// How long a change takes and a large zone, from sent to confirmed, and what memory it takes: `cargo test -p dns-sync
