@@ -394,7 +394,10 @@ mod tests {
         assert_eq!(second, ping);
         assert_eq!(first_bytes + second_bytes, bytes.len());
         for cut in 0..first_bytes {
-            assert!(decode_frame::<ToPop>(&bytes[..cut]).unwrap().is_none(), "{cut} bytes are not yet a frame");
+            assert!(
+                decode_frame::<ToPop>(&bytes[..cut]).unwrap().is_none(),
+                "{cut} bytes are not yet a frame"
+            );
         }
     }
 
