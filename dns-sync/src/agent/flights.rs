@@ -71,13 +71,6 @@ impl Flights {
         (self.newest.get(&flight.name) == Some(&tag)).then_some(&flight.name)
     }
 
-    /// Nothing is expected of this name any more.
-    pub fn forget(&mut self, name: &Name) {
-        if let Some(tag) = self.newest.get(name) {
-            self.land(*tag);
-        }
-    }
-
     /// Whether a job of this name is under way.
     pub fn has_name(&self, name: &Name) -> bool {
         self.newest.contains_key(name)
@@ -86,6 +79,11 @@ impl Flights {
     /// Whether this zone waits for a job.
     pub fn has_zone(&self, zone: ZoneId) -> bool {
         self.zones.contains_key(&zone)
+    }
+
+    /// The name under which this zone waits for a job.
+    pub fn name_of(&self, zone: ZoneId) -> Option<&Name> {
+        Some(&self.by_tag.get(self.zones.get(&zone)?)?.name)
     }
 
     /// The zones that wait for a job.

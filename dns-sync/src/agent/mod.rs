@@ -189,6 +189,7 @@ impl Agent {
             acks: Vec::new(),
             applied: Vec::new(),
             damaged: Vec::new(),
+            missing: HashMap::new(),
             leftovers: BTreeSet::new(),
             is_garbage: true,
             is_complete_wanted: false,
@@ -343,6 +344,8 @@ struct Core {
     applied: Vec<ZoneGeneration>,
     /// Damaged zones that have yet to be set aside.
     damaged: Vec<ZoneId>,
+    /// Zones that were set aside, as they are asked for again: by each session until they come or are removed.
+    missing: HashMap<ZoneId, Refused>,
     /// Zones that knotd has and the replica hasn't.
     leftovers: BTreeSet<Name>,
     /// Whether there may be rows in the replica that belong to no zone.
@@ -391,6 +394,8 @@ struct Group {
     jobs: Vec<(Name, Vec<ZoneGeneration>, Task)>,
     refusals: Vec<Refused>,
     bad: Vec<Refused>,
+    /// Of zones that were set aside.
+    missing: Vec<Refused>,
     /// What the replica has already: confirmed, unless knotd has yet to answer it.
     known: Vec<ZoneGeneration>,
     gapped: HashSet<ZoneId>,
@@ -551,6 +556,10 @@ impl Core {
             }
         }
         self.session = Some(outbox);
+        // One may have been set aside since the hello.
+        for refused in self.missing.values() {
+            self.send(ToHerald::Refused(refused.clone()));
+        }
     }
 
     /// The session is over; what it had yet to bring comes with the next one.
@@ -680,7 +689,10 @@ impl Core {
             ToPop::Remove { zone, generation } => {
                 let receipt = ZoneGeneration { zone: *zone, generation: *generation };
                 match self.replica.remove(*zone, *generation)? {
-                    None => group.known.push(receipt),
+                    None => match self.name_only_knot_has(*zone)? {
+                        Some(name) => group.jobs.push((name, vec![receipt], Task::Remove)),
+                        None => group.known.push(receipt),
+                    },
                     Some(row) => {
                         group.jobs.push((row.name, vec![receipt], Task::Remove));
                         group.is_garbage = true;
@@ -692,6 +704,12 @@ impl Core {
             ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } => {}
         }
         Ok(())
+    }
+
+    /// The name of a zone that isn't in the replica, was set aside say, and that knotd may still have.
+    fn name_only_knot_has(&self, zone: ZoneId) -> Result<Option<Name>, ReplicaError> {
+        let Some(name) = self.flights.name_of(zone) else { return Ok(None) };
+        Ok(self.replica.zone_named(name)?.is_none().then(|| name.clone()))
     }
 
     fn take_delta(&mut self, delta: &ZoneDelta, group: &mut Group) -> Result<(), ReplicaError> {
@@ -768,7 +786,7 @@ impl Core {
         if let Some(row) = self.replica.set_aside(id)? {
             group.gapped.insert(id);
             group.is_garbage = true;
-            group.refusals.push(Refused {
+            group.missing.push(Refused {
                 zone: id,
                 generation: row.generation,
                 cause: RefusalCause::Gap,
@@ -787,7 +805,12 @@ impl Core {
             self.bad_wholes.remove(&zone);
         }
         let mut jobs = Vec::with_capacity(group.jobs.len());
+        for refused in group.missing {
+            self.send(ToHerald::Refused(refused.clone()));
+            self.missing.insert(refused.zone, refused);
+        }
         for (zone, receipts, task) in group.jobs {
+            receipts.iter().for_each(|receipt| drop(self.missing.remove(&receipt.zone)));
             let tag = self.flights.launch(&zone, receipts);
             self.leftovers.remove(&zone);
             jobs.push(Job { zone, tag, task });
@@ -1095,7 +1118,9 @@ impl Core {
                     &self.board,
                     format!("the zone {} is damaged in the replica and is asked for anew", row.name),
                 );
-                self.flights.forget(&row.name);
+                // It waits for what comes: not to be taken for confirmed, nor for absent, as knotd has it.
+                let receipt = ZoneGeneration { zone, generation: row.generation };
+                self.flights.launch(&row.name, vec![receipt]);
                 self.damaged.push(zone);
             }
             Ok(None) => {}

@@ -718,9 +718,40 @@ fn the_files_are_the_replica() {
     assert_eq!((pop.serial("z0.test"), pop.serial("z1.test")), (None, Some(101)));
     let served: Vec<&Zone> = zones.iter().collect();
     let (mut peer, inventory) = herald.welcome(200, &served);
-    assert!(inventory.is_empty(), "it isn't in its bucket: {inventory:?}");
+    let is_nothing =
+        |told: &InventoryZone| told.zone == zones[0].id && told.generation == Generation::default();
+    assert!(inventory.iter().all(is_nothing), "{inventory:?}");
+    let refused = peer.wait_refused();
+    assert_eq!((refused.zone, refused.cause, refused.have), (zones[0].id, RefusalCause::Gap, None));
     peer.put(&zones[0]);
     assert_eq!(pop.serial("z0.test"), Some(100));
+}
+
+#[test]
+fn a_damaged_zone_is_answered_until_it_is_removed() {
+    let herald = Herald::listen();
+    let mut pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let zone = Zone::new(1, "one.test", 5);
+    peer.put(&zone);
+    drop(peer);
+    pop.stop(false);
+    pop.damage(
+        "UPDATE rrset SET value = x'82183d' || substr(value, 4) WHERE content = 1 AND key = x'000002'",
+    );
+    pop.damage("INSERT INTO unapplied SELECT id, name, epoch, counter FROM zone");
+    pop.start();
+    pop.wait_status("the damage", |status| status.zones == 0 && status.knot.running);
+    assert_eq!(pop.serial("one.test"), Some(5));
+    // Deleted while the PoP was away: it has to be told so, though its replica hasn't the zone any more.
+    let (mut peer, inventory) = herald.welcome(7, &[]);
+    assert_eq!(inventory.len(), 1);
+    assert_eq!(peer.wait_refused().cause, RefusalCause::Gap);
+    let removal = ZoneGeneration { zone: zone.id, generation: generation(7) };
+    peer.send(&[ToPop::Remove { zone: removal.zone, generation: removal.generation }]);
+    peer.wait_applied([removal]);
+    assert_eq!(pop.serial("one.test"), None);
+    pop.wait_status("nothing lagging", |status| status.zones_lagging == 0);
 }
 
 #[test]
