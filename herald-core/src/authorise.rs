@@ -54,7 +54,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::CreatePop { .. }
         | Action::UpdatePop { .. }
         | Action::DeletePop { .. } => access.need_operator()?,
-        Action::CreateToken { tenant, scope, .. } => {
+        Action::CreateToken { tenant, scope, expires_at_ms, .. } => {
             access.need_verb(Verb::Admin)?;
             if let Some(own) = access.tenant
                 && *tenant != Some(own)
@@ -63,6 +63,9 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
             }
             if !access.scope.contains(scope) {
                 return Err(Rejection::forbidden("a token can't allow more than the one that makes it"));
+            }
+            if access.expires_at_ms.is_some_and(|end| expires_at_ms.is_none_or(|new_end| new_end > end)) {
+                return Err(Rejection::forbidden("a token can't last longer than the one that makes it"));
             }
         }
         Action::RevokeToken { token } => {
@@ -116,6 +119,8 @@ pub struct Access {
     pub tenant: Option<TenantId>,
     /// Limits of its token.
     pub scope: Scope,
+    /// When its token ends, in ms since the epoch.
+    expires_at_ms: Option<u64>,
     is_system: bool,
 }
 
@@ -129,7 +134,12 @@ impl Access {
             || Rejection::new(RejectionKind::Unauthenticated, "the token is unknown, expired or revoked");
         let (tenant, token) = match context.principal {
             Principal::System => {
-                return Ok(Access { tenant: None, scope: Scope::default(), is_system: true });
+                return Ok(Access {
+                    tenant: None,
+                    scope: Scope::default(),
+                    expires_at_ms: None,
+                    is_system: true,
+                });
             }
             Principal::Operator { token } => (None, token),
             Principal::Tenant { tenant, token } => (Some(tenant), token),
@@ -139,7 +149,12 @@ impl Access {
         if token.tenant != tenant || !enabled {
             return Err(refused());
         }
-        Ok(Access { tenant, scope: token.scope.clone(), is_system: false })
+        Ok(Access {
+            tenant,
+            scope: token.scope.clone(),
+            expires_at_ms: token.expires_at_ms,
+            is_system: false,
+        })
     }
 
     /// Whether it is an operator's, or the system's.

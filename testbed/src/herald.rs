@@ -42,6 +42,8 @@ pub struct Herald {
     pub api: SocketAddr,
     /// Where PoPs dial in.
     pub pops: SocketAddr,
+    /// More arguments, for the next start.
+    pub arguments: Vec<String>,
     folder: PathBuf,
     environment: Vec<(String, OsString)>,
     process: Option<Process>,
@@ -68,7 +70,8 @@ impl Herald {
     ) -> Self {
         fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), v.into())).collect();
-        let mut herald = Self { api, pops, folder: folder.to_owned(), environment, process: None };
+        let arguments = Vec::new();
+        let mut herald = Self { api, pops, arguments, folder: folder.to_owned(), environment, process: None };
         herald.restart();
         herald
     }
@@ -84,7 +87,8 @@ impl Herald {
             .arg("--data")
             .arg(self.folder.join("data"))
             .args(["--listen".to_owned(), self.api.to_string()])
-            .args(["--pop-listen".to_owned(), self.pops.to_string()]);
+            .args(["--pop-listen".to_owned(), self.pops.to_string()])
+            .args(&self.arguments);
         for (key, value) in &self.environment {
             launch = launch.env(key, value);
         }
@@ -206,6 +210,16 @@ impl Pop {
         let file = folder.join("agent.toml");
         fs::write(&file, config).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         Self { name: name.to_owned(), listen, folder, agent: None }
+    }
+
+    /// Changes its configuration, for the next start.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) {
+        let file = self.config();
+        let config = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        fs::write(&file, change(config)).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }
 
     /// Its configuration file.

@@ -54,14 +54,16 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
             Rejection::conflict("there is no set of name servers yet: an operator has to define one first")
         })?,
     };
-    let content = match new.content {
+    let mut content = match new.content {
         Some(prepared) => bulk_of(prepared, name)?,
-        None => {
-            let mut content = Content::default();
-            content.put(RrKey::new(name.clone(), Rtype::NS), ns_rrset(set));
-            Bulk { content, staged: None }
-        }
+        None => Bulk { content: Content::default(), staged: None },
     };
+    // The set may have changed since content was prepared.
+    let (ns_key, ns) = (RrKey::new(name.clone(), Rtype::NS), ns_rrset(set));
+    if content.content.get(&ns_key) != Some(&ns) {
+        content.content.put(ns_key, ns);
+        content.staged = None;
+    }
     let is_free = is_operator || conflicting_tenants(state, tenant, name).is_empty();
     let floor = new.content.and_then(|prepared| prepared.serial_floor);
     let id = ZoneId(new_id(context, 0));

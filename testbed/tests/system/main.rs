@@ -6,4 +6,5 @@ mod cli;
 mod kill;
 mod peers;
 mod pops;
+mod sessions;
 mod tour;

@@ -184,6 +184,10 @@ fn a_token_works_till_it_ends_or_its_tenant_is_disabled() {
     let made = world.operate(expired(expires_at_ms)).subject;
     let Some(Subject::Token(token)) = made else { panic!("{made:?}") };
     let short = Principal::Tenant { tenant: id, token };
+    // It can't make one that outlives it.
+    assert_eq!(kind(world.run(short, expired(None))), Forbidden);
+    assert_eq!(kind(world.run(short, expired(expires_at_ms.map(|end| end + 1)))), Forbidden);
+    world.run(short, expired(expires_at_ms)).unwrap();
     world.time_ms += 999;
     world.run(short, action()).unwrap();
     world.time_ms += 1;
