@@ -1,8 +1,9 @@
 //! Proofs and checks against a real Knot DNS that plays the public DNS: resolver and parent zone in one.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -57,15 +58,13 @@ fn whoami() -> String {
     String::from_utf8(id.stdout).unwrap().trim().to_owned()
 }
 
-/// A port that is free for UDP and TCP.
+/// An endpoint that nothing else takes: a loopback address of this process' own, and a port below those that the
+/// system gives to clients.
 fn free_address() -> SocketAddr {
-    loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if UdpSocket::bind(address).is_ok() {
-            return address;
-        }
-    }
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let port = 5300 + TAKEN.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from(([127, 84, high, low.max(1)], port))
 }
 
 async fn world_at(address: SocketAddr) -> World {
