@@ -242,16 +242,22 @@ impl Pop {
     /// # Panics
     /// If it doesn't.
     pub fn start(&mut self) {
-        let launch = Launch::new("koder-dns-sync", program("koder-dns-sync"), &self.folder)
-            .args(["run", "--config"])
-            .arg(self.config());
-        let agent = self.agent.insert(launch.start());
         let listen = self.listen;
-        wait_until(START_WITHIN, &format!("{} to answer", self.name), || {
+        let name = self.name.clone();
+        let agent = self.launch();
+        wait_until(START_WITHIN, &format!("{name} to answer"), || {
             assert!(agent.is_running(), "koder-dns-sync ended\n{}", agent.tail());
             dns::query(listen, "a.zone.nobody.has.", "SOA", Transport::Tcp).is_ok()
         })
         .unwrap_or_else(|e| panic!("{e}\n{}", agent.tail()));
+    }
+
+    /// Starts the agent and waits for nothing.
+    pub fn launch(&mut self) -> &mut Process {
+        let launch = Launch::new("koder-dns-sync", program("koder-dns-sync"), &self.folder)
+            .args(["run", "--config"])
+            .arg(self.config());
+        self.agent.insert(launch.start())
     }
 
     /// `kill -9` of the agent alone; its knotd may go on.

@@ -55,17 +55,18 @@ fn a_knotd_that_somebody_else_runs_is_attached_to() {
     });
     // As a unit of systemd would: first the files, then knotd.
     let knotd = |pop: &Pop| {
-        let done = Command::new(program("koder-dns-sync"))
-            .args(["materialize", "--config"])
-            .arg(pop.config())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let materialize = || {
+            let mut command = Command::new(program("koder-dns-sync"));
+            command.args(["materialize", "--config"]).arg(pop.config()).output().unwrap()
+        };
+        // Which a PoP that is new has none of until its agent has made a replica.
+        wait_until(SOON, "the files to be written", || materialize().status.success())
+            .unwrap_or_else(|e| panic!("{e}\n{}", String::from_utf8_lossy(&materialize().stderr)));
         let config = pop.folder().join("knot/knot.conf");
         Launch::new("knotd", "/usr/sbin/knotd", pop.folder()).arg("-c").arg(config).start()
     };
+    pop.launch();
     let first = knotd(&pop);
-    pop.start();
     platform.pops.push(pop);
     put(&platform, "192.0.2.8");
     platform.wait_for_answer("www.example.com.", "A", &["192.0.2.8"]);
