@@ -17,7 +17,9 @@ fn dir() -> tempfile::TempDir {
 /// Content of a zone with so many TXT records of this length, all beginning with `mark`.
 fn big_content(zone: &str, records: usize, bytes: usize, mark: u8) -> CheckedContent {
     let mut content = Content::default();
-    let ns = Rdatas::single(name("ns1.herald.example").as_wire());
+    // As the set of name servers gives it.
+    let ns = ["ns1.herald.example", "ns2.herald.example"];
+    let ns = ns.iter().map(|host| name(host).as_wire().to_vec()).collect();
     content.put(RrKey::new(name(zone), Rtype::NS), Rrset { ttl: 3600, rdatas: ns });
     let mut rdata = vec![mark; bytes];
     rdata[0] = u8::try_from(bytes - 1).unwrap();

@@ -40,7 +40,7 @@ impl PublicDns {
             path("zone"),
         );
         std::fs::write(path("knot.conf"), config).unwrap();
-        std::fs::write(path("zone"), zone).unwrap();
+        std::fs::write(path("zone"), zone.replace("ADDRESS", &address.ip().to_string())).unwrap();
         let mut knotd = Command::new(program());
         let knotd = knotd.arg("-c").arg(path("knot.conf")).stderr(Stdio::inherit()).spawn().unwrap();
         PublicDns { knotd, _dir: dir }
@@ -88,7 +88,7 @@ $ORIGIN example.
 $TTL 60
 @ SOA ns.example. dns.example. 1 1 1 1 1
 @ NS ns
-ns A 127.0.0.1
+ns A ADDRESS
 right NS ns1.herald.test.
 right NS ns2.herald.test.
 partly NS ns1.herald.test.
