@@ -1,9 +1,10 @@
 //! Who may bear which name, and when a zone is served.
 
 use super::*;
-use crate::RrKey;
 use crate::account::ZonePattern;
+use crate::command::{EditOp, RrsetEdit, ZoneEdit};
 use crate::zone::serial_is_newer;
+use crate::{Rdatas, RrKey};
 use ZoneStatus::{Active, Pending};
 
 #[test]
@@ -283,7 +284,13 @@ fn a_set_of_name_servers_takes_its_zones_along() {
     let mut world = World::new();
     let tenant = world.tenant("t");
     let id = world.create(tenant, "example.com").unwrap();
-    let custom = world.import(tenant, "example.net", "@ NS ns.custom.example.");
+    // A new zone has its set's NS, whatever its first content said; they can be added to afterwards.
+    let custom = world.import(tenant, "example.net", "@ NS ns.dropped.example.");
+    let ns = RrKey::new(world.zone(custom).name.clone(), Rtype::NS);
+    let rdatas = Rdatas::single(Name::parse("ns.custom.example").unwrap().as_wire());
+    let edit = RrsetEdit { key: ns, if_match: None, op: EditOp::Add { ttl: Some(300), rdatas } };
+    let edit = ZoneEdit { zone: ZoneRef::Id(custom), if_match: None, edits: vec![edit] };
+    world.run(tenant, Action::EditZones { zones: vec![edit] }).unwrap();
     let first = world.state.default_ns_set().unwrap().id;
     let apex = |world: &World, id: ZoneId| {
         let zone = world.zone(id);
