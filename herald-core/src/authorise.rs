@@ -285,7 +285,8 @@ impl Access {
     }
 }
 
-/// The zone of this name that a tenant, or else anybody, is to be told of: for names in commands that make zones.
+/// Whether names are registered right below this one (by the public suffix list, or as it has a single label), so that
+/// no tenant may hold it.
 pub fn is_public_suffix(name: &Name) -> bool {
     if name.label_count() <= 1 {
         return true;
