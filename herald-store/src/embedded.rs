@@ -521,7 +521,8 @@ impl Opening<'_> {
 
 // ---- rows -------------------------------------------------------------------------------------------
 
-/// [`Store::read`] on this connection; every revision up to `head` must be there.
+/// [`Store::read`] on this connection; every revision up to `head` must be there, and none beyond it is given:
+/// between a commit and the moment when the head is moved, the table is ahead of what [`Store::head`] says.
 fn read_entries(
     db: &Connection,
     after: u64,
@@ -535,10 +536,12 @@ fn read_entries(
     }
     let mut select = db
         .prepare_cached(
-            "SELECT revision, envelope, payload, sum FROM entry WHERE revision > ?1 ORDER BY revision LIMIT ?2",
+            "SELECT revision, envelope, payload, sum FROM entry
+             WHERE revision > ?1 AND revision <= ?2 ORDER BY revision LIMIT ?3",
         )
         .map_err(failed(DOING))?;
-    let mut rows = select.query((number(after), number(entries_max.max(1) as u64))).map_err(failed(DOING))?;
+    let limit = number(entries_max.max(1) as u64);
+    let mut rows = select.query((number(after), number(head), limit)).map_err(failed(DOING))?;
     let mut entries: Vec<Entry> = Vec::new();
     let mut bytes = 0;
     let mut expected = after + 1;

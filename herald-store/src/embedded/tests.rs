@@ -138,6 +138,17 @@ fn a_missing_database_beside_its_wal_is_noticed() {
     assert!(said(&killed.0).contains("store.sqlite is missing"), "{}", said(&killed.0));
 }
 
+/// What is committed and not yet announced by the head is seen by no reader.
+#[test]
+fn nothing_beyond_the_head_is_read() {
+    let dir = Dir::new();
+    let store = open(&dir.0);
+    append(&store, 5);
+    store.head.store(3, Ordering::Release);
+    assert_eq!(store.read(0, 10, usize::MAX).unwrap(), (1..=3).map(entry).collect::<Vec<_>>());
+    assert_eq!(store.read(3, 10, usize::MAX).unwrap(), []);
+}
+
 // ---- damage -----------------------------------------------------------------------------------------
 
 #[test]
