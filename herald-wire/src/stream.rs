@@ -15,6 +15,9 @@
 //!  ├─ Refused {zone, why} ────────────────────────────────▶│ gap: the whole zone follows
 //!  ├─ BulkCredit {bytes} ─────────────────────────────────▶│ bulk in flight is bounded
 //!  ├─ Status ─────────────────────────────────────────────▶│ once a second; so is Ping the other way
+//!  │◀─ Ping {what the PoP should hold by now, in sum} ─────┤ compared by the PoP once all before it is taken in
+//!  ├─ Drifted {bucket digests} ───────────────────────────▶│ if it holds something else
+//!  │◀─ Compare {buckets that differ} ──────────────────────┤ answered by Inventory, as after Welcome
 //! ```
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
@@ -84,6 +87,14 @@ pub enum ToHerald {
     /// How the PoP is.
     #[n(5)]
     Status(#[n(0)] AgentStatus),
+    /// The replica holds something else than the last [`ToPop::Ping`] said, all frames before it taken in. The control
+    /// plane answers with [`ToPop::Compare`], and what differs comes again, zone by zone.
+    #[n(6)]
+    Drifted {
+        /// As in [`Hello::bucket_digests`].
+        #[cbor(n(0), with = "minicbor::bytes")]
+        bucket_digests: Vec<u8>,
+    },
 }
 
 /// From the control plane.
@@ -142,7 +153,29 @@ pub enum ToPop {
         /// Whether the PoP confirmed all that it is to serve.
         #[n(1)]
         in_sync: bool,
+        /// What the replica must hold once it has taken in all frames before this one; none while whole zones are
+        /// still on their way.
+        #[n(2)]
+        holding: Option<Holding>,
     },
+    /// Send the inventory of these buckets, as it is once all frames before this one are taken in.
+    #[n(8)]
+    Compare {
+        /// Numbers of the buckets; empty: nothing differs any more.
+        #[n(0)]
+        buckets: Vec<u16>,
+    },
+}
+
+/// All zones of a PoP in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Holding {
+    /// How many there are.
+    #[n(0)]
+    pub zones: u64,
+    /// The wrapping sum of their [`inventory_digest`]s, which is that of the bucket digests.
+    #[cbor(n(1), with = "herald_core::cbor_u128")]
+    pub digest: u128,
 }
 
 /// Opens a session.
@@ -384,7 +417,7 @@ mod tests {
 
     #[test]
     fn frames_come_apart_as_they_were_put_together() {
-        let ping = ToPop::Ping { head: Generation { epoch: 1, counter: 1 }, in_sync: true };
+        let ping = ToPop::Ping { head: Generation { epoch: 1, counter: 1 }, in_sync: true, holding: None };
         let mut bytes = Vec::new();
         encode_frame(&delta(), &mut bytes);
         encode_frame(&ping, &mut bytes);

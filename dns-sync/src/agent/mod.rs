@@ -477,7 +477,7 @@ impl Core {
                 if self.session.is_some() {
                     for frame in frames {
                         match frame.message {
-                            ToPop::Ping { head, in_sync } => self.ping(head, in_sync),
+                            ToPop::Ping { head, in_sync, .. } => self.ping(head, in_sync),
                             _ => self.queue.push(frame),
                         }
                     }
@@ -701,7 +701,7 @@ impl Core {
                 }
             }
             // They are no zone's and never get here.
-            ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } => {}
+            ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => {}
         }
         Ok(())
     }

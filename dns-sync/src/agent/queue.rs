@@ -135,6 +135,6 @@ pub(super) fn zone_of(message: &ToPop) -> Option<ZoneId> {
         ToPop::Delta(delta) => Some(delta.zone),
         ToPop::ZoneBegin(begin) => Some(begin.zone),
         ToPop::ZonePart { zone, .. } | ToPop::ZoneEnd { zone } | ToPop::Remove { zone, .. } => Some(*zone),
-        ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } => None,
+        ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => None,
     }
 }

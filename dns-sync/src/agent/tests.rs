@@ -779,7 +779,7 @@ fn a_damaged_replica_does_not_empty_the_pop() {
     assert!(inventory.is_empty() && peer.hello.newest == Generation::default());
     peer.put(&one);
     assert_eq!(pop.serial("two.test"), Some(6), "nothing is removed before all is there");
-    peer.send(&[ToPop::Ping { head: generation(6), in_sync: true }]);
+    peer.send(&[ToPop::Ping { head: generation(6), in_sync: true, holding: None }]);
     wait_for("the removal", || pop.serial("two.test").is_none().then_some(()));
     assert_eq!(pop.serial("one.test"), Some(5));
 }

@@ -424,7 +424,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             ToHerald::Status(status) => self.status(&status),
             ToHerald::Hello(_) => return Err(SessionError::OutOfTurn("a second hello")),
-            ToHerald::Inventory { .. } => {
+            ToHerald::Inventory { .. } | ToHerald::Drifted { .. } => {
                 return Err(SessionError::OutOfTurn("an inventory nobody asked for"));
             }
         }
@@ -723,7 +723,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
     async fn ping(&mut self) -> Result<(), SessionError> {
         let is_nothing_left = self.whole.is_empty() && self.large.is_none() && self.removals.is_empty();
         let in_sync = is_nothing_left && self.publisher.shared.tracker.zones_pending(self.pop) == Some(0);
-        self.put(&ToPop::Ping { head: self.seen.head(), in_sync });
+        self.put(&ToPop::Ping { head: self.seen.head(), in_sync, holding: None });
         self.flush().await
     }
 
