@@ -92,19 +92,8 @@ impl Engine {
         now_ms: u64,
         on_commit: OnCommit,
     ) -> Result<(Engine, Writer), RecoverError> {
-        let recovered = recover::recover(&*store)?;
-        let state = Arc::new(ArcSwap::from_pointee(recovered.state));
+        let Stepped { writer, state, revision } = Stepped::open(Arc::clone(&store), now_ms, on_commit)?;
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS);
-        let (announce, revision) = watch::channel(state.load().revision());
-        let mut writer = writer::Writer::new(
-            Arc::clone(&store),
-            Arc::clone(&state),
-            recovered.hash,
-            recovered.bytes_since_checkpoint,
-            announce,
-            on_commit,
-        );
-        writer.begin_epoch(now_ms)?;
         let thread = std::thread::Builder::new()
             .name("herald-writer".into())
             .spawn(move || writer.run(queue))
@@ -170,6 +159,60 @@ impl Engine {
 
 fn put_chunk(store: &dyn Store, chunk: &[u8]) -> Result<Option<ChunkAddress>, herald_store::ChunkError> {
     Ok(store.put_chunks(&[chunk])?.first().map(|id| *id.as_bytes()))
+}
+
+/// The engine without a thread: who holds it gives it one group of commands after another. [`Engine::start`] does so from a
+/// queue; a simulation does it by itself, so that nothing happens but what it says.
+pub struct Stepped {
+    writer: writer::Writer,
+    state: Arc<ArcSwap<State>>,
+    revision: watch::Receiver<u64>,
+}
+
+impl Stepped {
+    /// Opens the log: recovers the state, begins a new epoch.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn open(store: Arc<dyn Store>, now_ms: u64, on_commit: OnCommit) -> Result<Stepped, RecoverError> {
+        let recovered = recover::recover(&*store)?;
+        let state = Arc::new(ArcSwap::from_pointee(recovered.state));
+        let (announce, revision) = watch::channel(state.load().revision());
+        let mut writer = writer::Writer::new(
+            store,
+            Arc::clone(&state),
+            recovered.hash,
+            recovered.bytes_since_checkpoint,
+            announce,
+            on_commit,
+        );
+        writer.begin_epoch(now_ms)?;
+        Ok(Stepped { writer, state, revision })
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Has a group of commands carried out; the answers are theirs, in order.
+    pub fn submit(&mut self, commands: Vec<Command>) -> Vec<Result<Committed, SubmitError>> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let group = commands.into_iter().map(|command| {
+            let (answer, answered) = oneshot::channel();
+            answers.push(answered);
+            Submission { command, answer }
+        });
+        self.writer.write_group(group);
+        let answered =
+            |mut answer: oneshot::Receiver<_>| answer.try_recv().expect("a group answers every one");
+        answers.into_iter().map(answered).collect()
+    }
+
+    /// Writes a checkpoint of the state as it is now. One that fails is no loss: the log has it all.
+    pub fn checkpoint(&mut self) {
+        self.writer.checkpoint();
+    }
 }
 
 /// The writer's thread. It ends when every [`Engine`] handle is gone, after a last checkpoint.

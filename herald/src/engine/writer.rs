@@ -87,11 +87,17 @@ impl Writer {
             self.write_group(group.drain(..));
             self.checkpoint_if_due();
         }
+        self.checkpoint();
+    }
+
+    /// Writes a checkpoint of the state as it is, after any that is being written.
+    pub(super) fn checkpoint(&mut self) {
         self.checkpoints.finish(&self.state.load_full(), self.hash);
+        self.bytes_since_checkpoint = 0;
     }
 
     /// Decides a group, makes it durable with one append (more if it is over the store's limits), applies, answers.
-    fn write_group(&mut self, group: impl IntoIterator<Item = Submission>) {
+    pub(super) fn write_group(&mut self, group: impl IntoIterator<Item = Submission>) {
         let mut draft = self.new_draft();
         for Submission { command, answer } in group {
             let decided = self.decide_into(&mut draft, command);

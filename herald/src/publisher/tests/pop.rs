@@ -293,7 +293,9 @@ impl TestPop {
                 }
                 applied([(*zone, *generation)])
             }
-            ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => panic!("{frame:?} is not due"),
+            ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => {
+                panic!("{frame:?} is not due")
+            }
         }
     }
 
