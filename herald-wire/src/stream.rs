@@ -242,6 +242,12 @@ pub struct InventoryZone {
     /// Digest of its content.
     #[cbor(n(2), with = "herald_core::cbor_u128")]
     pub digest: u128,
+    /// Its apex, if known: who takes the name over is no loss of a zone.
+    #[n(3)]
+    pub name: Option<Name>,
+    /// How many RRsets it has with its SOA, if known: by it a loss of many is noticed before it is done.
+    #[n(4)]
+    pub rrset_count: Option<u64>,
 }
 
 /// A zone at a generation.

@@ -533,6 +533,8 @@ impl Core {
                         zone: zone.id,
                         generation: zone.generation,
                         digest: zone.digest,
+                        name: Some(zone.name),
+                        rrset_count: Some(zone.rrset_count),
                     });
                 }
             });
@@ -545,6 +547,8 @@ impl Core {
                 zone,
                 generation: Generation::default(),
                 digest: 0,
+                name: self.flights.name_of(zone).cloned(),
+                rrset_count: None,
             }));
             let mut chunks = zones.chunks(INVENTORY_ZONES).peekable();
             while let Some(chunk) = chunks.next() {

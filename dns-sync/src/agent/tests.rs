@@ -563,7 +563,13 @@ fn a_session_goes_on_where_the_last_one_ended() {
     drop(peer);
     // One zone is missing here and is told.
     let (mut peer, inventory) = herald.welcome(7, &[&one]);
-    let two_told = InventoryZone { zone: two.id, generation: two.generation, digest: two.content.digest() };
+    let two_told = InventoryZone {
+        zone: two.id,
+        generation: two.generation,
+        digest: two.content.digest(),
+        name: Some(two.name.clone()),
+        rrset_count: Some(two.content.rrset_count()),
+    };
     assert_eq!(inventory, [two_told]);
     peer.send(&[ToPop::Remove { zone: two.id, generation: generation(7) }]);
     peer.wait_applied([ZoneGeneration { zone: two.id, generation: generation(7) }]);

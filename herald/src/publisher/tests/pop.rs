@@ -73,6 +73,8 @@ impl Replica {
                 zone: *id,
                 generation: held.generation,
                 digest: held.content.digest(),
+                name: Some(held.name.clone()),
+                rrset_count: Some(held.content.rrset_count()),
             })
             .collect()
     }
