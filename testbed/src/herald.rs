@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::api::Api;
 use crate::dns::{self, Transport};
 use crate::loopback;
-use crate::process::{self, Launch, Process};
+use crate::process::{self, Launch, Memory, Process};
 use crate::wait::wait_until;
 
 /// How long the daemons may take to get ready.
@@ -120,6 +120,11 @@ impl Herald {
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// How much memory it has.
+    pub fn memory(&self) -> Memory {
+        self.process.as_ref().map(Process::memory).unwrap_or_default()
     }
 
     /// The end of its output, for messages.

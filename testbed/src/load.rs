@@ -23,6 +23,8 @@ pub type Requests<'a> = dyn FnMut(u64, usize, &mut Vec<u8>) -> bool + 'a;
 pub enum Pace {
     /// Each connection sends its next change when its last one was answered, for this long.
     Closed(Duration),
+    /// Each connection sends its next change when its last one was answered, until so many were sent.
+    Count(u64),
     /// Change k is due at `start` + k × `every`, whether or not a connection is free.
     Open {
         /// When the first change is due.
@@ -37,7 +39,7 @@ pub enum Pace {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// By change answered: microseconds from sending (closed) or being due (open) to the last reply.
+    /// By change answered: microseconds from sending, or in an open loop from being due, to the last reply.
     pub latencies_us: Vec<u32>,
     /// From the first request to the last reply.
     pub elapsed: Duration,
@@ -75,6 +77,7 @@ pub fn run(
             let now = Instant::now();
             let due = match pace {
                 Pace::Closed(duration) => (now < begin + duration).then_some(now),
+                Pace::Count(count) => (sent_count < count).then_some(now),
                 Pace::Open { start, every, count } => (sent_count < count && !stop())
                     .then(|| start + every * u32::try_from(sent_count).expect("a run is short")),
             };

@@ -26,6 +26,9 @@ enum Command {
         /// One side alone, while working on it.
         #[arg(long, value_enum, default_value_t)]
         only: bench::Side,
+        /// With so many zones of 10 records loaded
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        zones: Option<u64>,
     },
     /// A campaign of faults.
     Soak {
@@ -42,7 +45,9 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Bench { name, json, only } => bench::run(name, only, json),
+        Command::Bench { name, json, only, zones } => {
+            bench::run(name, &bench::Settings { side: only, zones }, json);
+        }
         Command::Soak { name, rounds, seed } => soak::run(name, rounds, seed),
         Command::Run(arguments) => {
             if let Err(problem) = run::run(&arguments) {

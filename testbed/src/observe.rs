@@ -102,6 +102,55 @@ pub fn observe(
     Ok(results)
 }
 
+/// How many questions [`look`] has under way: their answers fit into a socket's buffer.
+const LOOKED_AT_ONCE: usize = 100;
+
+/// How often [`look`] asks before it gives up on a server.
+const LOOKS: usize = 20;
+
+/// Asks a server for these A records (owner, value) and says which of them, by their places, it answers otherwise. What gets no
+/// answer is asked again.
+///
+/// # Errors
+/// If the network fails, or the server goes silent.
+pub fn look(server: SocketAddr, expected: &[(String, Ipv4Addr)]) -> io::Result<Vec<usize>> {
+    let socket = UdpSocket::bind((server.ip(), 0))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(LOST_AFTER))?;
+    let mut wrong = Vec::new();
+    let mut reply = [0; 1232];
+    for (round, part) in expected.chunks(LOOKED_AT_ONCE).enumerate() {
+        // No two parts share an id, so that a late answer is none to the next part.
+        let id_of = |place: usize| ((round * LOOKED_AT_ONCE + place) & 0xffff) as u16;
+        let mut open: Vec<usize> = (0..part.len()).collect();
+        for _ in 0..LOOKS {
+            for &place in &open {
+                socket.send(&question(id_of(place), &part[place].0, "A"))?;
+            }
+            while !open.is_empty() {
+                let length = match socket.recv(&mut reply) {
+                    Ok(length) => length,
+                    Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                        break;
+                    }
+                    Err(e) => return Err(e),
+                };
+                let Ok(message) = Message::from_slice(&reply[..length]) else { continue };
+                let id = message.header().id();
+                let Some(at) = open.iter().position(|&place| id_of(place) == id) else { continue };
+                let place = open.swap_remove(at);
+                if address(message) != Some(part[place].1) {
+                    wrong.push(round * LOOKED_AT_ONCE + place);
+                }
+            }
+        }
+        if !open.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{server} has gone silent")));
+        }
+    }
+    Ok(wrong)
+}
+
 struct Outstanding {
     expected: Expected,
     question: Vec<u8>,

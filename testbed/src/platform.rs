@@ -1,6 +1,7 @@
 //! A whole platform for a test: a control plane, PoPs, a tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,24 +47,46 @@ impl Platform {
     /// # Panics
     /// If it doesn't come to stand.
     pub fn start_with(label: &str, pops: usize, far: Option<Duration>) -> Self {
+        let mut platform = Self::without_pops(label);
+        platform.add_pops(pops, far);
+        platform
+    }
+
+    /// Starts a control plane with a tenant.
+    ///
+    /// # Panics
+    /// If it doesn't come to stand.
+    pub fn without_pops(label: &str) -> Self {
         let scratch = Scratch::new(label);
         let herald = Herald::start(&scratch.folder("herald"), &[]);
         herald.define_nameservers();
         let tenant = herald.tenant("tenant");
-        let far = far.map(|one_way| DelayProxy::start(herald.pops, one_way));
-        let mut platform = Self { herald, pops: Vec::new(), tenant, _far: None, scratch };
-        for number in 1..=pops {
-            let proxy = far.as_ref().filter(|_| number == pops);
-            let name = format!("pop{number}");
-            let secret = platform.herald.register_pop(&name);
-            let dial = proxy.map_or(platform.herald.pops, |proxy| proxy.listen);
-            let mut pop =
-                Pop::set_up(platform.scratch.path(), &name, &secret, dial, loopback::free_endpoint());
+        Self { herald, pops: Vec::new(), tenant, _far: None, scratch }
+    }
+
+    /// Adds PoPs; with `far`, the last one's session takes this long each way.
+    ///
+    /// # Panics
+    /// If they don't start.
+    pub fn add_pops(&mut self, count: usize, far: Option<Duration>) {
+        let far = far.map(|one_way| DelayProxy::start(self.herald.pops, one_way));
+        for number in 1..=count {
+            let proxy = far.as_ref().filter(|_| number == count);
+            let mut pop = self.set_up_pop(proxy.map_or(self.herald.pops, |proxy| proxy.listen));
             pop.start();
-            platform.pops.push(pop);
+            self.pops.push(pop);
         }
-        platform._far = far;
-        platform
+        self._far = far;
+    }
+
+    /// Makes the next PoP, which is not started yet; its session is dialled to `dial`.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn set_up_pop(&self, dial: SocketAddr) -> Pop {
+        let name = format!("pop{}", self.pops.len() + 1);
+        let secret = self.herald.register_pop(&name);
+        Pop::set_up(self.scratch.path(), &name, &secret, dial, loopback::free_endpoint())
     }
 
     /// Makes a zone.
@@ -141,11 +164,20 @@ impl Platform {
     /// If that takes too long.
     #[track_caller]
     pub fn wait_until_in_sync(&self) {
+        self.wait_until_in_sync_within(IN_SYNC_WITHIN);
+    }
+
+    /// As [`Platform::wait_until_in_sync`], for as long as is said.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    #[track_caller]
+    pub fn wait_until_in_sync_within(&self, within: Duration) {
         let operator = self.herald.operator();
         for pop in &self.pops {
             let path = format!("/pops/{}", pop.name);
             let mut seen = Value::Null;
-            wait_until(IN_SYNC_WITHIN, &format!("{} to be in sync", pop.name), || {
+            wait_until(within, &format!("{} to be in sync", pop.name), || {
                 seen = operator.get(&path).expect(200);
                 seen["connected"] == true && seen["zones_pending"] == 0
             })

@@ -26,6 +26,15 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// Memory of a process, as the kernel counts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// In memory now.
+    pub resident_bytes: u64,
+    /// Most that ever was.
+    pub peak_bytes: u64,
+}
+
 /// What to start.
 #[derive(Debug)]
 pub struct Launch {
@@ -112,6 +121,17 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How much memory it has now and had at most; nothing once it has ended.
+    pub fn memory(&self) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let bytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            kib.unwrap_or(0) * 1024
+        };
+        Memory { resident_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
     }
 
     /// Whether it still runs.

@@ -1,10 +1,15 @@
 //! Benchmarks: ours and the peer in the same run, taking turns.
 
+mod burst;
+mod create;
+mod fleet;
+mod open_loop;
 mod propagation;
 mod report;
 mod writes;
+mod zones;
 
-use report::Line;
+pub use report::Line;
 
 /// A benchmark, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -13,6 +18,12 @@ pub enum Name {
     Writes,
     /// From a request to the answer at the last of three PoPs.
     Propagation,
+    /// From the last of many changes to all PoPs being in sync.
+    Burst,
+    /// From the request for a new zone to its answer at the last of three PoPs.
+    Create,
+    /// Many zones: an empty PoP, a restart, memory, lists.
+    Fleet,
 }
 
 /// Which side runs.
@@ -37,12 +48,33 @@ impl Side {
     }
 }
 
-/// Runs one benchmark and prints a line a setting: JSON objects, or a table for people.
-pub fn run(name: Name, side: Side, json: bool) {
-    let lines = match name {
-        Name::Writes => writes::run(side),
-        Name::Propagation => propagation::run(side),
-    };
+/// How a benchmark is to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Which side, where there is a peer.
+    pub side: Side,
+    /// How many zones are loaded, instead of what the benchmark says. `writes` and `propagation` then compare ours with so many
+    /// zones loaded and ours without.
+    pub zones: Option<u64>,
+}
+
+/// Runs one benchmark: a line a setting.
+///
+/// # Panics
+/// If something isn't right.
+pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
+    match name {
+        Name::Writes => writes::run(settings),
+        Name::Propagation => propagation::run(settings),
+        Name::Burst => burst::run(settings),
+        Name::Create => create::run(settings),
+        Name::Fleet => fleet::run(settings),
+    }
+}
+
+/// Runs one benchmark and prints its lines: JSON objects, or a table for people.
+pub fn run(name: Name, settings: &Settings, json: bool) {
+    let lines = measure(name, settings);
     if json {
         for line in &lines {
             println!("{}", line.to_json());

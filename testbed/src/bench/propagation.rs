@@ -6,30 +6,26 @@
 //! NOTIFYs.
 
 use std::fmt::Write as _;
-use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::Side;
+use super::open_loop::{Figures, GIVE_UP, POPS, Run};
 use super::report::{Line, figure, percentile_ms};
+use super::{Settings, Side, zones};
 use crate::address_of;
 use crate::chain::Chain;
 use crate::dns::{self, Transport};
-use crate::load::{self, Pace};
-use crate::observe::{Expected, Seen, Watched, observe};
+use crate::observe::Seen;
 use crate::platform::Platform;
 use crate::scratch::Scratch;
 use crate::wait::wait_until;
 use crate::{http, powerdns};
 
-const POPS: usize = 3;
 const ZONES: u64 = 100;
-const CONNECTIONS: usize = 32;
 
 /// The first setting: this many changes in as many rounds.
 const CHANGES: u64 = 500;
@@ -46,12 +42,15 @@ const BULK_WITHIN: Duration = Duration::from_secs(300);
 /// The peer's, far away: as many changes as in the first setting.
 const FAR_PEER_CHANGES: u64 = CHANGES;
 
-/// A change that isn't seen by then counts as never seen.
-const GIVE_UP: Duration = Duration::from_secs(60);
+/// The settings with many zones loaded: so many zones are made a second while propagation is measured.
+const MADE_PER_S: u32 = 20;
 
-/// Measures all settings.
-pub fn run(side: Side) -> Vec<Line> {
-    vec![near(side), far(side)]
+/// Measures all settings, or those with many zones loaded.
+pub fn run(settings: &Settings) -> Vec<Line> {
+    match settings.zones {
+        Some(zones) => loaded(zones),
+        None => vec![near(settings.side), far(settings.side)],
+    }
 }
 
 // ------------------------------------------------------------------------------------------- settings
@@ -60,8 +59,9 @@ pub fn run(side: Side) -> Vec<Line> {
 fn near(side: Side) -> Line {
     let scratch = Scratch::new("bench-propagation");
     let herald = side.ours().then(|| Ours::start(CHANGES / ZONES, None));
-    let chain =
-        side.peer().then(|| Chain::start(&scratch.folder("peer"), &zones(CHANGES / ZONES), POPS, None));
+    let chain = side
+        .peer()
+        .then(|| Chain::start(&scratch.folder("peer"), &changed_zones(CHANGES / ZONES), POPS, None));
     let (mut ours, mut peer) = (Figures::default(), Figures::default());
     for round in 0..ROUNDS {
         let run = Run {
@@ -84,6 +84,49 @@ fn near(side: Side) -> Line {
     line
 }
 
+/// Three PoPs at no distance, without and with many zones loaded, and then while more of them are made.
+fn loaded(zones_loaded: u64) -> Vec<Line> {
+    let run = Run { first_change: 0, count: CHANGES, per_s: CHANGES_PER_S, far: Duration::ZERO };
+    let alone = {
+        let herald = Ours::start(CHANGES / ZONES, None);
+        figures_of(herald.measure(&run, &|| false))
+    };
+    let platform = zones::platform("bench-propagation", POPS, zones_loaded);
+    let ours = Ours::on(platform, CHANGES / ZONES);
+    let with = figures_of(ours.measure(&run, &|| false));
+    let again = Run { first_change: CHANGES, ..run };
+    let done = AtomicBool::new(false);
+    let meanwhile = thread::scope(|scope| {
+        let made = scope.spawn(|| zones::make_meanwhile(&ours.0, zones_loaded, MADE_PER_S, &done));
+        let figures = figures_of(ours.measure(&again, &|| false));
+        done.store(true, Ordering::SeqCst);
+        made.join().expect("zones are made");
+        figures
+    });
+    let p50_alone_ms = percentile_ms(&alone.last_us, 0.5);
+    let p99_alone_ms = percentile_ms(&alone.last_us, 0.99);
+    let settings = [(alone, 0, 0), (with, zones_loaded, 0), (meanwhile, zones_loaded, MADE_PER_S)];
+    let lines = settings.map(|(figures, zones, made_per_s)| {
+        let mut line = line(figures, Figures::default(), Duration::ZERO, CHANGES_PER_S);
+        line.setting.extend([("loaded_zones", zones.into()), ("zones_made_per_s", made_per_s.into())]);
+        if zones > 0 && made_per_s == 0 {
+            line.details.push(("unloaded_p50_ms", figure(p50_alone_ms)));
+            line.details.push(("unloaded_p99_ms", figure(p99_alone_ms)));
+            line.goal((p50_alone_ms.unwrap_or(0.0) * 1.2 * 1000.0).round() / 1000.0);
+        }
+        line.goal_detail("ours_p99_ms", 25.0);
+        line
+    });
+    lines.into()
+}
+
+fn figures_of(seen: Vec<Seen>) -> Figures {
+    let mut figures = Figures::default();
+    figures.add(seen);
+    figures.sort();
+    figures
+}
+
 /// One PoP 150 ms away, which is being sent a big zone.
 fn far(side: Side) -> Line {
     let scratch = Scratch::new("bench-propagation-far");
@@ -104,7 +147,7 @@ fn far(side: Side) -> Line {
     }
     let mut peer = Figures::default();
     if side.peer() {
-        let zones = zones(FAR_PEER_CHANGES / ZONES);
+        let zones = changed_zones(FAR_PEER_CHANGES / ZONES);
         let chain = Chain::start(&scratch.folder("peer"), &zones, POPS, Some(ONE_WAY));
         let run = Run { first_change: 0, count: FAR_PEER_CHANGES, per_s: CHANGES_PER_S, far: ONE_WAY };
         peer.add(measure_chain(&chain, &run));
@@ -146,99 +189,7 @@ fn line(mut ours: Figures, mut peer: Figures, one_way: Duration, per_s: u32) -> 
     }
 }
 
-/// When changes were seen, of one side.
-#[derive(Debug, Default)]
-struct Figures {
-    /// Microseconds until the last PoP had it; those never seen there stand for a minute.
-    last_us: Vec<u32>,
-    /// Microseconds until the near PoPs had it, if one is far.
-    near_us: Vec<u32>,
-    /// How many were given up.
-    unseen: usize,
-}
-
-impl Figures {
-    fn add(&mut self, seen: Vec<Seen>) {
-        let micros = |at: Option<&Duration>| {
-            at.map_or(u32::MAX, |at| u32::try_from(at.as_micros()).unwrap_or(u32::MAX))
-        };
-        for change in seen {
-            self.last_us.push(micros(change.get(POPS - 1)));
-            self.near_us.push(micros(change.get(POPS - 2)));
-            self.unseen += usize::from(change.len() < POPS);
-        }
-    }
-
-    fn sort(&mut self) {
-        self.last_us.sort_unstable();
-        self.near_us.sort_unstable();
-    }
-}
-
 // ----------------------------------------------------------------------------------------- both sides
-
-/// One run of the open loop.
-struct Run {
-    first_change: u64,
-    count: u64,
-    per_s: u32,
-    /// How far the last PoP is.
-    far: Duration,
-}
-
-impl Run {
-    /// Sends the changes and watches for them.
-    fn measure(
-        &self,
-        api: SocketAddr,
-        servers: &[SocketAddr],
-        mut request: impl FnMut(u64, usize, &mut Vec<u8>) -> bool,
-        stop: &dyn Fn() -> bool,
-    ) -> io::Result<Vec<Seen>> {
-        let last = servers.len() - 1;
-        let watched: Vec<Watched> = servers
-            .iter()
-            .enumerate()
-            .map(|(i, &server)| Watched {
-                server,
-                no_sooner: if i == last { self.far } else { Duration::ZERO },
-            })
-            .collect();
-        let every = Duration::from_secs(1) / self.per_s;
-        let start = Instant::now() + Duration::from_millis(100);
-        let (sender, receiver) = channel();
-        thread::scope(|scope| {
-            let observer = scope.spawn({
-                let watched = &watched;
-                move || observe(watched, &receiver, GIVE_UP)
-            });
-            let sent = load::run(
-                api,
-                CONNECTIONS,
-                Pace::Open { start, every, count: self.count },
-                self.first_change,
-                &mut |change, step, out| {
-                    if step == 0 {
-                        let (zone, name) = owner(change);
-                        let index = u32::try_from(change - self.first_change).expect("a run is short");
-                        let expected = Expected {
-                            since: start + every * index,
-                            name: format!("{name}.{zone}"),
-                            value: address_of(change).parse().expect("an address"),
-                        };
-                        // The observer may have failed; its error is told below.
-                        let _ = sender.send(expected);
-                    }
-                    request(change, step, out)
-                },
-                stop,
-            );
-            drop(sender);
-            let seen = observer.join().expect("the observer doesn't panic");
-            sent.and(seen)
-        })
-    }
-}
 
 fn measure_chain(chain: &Chain, run: &Run) -> Vec<Seen> {
     let api = chain.primary.api;
@@ -252,12 +203,18 @@ fn measure_chain(chain: &Chain, run: &Run) -> Vec<Seen> {
         }
         true
     };
-    run.measure(api, &servers, request, &|| false)
+    run.measure(api, &servers, arrival, request, &|| false)
         .unwrap_or_else(|e| panic!("{e}\n{}", chain.primary.process.tail()))
 }
 
+/// Where a change is looked for.
+fn arrival(change: u64) -> (String, Ipv4Addr) {
+    let (zone, name) = owner(change);
+    (format!("{name}.{zone}"), address_of(change).parse().expect("an address"))
+}
+
 /// Zones with the records that changes will set.
-fn zones(names_a_zone: u64) -> Vec<(String, Vec<(String, String)>)> {
+fn changed_zones(names_a_zone: u64) -> Vec<(String, Vec<(String, String)>)> {
     let records = |_| (0..names_a_zone).map(|name| (format!("host{name}"), "192.0.2.1".to_owned())).collect();
     (0..ZONES).map(|zone| (format!("zone{zone}.example."), records(zone))).collect()
 }
@@ -274,8 +231,12 @@ struct Ours(Platform);
 
 impl Ours {
     fn start(names_a_zone: u64, far: Option<Duration>) -> Self {
-        let platform = Platform::start_with("bench-propagation", POPS, far);
-        for (zone, records) in zones(names_a_zone) {
+        Self::on(Platform::start_with("bench-propagation", POPS, far), names_a_zone)
+    }
+
+    /// On a platform that stands, with the zones of a run made there.
+    fn on(platform: Platform, names_a_zone: u64) -> Self {
+        for (zone, records) in changed_zones(names_a_zone) {
             let rrsets: Vec<_> = records
                 .iter()
                 .map(|(name, value)| json!({ "name": name, "type": "A", "ttl": 300, "records": [value] }))
@@ -299,7 +260,8 @@ impl Ours {
             }
             step == 0
         };
-        run.measure(api, &servers, request, stop).unwrap_or_else(|e| panic!("{e}\n{}", self.0.herald.tail()))
+        run.measure(api, &servers, arrival, request, stop)
+            .unwrap_or_else(|e| panic!("{e}\n{}", self.0.herald.tail()))
     }
 
     /// Imports a big zone while the far PoP is down, and starts that PoP: it is being sent the zone when this

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Side;
 use super::report::{Line, figure, percentile_ms};
+use super::{Settings, Side, zones};
 use crate::address_of;
 use crate::herald::Herald;
 use crate::load::{self, Outcome, Pace};
@@ -43,8 +43,16 @@ struct Setting {
     zones: u64,
 }
 
-/// Measures all settings.
-pub fn run(side: Side) -> Vec<Line> {
+/// Measures all settings, or those with many zones loaded.
+pub fn run(settings: &Settings) -> Vec<Line> {
+    match settings.zones {
+        Some(zones) => loaded(zones),
+        None => compared(settings.side),
+    }
+}
+
+/// Against the peer.
+fn compared(side: Side) -> Vec<Line> {
     let scratch = Scratch::new("bench-writes");
     let shim = SyncShim::build(scratch.path());
     let mut servers: Vec<Server> = Vec::new();
@@ -56,24 +64,55 @@ pub fn run(side: Side) -> Vec<Line> {
             servers.push(Server::peer(&scratch, &shim, sync_ms));
         }
     }
-    let mut lines: Vec<Line> = Vec::new();
-    for setting in SETTINGS {
-        let mut ours = Figures::default();
-        let mut peer = Figures::default();
-        for round in 0..ROUNDS {
-            let mut turns: Vec<&mut Server> =
-                servers.iter_mut().filter(|server| server.sync_ms == setting.sync_ms).collect();
-            if round % 2 == 1 {
-                turns.reverse();
-            }
-            for server in turns {
-                let figures = if server.is_ours { &mut ours } else { &mut peer };
-                server.measure(setting, figures);
-            }
+    let measured = SETTINGS.map(|setting| {
+        let (ours, peer) = take_turns(&mut servers, setting);
+        line(setting, ours, peer)
+    });
+    measured.into()
+}
+
+/// Ours with many zones loaded against ours without.
+fn loaded(zones_loaded: u64) -> Vec<Line> {
+    let scratch = Scratch::new("bench-writes");
+    let shim = SyncShim::build(scratch.path());
+    let mut alone = Server::ours(&scratch, &shim, 0);
+    alone.is_ours = false;
+    let with = Server::loaded(&scratch, &shim, zones_loaded);
+    let mut servers = [alone, with];
+    let settings = SETTINGS.into_iter().filter(|setting| setting.sync_ms == 0);
+    let measured = settings.map(|setting| {
+        let (with, alone) = take_turns(&mut servers, setting);
+        let mut line = line(setting, with, alone);
+        line.goals.clear();
+        if let Some(alone) = line.peer.take() {
+            line.details.retain(|(key, _)| !key.starts_with("peer"));
+            line.details.push(("unloaded", figure(Some(alone))));
+            line.goal(
+                ((if line.less_is_better { alone * 1.2 } else { alone * 0.8 }) * 1000.0).round() / 1000.0,
+            );
         }
-        lines.push(line(setting, ours, peer));
+        line.setting.push(("loaded_zones", zones_loaded.into()));
+        line
+    });
+    measured.collect()
+}
+
+/// All rounds of a setting: figures of ours and of the other side.
+fn take_turns(servers: &mut [Server], setting: Setting) -> (Figures, Figures) {
+    let mut ours = Figures::default();
+    let mut other = Figures::default();
+    for round in 0..ROUNDS {
+        let mut turns: Vec<&mut Server> =
+            servers.iter_mut().filter(|server| server.sync_ms == setting.sync_ms).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for server in turns {
+            let figures = if server.is_ours { &mut ours } else { &mut other };
+            server.measure(setting, figures);
+        }
     }
-    lines
+    (ours, other)
 }
 
 fn line(setting: Setting, mut ours: Figures, mut peer: Figures) -> Line {
@@ -163,11 +202,20 @@ enum Kind {
 
 impl Server {
     fn ours(scratch: &Scratch, shim: &SyncShim, sync_ms: u64) -> Self {
-        let name = format!("herald-{sync_ms}");
-        let (environment, syncs) = shim.environment(&name, sync_ms);
-        let herald = Herald::start(&scratch.folder(&name), &environment);
+        Self::named(&format!("herald-{sync_ms}"), scratch, shim, sync_ms, 0)
+    }
+
+    /// Ours, with so many zones besides those of the benchmark.
+    fn loaded(scratch: &Scratch, shim: &SyncShim, zones_loaded: u64) -> Self {
+        Self::named("herald-loaded", scratch, shim, 0, zones_loaded)
+    }
+
+    fn named(name: &str, scratch: &Scratch, shim: &SyncShim, sync_ms: u64, zones_loaded: u64) -> Self {
+        let (environment, syncs) = shim.environment(name, sync_ms);
+        let herald = Herald::start(&scratch.folder(name), &environment);
         herald.define_nameservers();
         let tenant = herald.tenant("bench");
+        zones::make(&herald, &tenant, zones_loaded);
         for zone in 0..ZONES {
             tenant.post("/zones", &json!({ "name": zone_name(zone) })).expect(201);
         }

@@ -18,12 +18,17 @@ use super::random::Random;
 use crate::address_of;
 use crate::api::Api;
 use crate::dns::{self, Record, Transport};
+use crate::herald::Pop;
 use crate::platform::Platform;
 use crate::wait::wait_for;
 
 const POPS: usize = 2;
 const ZONES: usize = 6;
 const WRITERS: usize = 8;
+
+/// After so many rounds the zones are deleted and others are made: a long campaign must not spend its time comparing ever larger
+/// zones.
+const SECTION_ROUNDS: usize = 10;
 
 /// A writer's pause after each change: load, not saturation, so that all daemons are at work at any moment.
 const WRITER_PAUSE: Duration = Duration::from_millis(10);
@@ -42,9 +47,11 @@ enum Victim {
     Knotd,
     /// Agent and knotd at once, and afterwards again while there is no control plane.
     Pop,
+    /// The control plane and every agent and knotd at once, as when the power fails everywhere.
+    All,
 }
 
-const VICTIMS: [Victim; 4] = [Victim::Herald, Victim::Agent, Victim::Knotd, Victim::Pop];
+const VICTIMS: [Victim; 5] = [Victim::Herald, Victim::Agent, Victim::Knotd, Victim::Pop, Victim::All];
 
 /// What the zones hold, by zone.
 type Contents = BTreeMap<String, BTreeSet<Record>>;
@@ -62,6 +69,14 @@ pub struct Outcome {
     pub unanswered_there: usize,
     /// Changes whose answer never came, and that are not there.
     pub unanswered_not_there: usize,
+}
+
+impl Outcome {
+    fn add(&mut self, section: &Self) {
+        self.acknowledged += section.acknowledged;
+        self.unanswered_there += section.unanswered_there;
+        self.unanswered_not_there += section.unanswered_not_there;
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -83,38 +98,46 @@ pub fn run(rounds: usize, seed: u64) -> Outcome {
     println!("kill: {rounds} rounds each, seed {seed}");
     let mut random = Random::new(seed);
     let mut platform = Platform::start("kill", POPS);
-    let zones: Vec<String> = (0..ZONES).map(|zone| format!("zone{zone}.example.")).collect();
-    for zone in &zones {
-        platform.create_zone(zone);
-    }
-    let writers = Writers::new(platform.tenant.clone(), &zones);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { seed, rounds, ..Outcome::default() };
     let mut victims = VICTIMS.repeat(rounds);
     shuffle(&mut victims, &mut random);
-    for (round, victim) in victims.iter().enumerate() {
-        let pop = random.below(POPS);
-        println!("kill: round {}: {victim:?} (pop{})", round + 1, pop + 1);
-        writers.write_while(|| {
-            pause(&mut random);
-            strike(&mut platform, *victim, pop, &mut random);
-            pause(&mut random);
-        });
-        let contents = platform.assert_pops_hold(&zones);
-        outcome = writers.check(&contents);
-        if *victim == Victim::Pop {
-            start_alone(&mut platform, pop, &contents);
+    let mut next_change = 1;
+    for (section, victims) in victims.chunks(SECTION_ROUNDS).enumerate() {
+        let zones: Vec<String> = (0..ZONES).map(|zone| format!("zone{zone}-{section}.example.")).collect();
+        for zone in &zones {
+            platform.create_zone(zone);
+        }
+        let writers = Writers::new(platform.tenant.clone(), &zones, next_change);
+        let mut of_section = Outcome::default();
+        for (round, victim) in victims.iter().enumerate() {
+            let pop = random.below(POPS);
+            println!("kill: round {}: {victim:?} (pop{})", section * SECTION_ROUNDS + round + 1, pop + 1);
+            writers.write_while(|| {
+                pause(&mut random);
+                strike(&mut platform, *victim, pop, &mut random);
+                pause(&mut random);
+            });
+            let contents = platform.assert_pops_hold(&zones);
+            of_section = writers.check(&contents);
+            if *victim == Victim::Pop {
+                start_alone(&mut platform, pop, &contents);
+            }
+        }
+        platform.wait_until_in_sync();
+        writers.check_receipts(&mut random);
+        outcome.add(&of_section);
+        next_change = writers.next.into_inner();
+        for zone in &zones {
+            platform.tenant.delete(&format!("/zones/{zone}")).expect(200);
         }
     }
-    platform.wait_until_in_sync();
-    writers.check_receipts(&mut random);
-    (outcome.seed, outcome.rounds) = (seed, rounds);
     outcome
 }
 
 /// Kills, and starts again, while changes are written.
 fn strike(platform: &mut Platform, victim: Victim, pop: usize, random: &mut Random) {
-    let herald = &mut platform.herald;
-    let pop = &mut platform.pops[pop];
+    let Platform { herald, pops, .. } = platform;
+    let pop = &mut pops[pop];
     match victim {
         Victim::Herald => {
             herald.kill();
@@ -131,6 +154,24 @@ fn strike(platform: &mut Platform, victim: Victim, pop: usize, random: &mut Rand
             pop.kill();
             pause(random);
             pop.start();
+        }
+        Victim::All => {
+            thread::scope(|scope| {
+                scope.spawn(|| herald.kill());
+                for pop in &mut *pops {
+                    scope.spawn(|| pop.kill());
+                }
+            });
+            pause(random);
+            // Whichever is first finds nobody.
+            let herald_first = random.below(2) == 0;
+            if herald_first {
+                herald.restart();
+            }
+            pops.iter_mut().for_each(Pop::start);
+            if !herald_first {
+                herald.restart();
+            }
         }
     }
 }
@@ -190,8 +231,8 @@ struct Sent {
 }
 
 impl Writers {
-    fn new(api: Api, zones: &[String]) -> Self {
-        Self { api, zones: zones.to_vec(), next: AtomicU64::new(1), sent: Mutex::default() }
+    fn new(api: Api, zones: &[String], next_change: u64) -> Self {
+        Self { api, zones: zones.to_vec(), next: AtomicU64::new(next_change), sent: Mutex::default() }
     }
 
     /// Writes until `action` has ended, or panicked.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod bench;
 mod cli;
 mod kill;
 mod peers;
