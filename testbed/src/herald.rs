@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::json;
@@ -44,6 +45,8 @@ pub struct Herald {
     pub pops: SocketAddr,
     /// More arguments, for the next start.
     pub arguments: Vec<String>,
+    /// What stands before its command, from the next start on.
+    pub prefix: Vec<OsString>,
     folder: PathBuf,
     environment: Vec<(String, OsString)>,
     process: Option<Process>,
@@ -70,8 +73,8 @@ impl Herald {
     ) -> Self {
         fs::create_dir_all(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), v.into())).collect();
-        let arguments = Vec::new();
-        let mut herald = Self { api, pops, arguments, folder: folder.to_owned(), environment, process: None };
+        let (arguments, prefix, folder) = (Vec::new(), Vec::new(), folder.to_owned());
+        let mut herald = Self { api, pops, arguments, prefix, folder, environment, process: None };
         herald.restart();
         herald
     }
@@ -81,8 +84,19 @@ impl Herald {
     /// # Panics
     /// If it doesn't get ready.
     pub fn restart(&mut self) {
+        let probe = Api::new(self.api, "");
+        let process = self.launch();
+        wait_until(START_WITHIN, "herald to be ready", || {
+            assert!(process.is_running(), "herald ended\n{}", process.tail());
+            probe.try_call("GET", "//readyz", &[], None).is_ok_and(|reply| reply.status == 200)
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", process.tail()));
+    }
+
+    /// Starts it again and waits for nothing.
+    pub fn launch(&mut self) -> &mut Process {
         self.kill();
-        let mut launch = Launch::new("herald", program("herald"), &self.folder)
+        let mut launch = Launch::behind(&self.prefix, "herald", program("herald"), &self.folder)
             .arg("serve")
             .arg("--data")
             .arg(self.folder.join("data"))
@@ -92,13 +106,12 @@ impl Herald {
         for (key, value) in &self.environment {
             launch = launch.env(key, value);
         }
-        let process = self.process.insert(launch.start());
-        let probe = Api::new(self.api, "");
-        wait_until(START_WITHIN, "herald to be ready", || {
-            assert!(process.is_running(), "herald ended\n{}", process.tail());
-            probe.try_call("GET", "//readyz", &[], None).is_ok_and(|reply| reply.status == 200)
-        })
-        .unwrap_or_else(|e| panic!("{e}\n{}", process.tail()));
+        self.process.insert(launch.start())
+    }
+
+    /// The folder of its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// `kill -9`.
@@ -137,7 +150,7 @@ impl Herald {
     /// # Panics
     /// If the token wasn't written.
     pub fn operator(&self) -> Api {
-        let file = self.folder.join("data").join("operator.token");
+        let file = self.data().join("operator.token");
         let token = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         Api::new(self.api, token.trim())
     }
@@ -183,6 +196,8 @@ pub struct Pop {
     pub name: String,
     /// Where its knotd answers.
     pub listen: SocketAddr,
+    /// What stands before the agent's command, from the next start on.
+    pub prefix: Vec<OsString>,
     folder: PathBuf,
     agent: Option<Process>,
 }
@@ -214,7 +229,7 @@ impl Pop {
         );
         let file = folder.join("agent.toml");
         fs::write(&file, config).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        Self { name: name.to_owned(), listen, folder, agent: None }
+        Self { name: name.to_owned(), listen, prefix: Vec::new(), folder, agent: None }
     }
 
     /// Changes its configuration, for the next start.
@@ -257,9 +272,31 @@ impl Pop {
         .unwrap_or_else(|e| panic!("{e}\n{}", agent.tail()));
     }
 
+    /// What the agent says of itself: for people, or as JSON.
+    ///
+    /// # Panics
+    /// If it can't be asked.
+    pub fn status(&self, arguments: &[&str]) -> Output {
+        let words = self.prefix.iter().cloned().chain([program("koder-dns-sync").into_os_string()]);
+        let words: Vec<OsString> = words.collect();
+        Command::new(&words[0])
+            .args(&words[1..])
+            .args(["status", "--config"])
+            .arg(self.config())
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|e| panic!("koder-dns-sync status: {e}"))
+    }
+
+    /// The status of the agent as text, errors included.
+    pub fn status_text(&self) -> String {
+        let output = self.status(&[]);
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
     /// Starts the agent and waits for nothing.
     pub fn launch(&mut self) -> &mut Process {
-        let launch = Launch::new("koder-dns-sync", program("koder-dns-sync"), &self.folder)
+        let launch = Launch::behind(&self.prefix, "koder-dns-sync", program("koder-dns-sync"), &self.folder)
             .args(["run", "--config"])
             .arg(self.config());
         self.agent.insert(launch.start())

@@ -17,6 +17,7 @@ pub mod process;
 pub mod run;
 pub mod scratch;
 pub mod shim;
+pub mod small_disk;
 pub mod soak;
 pub mod wait;
 

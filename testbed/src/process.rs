@@ -46,9 +46,14 @@ pub struct Launch {
 impl Launch {
     /// `program`, whose output goes to the end of `FOLDER/NAME.log`.
     pub fn new(name: &str, program: impl AsRef<OsStr>, folder: &Path) -> Self {
+        Self::behind(&[], name, program, folder)
+    }
+
+    /// As [`Launch::new`], behind the words of another command that becomes it.
+    pub fn behind(prefix: &[OsString], name: &str, program: impl AsRef<OsStr>, folder: &Path) -> Self {
         // The kernel kills it should this process go without dropping its guards.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        command.args(["--pdeathsig", "KILL", "--"]).args(prefix).arg(program);
         // A Ctrl-C at the terminal is for this process alone, which then stops its children in order.
         command.process_group(0).stdin(Stdio::null());
         Self { name: name.to_owned(), command, log: folder.join(format!("{name}.log")) }

@@ -4,6 +4,7 @@ mod accounts;
 mod api;
 mod bench;
 mod cli;
+mod disk_full;
 mod kill;
 mod peers;
 mod pops;
