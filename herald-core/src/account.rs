@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::limits::TenantLimits;
 use crate::rrset::rtype_number;
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, RrKey, Rtype, TenantId, TokenId, ZoneId};
@@ -56,6 +57,9 @@ pub struct Tenant {
     /// When it was made, in ms since the epoch.
     #[n(3)]
     pub created_at_ms: u64,
+    /// Limits that were set for it.
+    #[n(4)]
+    pub limits: Option<TenantLimits>,
 }
 
 /// An API token. The secret itself is nowhere kept.

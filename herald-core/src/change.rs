@@ -186,6 +186,9 @@ pub enum Change {
         #[n(1)]
         rrsets: Vec<(RrKey, Rrset)>,
     },
+    /// A token that isn't valid any more is forgotten.
+    #[n(22)]
+    TokenForgotten(#[n(0)] TokenId),
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {

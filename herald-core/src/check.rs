@@ -44,6 +44,7 @@ pub struct CheckedContent {
     zone: Name,
     content: Content,
     warnings: Vec<Finding>,
+    records_per_rrset_max: u64,
 }
 
 impl CheckedContent {
@@ -56,7 +57,9 @@ impl CheckedContent {
         owners.dedup();
         let findings = check(&zone, &content, owners.into_iter().chain([&zone]));
         if findings.errors.is_empty() {
-            Ok(CheckedContent { zone, content, warnings: findings.warnings })
+            let most = content.iter().map(|(_, rrset)| rrset.rdatas.len()).max();
+            let records_per_rrset_max = most.unwrap_or(0) as u64;
+            Ok(CheckedContent { zone, content, warnings: findings.warnings, records_per_rrset_max })
         } else {
             Err(findings.errors)
         }
@@ -70,6 +73,11 @@ impl CheckedContent {
     /// The content.
     pub fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// How many records the RRset has that has most.
+    pub fn records_per_rrset_max(&self) -> u64 {
+        self.records_per_rrset_max
     }
 
     /// What is probably not meant.

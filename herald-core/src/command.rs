@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::account::{Principal, Scope};
 use crate::change::{ChunkAddress, Evidence};
 use crate::check::CheckedContent;
+use crate::limits::Limit;
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
 
@@ -55,6 +56,8 @@ pub enum Action {
         name: Option<String>,
         /// Whether its tokens work.
         enabled: Option<bool>,
+        /// Limits to set, or with none to go back to the default of.
+        limits: Vec<(Limit, Option<u64>)>,
     },
     /// Delete a tenant without zones (operators); its tokens are revoked.
     DeleteTenant {

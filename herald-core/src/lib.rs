@@ -8,6 +8,7 @@ pub mod command;
 pub mod content;
 pub mod decide;
 pub mod id;
+pub mod limits;
 pub mod log;
 pub mod name;
 pub mod rdata;

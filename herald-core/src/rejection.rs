@@ -31,6 +31,8 @@ pub enum RejectionKind {
     Stale,
     /// The final state would not be right.
     Invalid,
+    /// The final state would be over a limit of its tenant.
+    Quota,
 }
 
 /// One offending item.

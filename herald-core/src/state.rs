@@ -11,6 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::change::Change;
 use crate::content::Content;
+use crate::limits::Usage;
 use crate::zone::{Zone, ZoneStatus, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
@@ -28,6 +29,9 @@ pub struct State {
     tenants: OrdMap<TenantId, Shared<Tenant>>,
     tenants_by_name: OrdMap<String, TenantId>,
     tokens: OrdMap<TokenId, Shared<Token>>,
+    tokens_by_tenant: OrdSet<(TenantId, TokenId)>,
+    /// What tenants have, of what is limited.
+    usage: OrdMap<TenantId, Usage>,
     ns_sets: OrdMap<NsSetId, Shared<NsSet>>,
     pops: OrdMap<PopId, Shared<Pop>>,
 }
@@ -57,14 +61,13 @@ impl State {
                     self.tenants_by_name.remove(&tenant.name);
                 }
             }
-            Change::TokenPut(token) => {
-                self.tokens.insert(token.id, Shared::new(token.clone()));
-            }
+            Change::TokenPut(token) => self.put_token(token.clone()),
             Change::TokenRevoked { token, at_ms } => {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.make_mut().revoked_at_ms = Some(*at_ms);
                 }
             }
+            Change::TokenForgotten(id) => self.forget_token(*id),
             Change::NsSetPut(set) => self.put_ns_set(set.clone()),
             Change::NsSetDeleted(id) => {
                 self.ns_sets.remove(id);
@@ -124,13 +127,21 @@ impl State {
                 if let Some(zone) = self.zones.remove(zone) {
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
                     self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone()));
+                    self.count(zone.tenant, |usage| {
+                        usage.zones -= 1;
+                        usage.records -= records_of(&zone);
+                    });
                 }
             }
             Change::ZoneRestored { zone } => self.insert_zone(zone.clone()),
             Change::ContentRestored { zone, rrsets } => {
                 if let Some(zone) = self.zones.get_mut(zone) {
-                    let content = &mut zone.make_mut().content;
+                    let zone = zone.make_mut();
+                    let content = &mut zone.content;
+                    let before = content.record_count();
                     rrsets.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
+                    let (tenant, more) = (zone.tenant, content.record_count() - before);
+                    self.count(tenant, |usage| usage.records += more);
                 }
             }
             Change::SerialRestored { name, serial } => {
@@ -152,6 +163,33 @@ impl State {
         self.tenants.insert(tenant.id, Shared::new(tenant));
     }
 
+    fn put_token(&mut self, token: Token) {
+        self.forget_token(token.id);
+        if let Some(tenant) = token.tenant {
+            self.tokens_by_tenant.insert((tenant, token.id));
+            self.count(tenant, |usage| usage.tokens += 1);
+        }
+        self.tokens.insert(token.id, Shared::new(token));
+    }
+
+    fn forget_token(&mut self, id: TokenId) {
+        if let Some(tenant) = self.tokens.remove(&id).and_then(|token| token.tenant) {
+            self.tokens_by_tenant.remove(&(tenant, id));
+            self.count(tenant, |usage| usage.tokens -= 1);
+        }
+    }
+
+    /// Keeps the count of what a tenant has.
+    fn count(&mut self, tenant: TenantId, change: impl FnOnce(&mut Usage)) {
+        let mut usage = self.usage(tenant);
+        change(&mut usage);
+        if usage == Usage::default() {
+            self.usage.remove(&tenant);
+        } else {
+            self.usage.insert(tenant, usage);
+        }
+    }
+
     fn put_ns_set(&mut self, set: NsSet) {
         if set.is_default {
             let previous = self.default_ns_set().map(|set| set.id).filter(|id| *id != set.id);
@@ -168,6 +206,10 @@ impl State {
         }
         self.zones_by_name.insert((zone.name.clone(), zone.id));
         self.zones_by_tenant.insert((zone.tenant, zone.name.clone()), zone.id);
+        self.count(zone.tenant, |usage| {
+            usage.zones += 1;
+            usage.records += records_of(&zone);
+        });
         self.zones.insert(zone.id, Shared::new(zone));
     }
 
@@ -175,9 +217,14 @@ impl State {
     fn touch(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
         if let Some(zone) = self.zones.get_mut(&zone) {
             let zone = zone.make_mut();
+            let before = records_of(zone);
             change(zone);
             zone.revision = at.generation.counter;
             zone.changed_at_ms = at.time_ms;
+            let (tenant, after) = (zone.tenant, records_of(zone));
+            if after != before {
+                self.count(tenant, |usage| usage.records = usage.records - before + after);
+            }
         }
     }
 
@@ -324,6 +371,27 @@ impl State {
         after_key(&self.tokens, after)
     }
 
+    /// A tenant's tokens by age, those after `id` if given.
+    pub fn tenant_tokens(
+        &self,
+        tenant: TenantId,
+        after: Option<TokenId>,
+    ) -> impl Iterator<Item = &Shared<Token>> {
+        let from = match after {
+            Some(id) => Bound::Excluded((tenant, id)),
+            None => Bound::Included((tenant, TokenId(0))),
+        };
+        self.tokens_by_tenant
+            .range((from, Bound::Unbounded))
+            .take_while(move |(holder, _)| *holder == tenant)
+            .filter_map(|(_, id)| self.tokens.get(id))
+    }
+
+    /// What a tenant has, of what is limited.
+    pub fn usage(&self, tenant: TenantId) -> Usage {
+        self.usage.get(&tenant).copied().unwrap_or_default()
+    }
+
     /// A set of name servers.
     pub fn ns_set(&self, id: NsSetId) -> Option<&Shared<NsSet>> {
         self.ns_sets.get(&id)
@@ -384,6 +452,11 @@ impl State {
             Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
         tenants.chain(tokens).chain(ns_sets).chain(pops).chain(zones).chain(serials).chain([position])
     }
+}
+
+/// A zone's records, the SOA included.
+fn records_of(zone: &Zone) -> u64 {
+    zone.content.record_count() + 1
 }
 
 /// About how many bytes of RRsets a change of a checkpoint restores.

@@ -434,8 +434,25 @@ pub struct Tenant {
     pub enabled: bool,
     /// How many zones it holds.
     pub zone_count: u64,
+    /// How much it may have and how fast it may ask, by the limits' names.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
+    /// How much it has.
+    #[serde(default)]
+    pub usage: TenantUsage,
     /// When it was made.
     pub created_at_ms: u64,
+}
+
+/// How much a tenant has of what is limited for all of its zones together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TenantUsage {
+    /// Zones, pending ones included.
+    pub zones: u64,
+    /// Records, the SOAs included.
+    pub records: u64,
+    /// Tokens, revoked and expired ones included while they are kept.
+    pub tokens: u64,
 }
 
 /// Body of `POST /tenants`.
@@ -459,6 +476,9 @@ pub struct TenantPatch {
     /// Whether its tokens work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// Limits by their names; null goes back to the default, and what is left out stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Option<u64>>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -16,8 +16,8 @@ pub fn columns<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [
 }
 
 /// Pairs of a name and a value, a line each; those without a value are left out.
-pub fn pairs<const N: usize>(rows: [(&str, Option<String>); N]) -> String {
-    let mut lines = Vec::with_capacity(N);
+pub fn pairs<'a>(rows: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
+    let mut lines = Vec::new();
     for (name, value) in rows {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             lines.push([name.to_owned(), printable(&value)]);

@@ -1,10 +1,12 @@
 //! Rules of tenants, tokens, sets of name servers and PoPs.
 
+use super::quotas::need_room;
 use super::zones::next_zone_serial;
 use super::{Decision, Subject, check_short_name, new_id};
 use crate::account::{NsSet, Pop, Scope, Tenant, Token};
 use crate::change::Change;
 use crate::command::{Context, NsSetInput};
+use crate::limits::{Limit, TenantLimits};
 use crate::rejection::Rejection;
 use crate::state::State;
 use crate::zone::SoaFields;
@@ -22,7 +24,8 @@ pub(super) fn create_tenant(state: &State, context: &Context, name: &str) -> Res
     check_short_name("tenant", name)?;
     need_free_tenant_name(state, name)?;
     let id = TenantId(new_id(context, 0));
-    let tenant = Tenant { id, name: name.into(), enabled: true, created_at_ms: context.time_ms };
+    let created_at_ms = context.time_ms;
+    let tenant = Tenant { id, name: name.into(), enabled: true, created_at_ms, limits: None };
     Ok(Decision::one(Change::TenantPut(tenant), Subject::Tenant(id)))
 }
 
@@ -31,6 +34,7 @@ pub(super) fn update_tenant(
     id: TenantId,
     name: Option<&str>,
     enabled: Option<bool>,
+    limits: &[(Limit, Option<u64>)],
 ) -> Result<Decision, Rejection> {
     let old = state.tenant(id).ok_or_else(|| Rejection::not_found("tenant"))?;
     let mut tenant = Tenant::clone(old);
@@ -40,6 +44,20 @@ pub(super) fn update_tenant(
         tenant.name = name.into();
     }
     tenant.enabled = enabled.unwrap_or(tenant.enabled);
+    let mut set = tenant.limits.take().unwrap_or_default();
+    for (limit, value) in limits {
+        let range = limit.range();
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            return Err(Rejection::invalid(format!(
+                "the limit `{}` can be {} to {}, and not {value}",
+                limit.name(),
+                range.start(),
+                range.end()
+            )));
+        }
+        set.set(*limit, *value);
+    }
+    tenant.limits = (set != TenantLimits::default()).then_some(set);
     Ok(put_if_new(tenant == **old, Change::TenantPut(tenant), Subject::Tenant(id)))
 }
 
@@ -51,7 +69,7 @@ pub(super) fn delete_tenant(state: &State, context: &Context, id: TenantId) -> R
             tenant.name
         )));
     }
-    let tokens = state.tokens(None).filter(|token| token.tenant == Some(id) && token.revoked_at_ms.is_none());
+    let tokens = state.tenant_tokens(id, None).filter(|token| token.revoked_at_ms.is_none());
     let mut changes: Vec<Change> =
         tokens.map(|token| Change::TokenRevoked { token: token.id, at_ms: context.time_ms }).collect();
     changes.push(Change::TenantDeleted(id));
@@ -94,11 +112,10 @@ pub(super) fn create_token(
     new: NewToken<'_>,
     secret_hash: [u8; 32],
 ) -> Result<Decision, Rejection> {
-    if let Some(tenant) = new.tenant
-        && state.tenant(tenant).is_none()
-    {
-        return Err(Rejection::not_found("tenant"));
-    }
+    let tenant = match new.tenant {
+        Some(id) => Some(state.tenant(id).ok_or_else(|| Rejection::not_found("tenant"))?),
+        None => None,
+    };
     if new.description.len() > DESCRIPTION_BYTES_MAX {
         return Err(Rejection::invalid(format!("a description has at most {DESCRIPTION_BYTES_MAX} bytes")));
     }
@@ -116,7 +133,22 @@ pub(super) fn create_token(
         revoked_at_ms: None,
     };
     let subject = Subject::Token(token.id);
-    Ok(Decision::one(Change::TokenPut(token), subject))
+    let mut decision = Decision::one(Change::TokenPut(token), subject);
+    if let Some(tenant) = tenant {
+        decision.changes.extend(room_for_a_token(state, tenant, context.time_ms)?);
+    }
+    Ok(decision)
+}
+
+/// Where a tenant has as many tokens as it may, the oldest of those that aren't valid any more makes room.
+fn room_for_a_token(state: &State, tenant: &Tenant, time_ms: u64) -> Result<Option<Change>, Rejection> {
+    let before = state.usage(tenant.id).tokens;
+    let full = match need_room(tenant, Limit::Tokens, "", before, before + 1) {
+        Ok(()) => return Ok(None),
+        Err(full) => full,
+    };
+    let dead = state.tenant_tokens(tenant.id, None).find(|token| !token.is_valid_at(time_ms));
+    dead.map(|token| Some(Change::TokenForgotten(token.id))).ok_or(full)
 }
 
 pub(super) fn revoke_token(state: &State, context: &Context, id: TokenId) -> Result<Decision, Rejection> {

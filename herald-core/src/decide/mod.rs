@@ -2,6 +2,7 @@
 //! is looked at and nothing is done.
 
 mod accounts;
+mod quotas;
 mod records;
 mod zones;
 
@@ -75,8 +76,8 @@ pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection
         }),
         Action::Bootstrap { secret_hash } => accounts::bootstrap(state, context, *secret_hash),
         Action::CreateTenant { name } => accounts::create_tenant(state, context, name),
-        Action::UpdateTenant { tenant, name, enabled } => {
-            accounts::update_tenant(state, *tenant, name.as_deref(), *enabled)
+        Action::UpdateTenant { tenant, name, enabled, limits } => {
+            accounts::update_tenant(state, *tenant, name.as_deref(), *enabled, limits)
         }
         Action::DeleteTenant { tenant } => accounts::delete_tenant(state, context, *tenant),
         Action::CreateToken { tenant, description, scope, expires_at_ms, secret_hash } => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::quotas::{Growth, need_room_for_content, zone_excess};
 use super::zones::{bulk_of, find, need_revision, next_zone_serial};
 use super::{Decision, Subject};
 use crate::authorise::Authorised;
@@ -18,6 +19,7 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
     let mut decision = Decision::default();
     let mut seen: BTreeSet<ZoneId> = BTreeSet::new();
     let mut errors = Vec::new();
+    let (mut over, mut growth) = (Vec::new(), Growth::default());
     for (place, edit) in zones.iter().enumerate() {
         let zone = find(state, command, &edit.zone)?;
         need_revision(zone, edit.if_match).map_err(|stale| {
@@ -33,6 +35,12 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
             Ok((content, warnings)) => {
                 let difference = zone.content.diff(&content);
                 decision.warnings.extend(warnings);
+                if let Some(tenant) = state.tenant(zone.tenant) {
+                    let puts = difference.puts.iter().map(|(key, rrset)| (key, rrset));
+                    let items = zone_excess(tenant, &zone.content, &content, puts);
+                    over.extend(items.into_iter().map(|item| placed(place, edit, item)));
+                }
+                growth.add(zone.tenant, Some(&zone.content), Some(&content));
                 if !difference.is_empty() {
                     let serial = next_zone_serial(state, zone, None, command.context().time_ms);
                     decision.changes.push(Change::ZoneEdited { zone: zone.id, serial, difference });
@@ -50,10 +58,20 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
     if let [only] = zones {
         decision.subject = Some(Subject::Zone(find(state, command, &only.zone)?.id));
     }
-    match errors.first() {
-        None => Ok(decision),
-        Some(first) => Err(Rejection::invalid(first.detail.clone()).with_items(errors)),
+    if let Some(first) = errors.first() {
+        return Err(Rejection::invalid(first.detail.clone()).with_items(errors));
     }
+    if let Some(first) = over.first() {
+        return Err(Rejection::new(RejectionKind::Quota, first.detail.clone()).with_items(over));
+    }
+    growth.need_room(state)?;
+    Ok(decision)
+}
+
+/// What is over a limit of a zone, as an item of the edit that brings it there.
+fn placed(zone: usize, edit: &ZoneEdit, item: RejectedItem) -> RejectedItem {
+    let same = |e: &RrsetEdit| Some(&e.key.owner) == item.owner.as_ref() && Some(e.key.rtype) == item.rtype;
+    RejectedItem { zone: Some(zone), edit: edit.edits.iter().rposition(same), ..item }
 }
 
 pub(super) fn replace(
@@ -72,6 +90,9 @@ pub(super) fn replace(
     }
     let content = bulk_of(prepared, &zone.name)?;
     let warnings = prepared.content.warnings().to_vec();
+    if let Some(tenant) = state.tenant(zone.tenant) {
+        need_room_for_content(state, tenant, Some(&zone.content), &prepared.content)?;
+    }
     let mut decision = Decision { subject: Some(Subject::Zone(zone.id)), warnings, ..Decision::default() };
     if content.content != zone.content {
         let serial = next_zone_serial(state, zone, prepared.serial_floor, command.context().time_ms);

@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{move_zone, ns_rrset};
+use super::quotas::{need_room, need_room_for_content};
 use super::{Decision, Subject, derived, new_id};
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
 use crate::command::{Context, Prepared, ZoneRef};
 use crate::content::Content;
+use crate::limits::Limit;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::{Shared, State};
 use crate::zone::{Zone, ZoneStatus, newest_serial, next_serial_above};
 use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
 
-/// Most labels of a zone, and longest key and value, in bytes.
-const LABELS_MAX: usize = 64;
+/// Longest key and value of a label, in bytes.
 const LABEL_BYTES_MAX: usize = 256;
 
 /// What a new zone is to be.
@@ -29,10 +30,9 @@ pub(super) struct NewZone<'a> {
 
 pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Result<Decision, Rejection> {
     let NewZone { name, labels, is_operator, .. } = new;
-    let tenant = new.tenant.ok_or_else(|| Rejection::invalid("say which tenant will hold the zone"))?;
-    if state.tenant(tenant).is_none() {
-        return Err(Rejection::not_found("tenant"));
-    }
+    let holder = new.tenant.ok_or_else(|| Rejection::invalid("say which tenant will hold the zone"))?;
+    let holder = state.tenant(holder).ok_or_else(|| Rejection::not_found("tenant"))?;
+    let tenant = holder.id;
     if name.is_root() || name.is_wildcard() {
         return Err(Rejection::invalid(format!("{name} can't be a zone")));
     }
@@ -42,11 +42,17 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         )));
     }
     check_labels(labels)?;
+    need_room(holder, Limit::LabelsPerZone, "", 0, labels.len() as u64)?;
     if state.tenant_zone(tenant, name).is_some() {
         return Err(Rejection::conflict(format!("there is a zone {name} already")));
     }
     if is_operator && let Some(served) = state.served_zone(name) {
         return Err(Rejection::conflict(format!("the zone {name} is held by the tenant {}", served.tenant)));
+    }
+    let zones = state.usage(tenant).zones;
+    need_room(holder, Limit::Zones, "", zones, zones + 1)?;
+    if let Some(prepared) = new.content {
+        need_room_for_content(state, holder, None, &prepared.content)?;
     }
     let set = match new.ns_set {
         Some(id) => state.ns_set(id).ok_or_else(|| Rejection::not_found("set of name servers"))?,
@@ -106,6 +112,10 @@ pub(super) fn update(
     let mut changes = Vec::new();
     if let Some(labels) = labels.filter(|labels| **labels != zone.labels) {
         check_labels(labels)?;
+        if let Some(tenant) = state.tenant(zone.tenant) {
+            let (before, after) = (zone.labels.len() as u64, labels.len() as u64);
+            need_room(tenant, Limit::LabelsPerZone, "", before, after)?;
+        }
         changes.push(Change::ZoneLabelled { zone: zone.id, labels: labels.clone() });
     }
     if let Some(id) = ns_set.filter(|id| *id != zone.ns_set) {
@@ -269,9 +279,6 @@ fn new_challenge(context: &Context) -> String {
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
-    if labels.len() > LABELS_MAX {
-        return Err(Rejection::invalid(format!("a zone has at most {LABELS_MAX} labels")));
-    }
     match labels.iter().find(|(key, value)| key.is_empty() || key.len().max(value.len()) > LABEL_BYTES_MAX) {
         None => Ok(()),
         Some((key, _)) => Err(Rejection::invalid(format!(

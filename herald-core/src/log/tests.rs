@@ -5,6 +5,7 @@ use super::*;
 use crate::account::*;
 use crate::change::{Bulk, Evidence, content_chunks};
 use crate::content::{Content, Difference};
+use crate::limits::{Limit, TenantLimits};
 use crate::state::At;
 use crate::zone::{SoaFields, Zone, ZoneStatus};
 use crate::{Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
@@ -254,7 +255,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=21).collect());
+    assert_eq!(numbers, (0..=22).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -282,6 +283,7 @@ fn number(change: &Change) -> u8 {
         Change::SerialRestored { .. } => 19,
         Change::PositionRestored { .. } => 20,
         Change::ContentRestored { .. } => 21,
+        Change::TokenForgotten(_) => 22,
     }
 }
 
@@ -439,6 +441,10 @@ fn samples() -> Vec<(&'static str, Change)> {
     };
     let activated = |by| Change::ZoneActivated { zone: id, serial: 43, by };
     let empty = || zone(ZoneStatus::Active, Content::default());
+    let mut limits = TenantLimits::default();
+    for (number, limit) in (1u64..).zip(Limit::ALL) {
+        limits.set(*limit, Some(number * 1000));
+    }
     vec![
         ("epoch-began", Change::EpochBegan { epoch: 300 }),
         (
@@ -448,6 +454,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 name: "acme".into(),
                 enabled: true,
                 created_at_ms: 1_700_000_000_003,
+                limits: None,
             }),
         ),
         ("tenant-deleted", Change::TenantDeleted(TenantId(0x22))),
@@ -516,6 +523,17 @@ fn samples() -> Vec<(&'static str, Change)> {
         (
             "position-restored",
             Change::PositionRestored { revision: 70_000, epoch: 3, time_ms: 1_700_000_000_007 },
+        ),
+        ("token-forgotten", Change::TokenForgotten(TokenId(0x33))),
+        (
+            "tenant-put-limited",
+            Change::TenantPut(Tenant {
+                id: TenantId(0x22),
+                name: "acme".into(),
+                enabled: false,
+                created_at_ms: 1_700_000_000_003,
+                limits: Some(limits),
+            }),
         ),
     ]
 }

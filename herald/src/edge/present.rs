@@ -2,6 +2,7 @@
 
 use herald_core::account::{NamePattern, NsSet, Pop, Principal, Scope, Tenant, Token, Verb, ZonePattern};
 use herald_core::check::Finding;
+use herald_core::limits::Limit;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::state::State;
 use herald_core::zone::{Zone, ZoneStatus};
@@ -160,11 +161,17 @@ pub fn change_revision(id: &str) -> Option<u64> {
 
 /// A tenant.
 pub fn tenant(state: &State, tenant: &Tenant) -> api::Tenant {
+    let usage = state.usage(tenant.id);
     api::Tenant {
         id: tenant.id.to_string(),
         name: tenant.name.clone(),
         enabled: tenant.enabled,
-        zone_count: state.tenant_zones(tenant.id, None).count() as u64,
+        zone_count: usage.zones,
+        limits: Limit::ALL
+            .iter()
+            .map(|limit| (limit.name().into(), limit.of(tenant.limits.as_ref())))
+            .collect(),
+        usage: api::TenantUsage { zones: usage.zones, records: usage.records, tokens: usage.tokens },
         created_at_ms: tenant.created_at_ms,
     }
 }

@@ -37,8 +37,12 @@ pub enum Code {
     TooLarge,
     /// The body is of another type.
     UnsupportedMediaType,
+    /// The body is compressed in another way.
+    UnsupportedEncoding,
     /// Well-formed, but the final state would not be right.
     Invalid,
+    /// The final state would be over a limit of the tenant.
+    QuotaExceeded,
     /// Shutting down, or the store can't be written.
     Unavailable,
 }
@@ -63,9 +67,13 @@ impl Code {
             Code::UnsupportedMediaType => {
                 ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
             }
+            Code::UnsupportedEncoding => {
+                ("unsupported_encoding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content encoding")
+            }
             Code::Invalid => {
                 ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "The final state would not be right")
             }
+            Code::QuotaExceeded => ("quota_exceeded", StatusCode::FORBIDDEN, "Over a limit of the tenant"),
             Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
         }
     }
@@ -134,6 +142,7 @@ impl ApiError {
             RejectionKind::Stale => Code::Stale,
             RejectionKind::Precondition => Code::PreconditionFailed,
             RejectionKind::Invalid => Code::Invalid,
+            RejectionKind::Quota => Code::QuotaExceeded,
         };
         let items = rejection.items.into_iter().map(|item| pointers.item(item)).collect();
         ApiError::new(code, rejection.detail).with_items(items)
@@ -180,6 +189,12 @@ impl IntoResponse for ApiError {
             // What was not read of the body is not worth reading.
             Code::Timeout | Code::TooLarge => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Code::UnsupportedEncoding => {
+                headers.insert(
+                    header::ACCEPT_ENCODING,
+                    HeaderValue::from_static(super::gate::ACCEPTED_ENCODINGS),
+                );
             }
             Code::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -21,7 +21,7 @@ pub enum TenantCommand {
     },
     /// Make a tenant
     Create(CreateArgs),
-    /// Rename, enable or disable a tenant
+    /// Rename a tenant, enable or disable it, set its limits
     Set(SetArgs),
     /// Delete a tenant that holds no zones
     Delete(DeleteArgs),
@@ -44,7 +44,8 @@ pub struct CreateArgs {
 /// Flags of `koder dns tenant set`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("settings").multiple(true).required(true))]
-#[command(after_help = "Examples:\n  koder dns tenant set acme --disable -m 'unpaid'")]
+#[command(after_help = "Examples:\n  koder dns tenant set acme --disable -m 'unpaid'\n  \
+    koder dns tenant set acme --limit zones=500 --limit writes_per_s=default")]
 pub struct SetArgs {
     /// Name or id of the tenant
     pub tenant: String,
@@ -57,6 +58,9 @@ pub struct SetArgs {
     /// Refuse its tokens; its zones go on being served
     #[arg(long, group = "settings")]
     pub disable: bool,
+    /// A limit by its name, a number or `default`; may be repeated. `tenant show` lists them
+    #[arg(long = "limit", value_name = "NAME=VALUE", group = "settings", value_parser = parse_limit)]
+    pub limits: Vec<(String, Option<u64>)>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -96,6 +100,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &TenantCommand) -> Result<
             let patch = TenantPatch {
                 name: args.name.clone(),
                 enabled: (args.enable || args.disable).then_some(args.enable),
+                limits: args.limits.iter().cloned().collect(),
                 message: args.reason.message.clone(),
             };
             let answer = client.patch_tenant(&args.tenant, &patch, &args.write.options())?;
@@ -108,6 +113,16 @@ pub(super) fn run(session: &mut Session<'_>, command: &TenantCommand) -> Result<
             session.written(&args.write, &answer, &format!("{verb} {}\n", args.tenant))
         }
     }
+}
+
+/// `zones=500`, or `zones=default`.
+fn parse_limit(text: &str) -> Result<(String, Option<u64>), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as zones=500")?;
+    let value = match value {
+        "default" => None,
+        number => Some(number.parse().map_err(|_| format!("`{number}` is neither a number nor `default`"))?),
+    };
+    Ok((name.to_owned(), value))
 }
 
 fn table_of(tenants: &[Tenant]) -> String {
@@ -124,24 +139,45 @@ fn table_of(tenants: &[Tenant]) -> String {
     )
 }
 
-fn show(tenant: &Tenant) -> String {
-    table::pairs([
+/// A tenant, with its limits; `3 of 100` where it is known how much it has.
+pub(super) fn show(tenant: &Tenant) -> String {
+    let used = |name: &str| match name {
+        "zones" => Some(tenant.usage.zones),
+        "records" => Some(tenant.usage.records),
+        "tokens" => Some(tenant.usage.tokens),
+        _ => None,
+    };
+    let limits = tenant.limits.iter().map(|(name, limit)| {
+        let limit = used(name).map_or_else(|| limit.to_string(), |used| format!("{used} of {limit}"));
+        (name.as_str(), Some(limit))
+    });
+    let about = table::pairs([
         ("tenant", Some(tenant.name.clone())),
         ("id", Some(tenant.id.clone())),
         ("enabled", Some(yes_no(tenant.enabled))),
         ("zones", Some(tenant.zone_count.to_string())),
         ("created", Some(format_time(tenant.created_at_ms))),
-    ])
+    ]);
+    if tenant.limits.is_empty() { about } else { format!("{about}\nlimits\n{}", table::pairs(limits)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herald_wire::api::TenantUsage;
+    use std::collections::BTreeMap;
 
     #[test]
     fn tables() {
-        let tenant =
-            Tenant { id: "t1".into(), name: "acme".into(), enabled: false, zone_count: 3, created_at_ms: 0 };
+        let mut tenant = Tenant {
+            id: "t1".into(),
+            name: "acme".into(),
+            enabled: false,
+            zone_count: 3,
+            limits: BTreeMap::new(),
+            usage: TenantUsage { zones: 3, ..TenantUsage::default() },
+            created_at_ms: 0,
+        };
         assert_eq!(
             table_of(std::slice::from_ref(&tenant)),
             "NAME  ENABLED  ZONES  CREATED\nacme  no       3      1970-01-01T00:00:00Z\n"
@@ -150,5 +186,18 @@ mod tests {
             show(&tenant),
             "tenant   acme\nid       t1\nenabled  no\nzones    3\ncreated  1970-01-01T00:00:00Z\n"
         );
+        tenant.limits = BTreeMap::from([("zones".into(), 100), ("body_bytes".into(), 4096)]);
+        assert!(
+            show(&tenant).ends_with("Z\n\nlimits\nbody_bytes  4096\nzones       3 of 100\n"),
+            "{}",
+            show(&tenant)
+        );
+    }
+
+    #[test]
+    fn limits_are_names_and_numbers() {
+        assert_eq!(parse_limit("zones=5"), Ok(("zones".into(), Some(5))));
+        assert_eq!(parse_limit("zones=default"), Ok(("zones".into(), None)));
+        assert!(parse_limit("zones").is_err() && parse_limit("zones=-1").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use herald_wire::api::Whoami;
 
-use super::{Session, token};
+use super::{Session, tenant, token};
 use crate::failure::Failure;
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
@@ -15,18 +15,27 @@ pub(super) fn table(whoami: &Whoami) -> String {
         Some(tenant) => format!("{} {}", whoami.kind, tenant.name),
         None => whoami.kind.clone(),
     };
-    format!("you are  {}\n\n{}", crate::table::printable(&who), token::show(&whoami.token))
+    let tenant =
+        whoami.tenant.as_ref().map(|tenant| format!("\n{}", tenant::show(tenant))).unwrap_or_default();
+    format!("you are  {}\n\n{}{tenant}", crate::table::printable(&who), token::show(&whoami.token))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_wire::api::{Scope, Tenant, Token};
+    use herald_wire::api::{Scope, Tenant, TenantUsage, Token};
 
     #[test]
     fn it_names_the_tenant_and_the_token() {
-        let tenant =
-            Tenant { id: "t1".into(), name: "acme".into(), enabled: true, zone_count: 3, created_at_ms: 0 };
+        let tenant = Tenant {
+            id: "t1".into(),
+            name: "acme".into(),
+            enabled: true,
+            zone_count: 3,
+            limits: [("zones".into(), 9)].into(),
+            usage: TenantUsage { zones: 3, ..TenantUsage::default() },
+            created_at_ms: 0,
+        };
         let token = Token {
             id: "k1".into(),
             tenant: Some("t1".into()),
@@ -39,5 +48,6 @@ mod tests {
         };
         let text = table(&Whoami { kind: "tenant".into(), tenant: Some(tenant), token });
         assert!(text.starts_with("you are  tenant acme\n\ntoken        k1\n"), "{text}");
+        assert!(text.ends_with("\nlimits\nzones  3 of 9\n"), "{text}");
     }
 }

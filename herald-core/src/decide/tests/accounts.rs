@@ -3,6 +3,7 @@
 use super::*;
 use crate::account::{NamePattern, ScopeType, Verb, ZonePattern};
 use crate::command::{EditOp, RrsetEdit, ZoneEdit};
+use crate::limits::Limit;
 use crate::{Rdatas, RrKey};
 use RejectionKind::{Conflict, Forbidden, Invalid, NotFound, Unauthenticated};
 
@@ -170,7 +171,8 @@ fn a_token_works_till_it_ends_or_its_tenant_is_disabled() {
     world.create(tenant, "example.com").unwrap();
     let id = tenant_of(tenant);
     let action = || label_zone("example.com");
-    let update = |enabled| Action::UpdateTenant { tenant: id, name: None, enabled: Some(enabled) };
+    let update =
+        |enabled| Action::UpdateTenant { tenant: id, name: None, enabled: Some(enabled), limits: Vec::new() };
 
     // Expired.
     let expires_at_ms = Some(world.time_ms + 1000);
@@ -251,7 +253,7 @@ fn what_is_for_operators_is_for_nobody_else() {
     let set = world.state.default_ns_set().unwrap().id;
     let actions = [
         Action::CreateTenant { name: "x".into() },
-        Action::UpdateTenant { tenant: id, name: None, enabled: Some(false) },
+        Action::UpdateTenant { tenant: id, name: None, enabled: Some(false), limits: Vec::new() },
         Action::DeleteTenant { tenant: id },
         Action::CreateNsSet(ns_set_input("x", &["ns.x.example"])),
         Action::UpdateNsSet { set, input: ns_set_input("x", &["ns.x.example"]) },
@@ -282,7 +284,12 @@ fn tenants_come_and_go() {
     for bad in ["", "-a", "a-", "A", "a b", "ä", &"a".repeat(64)] {
         assert_eq!(kind(world.run(operator, Action::CreateTenant { name: bad.into() })), Invalid, "{bad}");
     }
-    let rename = |name: &str| Action::UpdateTenant { tenant: id, name: Some(name.into()), enabled: None };
+    let rename = |name: &str| Action::UpdateTenant {
+        tenant: id,
+        name: Some(name.into()),
+        enabled: None,
+        limits: Vec::new(),
+    };
     world.tenant("other");
     assert_eq!(kind(world.run(operator, rename("other"))), Conflict);
     assert!(world.operate(rename("acme")).changes.is_empty());
@@ -337,4 +344,132 @@ fn limits_of_words() {
     };
     world.operate(token(1024));
     assert_eq!(kind(world.run(world.operator, token(1025))), Invalid);
+}
+
+/// Growth over each limit is refused with its name, figures and item; what is there already stays, and shrinks.
+#[test]
+fn limits() {
+    let mut world = World::new();
+    let tenant = world.tenant("t");
+    let zone = world.import(tenant, "example.com", "a A 192.0.2.1\na A 192.0.2.2\nb A 192.0.2.1");
+    let limit = |world: &mut World, limit: Limit, value: Option<u64>| {
+        let (tenant, limits) = (tenant_of(tenant), vec![(limit, value)]);
+        world.operate(Action::UpdateTenant { tenant, name: None, enabled: None, limits });
+    };
+    let put = |owner: &str, count: u8| {
+        let rdatas = (1..=count).map(|n| vec![192, 0, 2, n]).collect();
+        let key = RrKey::new(name(owner), Rtype::A);
+        RrsetEdit { key, if_match: None, op: EditOp::Put { ttl: 60, rdatas } }
+    };
+    let edit = |edits: Vec<RrsetEdit>| Action::EditZones {
+        zones: vec![ZoneEdit { zone: by_name("example.com"), if_match: None, edits }],
+    };
+    let labels = |count: usize| Action::UpdateZone {
+        zone: by_name("example.com"),
+        if_match: None,
+        labels: Some((0..count).map(|n| (n.to_string(), String::new())).collect()),
+        ns_set: None,
+    };
+    let import = |text: &str| {
+        let text = format!("$TTL 300\n@ NS ns1.herald.example.\n@ NS ns2.herald.example.\n{text}\n");
+        Some(prepared("example.com", content_of("example.com", &text)))
+    };
+    let replace = |world: &World, text: &str| Action::ReplaceZone {
+        zone: by_name("example.com"),
+        base: world.zone(zone).revision,
+        content: import(text).unwrap(),
+    };
+    let usage = world.state.usage(tenant_of(tenant));
+    assert_eq!((usage.zones, usage.records, usage.tokens), (1, 6, 1));
+    world.run(tenant, labels(3)).unwrap();
+
+    // At or under what there is, so that only what shrinks or stays as large goes.
+    let low = [
+        (Limit::Zones, 0),
+        (Limit::RrsetsPerZone, 4),
+        (Limit::RecordsPerRrset, 1),
+        (Limit::RecordsPerZone, 5),
+        (Limit::Records, 5),
+        (Limit::LabelsPerZone, 2),
+        (Limit::Tokens, 1),
+    ];
+    let more = |world: &World, of: Limit| match of {
+        Limit::Zones => create_zone("example.net", None, None),
+        Limit::RrsetsPerZone => edit(vec![put("c.example.com", 1)]),
+        Limit::RecordsPerRrset => edit(vec![put("b.example.com", 1), put("a.example.com", 3)]),
+        Limit::RecordsPerZone | Limit::Records => {
+            replace(world, "a A 192.0.2.1\na A 192.0.2.2\nb A 192.0.2.1\nc A 192.0.2.1")
+        }
+        Limit::LabelsPerZone => labels(4),
+        Limit::Tokens => create_token(Some(tenant_of(tenant)), Scope::default()),
+        _ => unreachable!(),
+    };
+    for (of, value) in &low {
+        limit(&mut world, *of, Some(*value));
+        let action = more(&world, *of);
+        let refused = world.run(tenant, action.clone()).unwrap_err();
+        assert_eq!(refused.kind, RejectionKind::Quota, "{of:?}");
+        assert!(refused.detail.contains(&format!("`{}`", of.name())), "{}", refused.detail);
+        // Whoever asks: it is the tenant's.
+        let by_operator = match action {
+            Action::CreateZone { .. } => create_zone("example.net", Some(tenant_of(tenant)), None),
+            other => other,
+        };
+        assert_eq!(kind(world.run(world.operator, by_operator)), RejectionKind::Quota, "{of:?}");
+        if *of == Limit::RecordsPerRrset {
+            assert_eq!((refused.items[0].zone, refused.items[0].edit), (Some(0), Some(1)));
+            assert!(
+                refused.detail.contains("is 1, and this would make 3 at a.example.com. A"),
+                "{}",
+                refused.detail
+            );
+        }
+        limit(&mut world, *of, None);
+    }
+    low.iter().for_each(|(of, value)| limit(&mut world, *of, Some(*value)));
+    // Over all of its limits it can still be changed where nothing grows.
+    world.run(tenant, edit(vec![put("a.example.com", 2)])).unwrap();
+    let rename = [put("c.example.com", 1), RrsetEdit { op: EditOp::Delete, ..put("b.example.com", 1) }];
+    world.run(tenant, edit(rename.into())).unwrap();
+    world.run(tenant, labels(3)).unwrap();
+    let smaller = replace(&world, "a A 192.0.2.1\na A 192.0.2.2");
+    world.run(tenant, smaller).unwrap();
+    // A zone that is deleted makes room.
+    limit(&mut world, Limit::Zones, Some(1));
+    assert_eq!(kind(world.create(tenant, "example.net")), RejectionKind::Quota);
+    world.delete(tenant, zone).unwrap();
+    world.create(tenant, "example.net").unwrap();
+    let over = world.run(
+        world.operator,
+        Action::UpdateTenant {
+            tenant: tenant_of(tenant),
+            name: None,
+            enabled: None,
+            limits: vec![(Limit::WritesPerS, Some(0))],
+        },
+    );
+    assert_eq!(kind(over), Invalid);
+}
+
+/// A tenant can't fill the state with tokens: at its limit those that ended make room, and else there is none.
+#[test]
+fn tokens_that_ended_make_room() {
+    let mut world = World::new();
+    let tenant = world.tenant("t");
+    let id = tenant_of(tenant);
+    let limits = vec![(Limit::Tokens, Some(3))];
+    world.operate(Action::UpdateTenant { tenant: id, name: None, enabled: None, limits });
+    world.time_ms += 1;
+    let second = world.token(Some(id), Scope::default());
+    world.time_ms += 1;
+    let third = world.token(Some(id), Scope::default());
+    assert_eq!(kind(world.run(tenant, create_token(Some(id), Scope::default()))), RejectionKind::Quota);
+    for ended in [third, second] {
+        world.run(tenant, Action::RevokeToken { token: token_of(ended) }).unwrap();
+    }
+    world.token(Some(id), Scope::default());
+    assert!(world.state.token(token_of(second)).is_none() && world.state.token(token_of(third)).is_some());
+    world.token(Some(id), Scope::default());
+    assert_eq!(world.state.usage(id).tokens, 3);
+    assert_eq!(kind(world.run(tenant, create_token(Some(id), Scope::default()))), RejectionKind::Quota);
 }

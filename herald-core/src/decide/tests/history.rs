@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::{NamePattern, Verb, ZonePattern};
 use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
+use crate::limits::{Limit, Usage};
 use crate::log::{decode_payload, encode_inline};
 use crate::zone::serial_is_newer;
 use crate::{Rdatas, RrKey};
@@ -55,6 +56,7 @@ enum Step {
     CreateToken { by: u8, scope: u8, expires: bool },
     RevokeToken { by: u8, token: u8 },
     Tenant { by: u8, tenant: u8, enabled: bool },
+    Limit { by: u8, tenant: u8, limit: u8, value: Option<u8> },
     DeleteTenant { by: u8, tenant: u8 },
     Pop { by: u8, pop: u8, enabled: bool },
     Epoch,
@@ -104,6 +106,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (n(), n()).prop_map(|(by, token)| Step::RevokeToken { by, token }),
         1 => (n(), n(), prop::bool::weighted(0.9))
             .prop_map(|(by, tenant, enabled)| Step::Tenant { by, tenant, enabled }),
+        1 => (n(), n(), n(), any::<Option<u8>>())
+            .prop_map(|(by, tenant, limit, value)| Step::Limit { by, tenant, limit, value }),
         1 => (n(), n()).prop_map(|(by, tenant)| Step::DeleteTenant { by, tenant }),
         1 => (n(), n(), any::<bool>()).prop_map(|(by, pop, enabled)| Step::Pop { by, pop, enabled }),
         1 => Just(Step::Epoch),
@@ -175,6 +179,7 @@ impl History {
             }
         }
         self.check_zones();
+        self.check_limits(&before);
         self.check_published_serials();
         self.check_diffs(&before);
     }
@@ -313,7 +318,15 @@ impl History {
             }
             Step::Tenant { by, tenant, enabled } => {
                 let tenant = pick(&tenants, *tenant)?;
-                (operator(*by), Action::UpdateTenant { tenant, name: None, enabled: Some(*enabled) })
+                let (name, enabled) = (None, Some(*enabled));
+                (operator(*by), Action::UpdateTenant { tenant, name, enabled, limits: Vec::new() })
+            }
+            Step::Limit { by, tenant, limit, value } => {
+                let tenant = pick(&tenants, *tenant)?;
+                let limit = pick(Limit::ALL, *limit)?;
+                let value = value.map(|value| limit.range().start() + u64::from(value % 8));
+                let limits = vec![(limit, value)];
+                (operator(*by), Action::UpdateTenant { tenant, name: None, enabled: None, limits })
             }
             Step::DeleteTenant { by, .. } if by % 4 > 0 => return None,
             Step::DeleteTenant { by, tenant } => {
@@ -366,10 +379,54 @@ impl History {
             assert_eq!(state.served_zone(&served).map(|zone| zone.name.clone()), Some(served));
         }
         assert_eq!(state.zones_by_name(None).count(), state.zone_count());
+        self.check_usage();
         assert_eq!(
             state.ns_sets().filter(|set| set.is_default).count(),
             usize::from(state.ns_sets().next().is_some())
         );
+    }
+
+    /// What is kept count of is what a recount finds.
+    fn check_usage(&self) {
+        let state = &self.world.state;
+        let mut counted: HashMap<TenantId, Usage> = HashMap::new();
+        for zone in state.zones() {
+            let usage = counted.entry(zone.tenant).or_default();
+            usage.zones += 1;
+            usage.records += zone.content.record_count() + 1;
+        }
+        for token in state.tokens(None) {
+            if let Some(tenant) = token.tenant {
+                counted.entry(tenant).or_default().tokens += 1;
+                assert!(state.tenant_tokens(tenant, None).any(|own| own.id == token.id));
+            }
+        }
+        for tenant in state.tenants(None) {
+            assert_eq!(state.usage(tenant.id), counted.remove(&tenant.id).unwrap_or_default());
+        }
+        for (tenant, usage) in counted {
+            assert_eq!(state.usage(tenant), usage, "{tenant} is gone");
+        }
+    }
+
+    /// Nothing grows over a limit, and nothing that is over one is lost.
+    fn check_limits(&self, before: &State) {
+        let state = &self.world.state;
+        for tenant in state.tenants(None) {
+            let holds = |limit: Limit, was: u64, is: u64| {
+                let allowed = limit.of(tenant.limits.as_ref());
+                assert!(is <= allowed || is <= was, "{limit:?} of {allowed}: from {was} to {is}");
+            };
+            let (was, is) = (before.usage(tenant.id), state.usage(tenant.id));
+            holds(Limit::Zones, was.zones, is.zones);
+            holds(Limit::Tokens, was.tokens, is.tokens);
+            for zone in state.tenant_zones(tenant.id, None) {
+                let old = before.zone(zone.id);
+                let of = |figure: fn(&Zone) -> u64| (old.map_or(0, |old| figure(old)), figure(zone));
+                let (was, is) = of(|zone| zone.labels.len() as u64);
+                holds(Limit::LabelsPerZone, was, is);
+            }
+        }
     }
 
     fn check_published_serials(&mut self) {
@@ -444,6 +501,7 @@ impl History {
             let is_own = match change {
                 Change::TokenPut(token) => token.tenant == Some(tenant),
                 Change::TokenRevoked { token, .. } => before.token(*token).unwrap().tenant == Some(tenant),
+                Change::TokenForgotten(token) => before.token(*token).unwrap().tenant == Some(tenant),
                 Change::ZoneCreated { zone, .. } => zone.tenant == tenant,
                 other => other.zone().is_some(),
             };

@@ -364,7 +364,7 @@ fn limits_of_sets_and_labels() {
     };
     let many = |count: usize| (0..count).map(|n| (format!("k{n}"), String::new())).collect();
     label(many(64)).unwrap();
-    assert_eq!(kind(label(many(65))), RejectionKind::Invalid);
+    assert_eq!(kind(label(many(65))), RejectionKind::Quota);
     label(BTreeMap::from([("k".repeat(256), "v".repeat(256))])).unwrap();
     assert_eq!(kind(label(BTreeMap::from([("k".repeat(257), String::new())]))), RejectionKind::Invalid);
     assert_eq!(kind(label(BTreeMap::from([("k".into(), "v".repeat(257))]))), RejectionKind::Invalid);

@@ -5,10 +5,11 @@ use std::time::Duration;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use herald_wire::api::ZoneCreate;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::Limits;
+use super::encoding::plain;
 use crate::edge::problem::{ApiError, Code, item};
 
 /// The body of a request.
@@ -96,18 +97,15 @@ impl Body for ZoneFileText {
 }
 
 fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
-    let refused = |detail: String| Err(ApiError::new(Code::UnsupportedMediaType, detail));
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
-        return refused("a body is to have no content encoding".into());
-    }
     let given = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let essence = given.split(|octet| *octet == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(wanted.as_bytes()) {
         return Ok(());
     }
-    refused(format!("the body is to be of the type `{wanted}`: say so with `Content-Type: {wanted}`"))
+    Err(ApiError::new(
+        Code::UnsupportedMediaType,
+        format!("the body is to be of the type `{wanted}`: say so with `Content-Type: {wanted}`"),
+    ))
 }
 
 async fn collect(
@@ -116,18 +114,8 @@ async fn collect(
     bytes_max: usize,
     time: Duration,
 ) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        ApiError::new(Code::TooLarge, format!("the body is larger than {bytes_max} bytes: send less at once"))
-    };
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(time, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::malformed("the body ended before its end")),
+    match tokio::time::timeout(time, plain(headers, body, bytes_max)?.collect()).await {
+        Ok(collected) => Ok(collected?.to_bytes()),
         Err(_) => {
             Err(ApiError::new(Code::Timeout, format!("the body did not arrive within {} s", time.as_secs())))
         }

@@ -6,6 +6,7 @@
 
 mod body;
 mod credential;
+mod encoding;
 mod path;
 mod precondition;
 mod query;
@@ -20,11 +21,13 @@ use herald_core::account::Principal;
 use herald_core::account::Verb;
 use herald_core::authorise::Access;
 use herald_core::command::{Context, ZoneRef};
+use herald_core::limits::{Limit, TenantLimits};
 use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
 use tokio_util::sync::CancellationToken;
 
 pub use body::{Body, Json, NoBody, ZoneFileText};
+pub use encoding::ACCEPTED as ACCEPTED_ENCODINGS;
 pub use path::FromPath;
 pub use precondition::{IfMatch, Preconditions, rrset_tag};
 pub use query::{FromQuery, NoQuery, WriteOptions, WriteParams, WriteQuery};
@@ -56,12 +59,28 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            zone_file_bytes: 64 * 1024 * 1024,
-            body_bytes: 4 * 1024 * 1024,
+            zone_file_bytes: bytes(Limit::ZoneFileBytes.default_value()),
+            body_bytes: bytes(Limit::BodyBytes.default_value()),
             body_time: Duration::from_secs(30),
             zone_file_time: Duration::from_secs(300),
         }
     }
+}
+
+impl Limits {
+    /// The same, with what was set for a tenant.
+    fn of(self, set: Option<&TenantLimits>) -> Limits {
+        let set = |limit| set.and_then(|set| set.get(limit)).map(bytes);
+        Limits {
+            zone_file_bytes: set(Limit::ZoneFileBytes).unwrap_or(self.zone_file_bytes),
+            body_bytes: set(Limit::BodyBytes).unwrap_or(self.body_bytes),
+            ..self
+        }
+    }
+}
+
+fn bytes(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// What all requests share. It is for [`super::router`], and of use to nobody else.
@@ -185,6 +204,12 @@ impl Caller {
         Ok(())
     }
 
+    /// How large its requests may be.
+    fn limits(&self) -> Limits {
+        let tenant = self.access.tenant.and_then(|id| self.state.tenant(id));
+        self.app.limits.of(tenant.and_then(|tenant| tenant.limits.as_ref()))
+    }
+
     /// Receipts and how PoPs stand.
     pub fn publisher(&self) -> &Publisher {
         &self.app.publisher
@@ -274,7 +299,7 @@ where
         let query = Q::from_query(parts.uri.query())?;
         let options = query.options()?;
         let preconditions = Preconditions::read(&parts.headers)?;
-        let body = B::read(&parts.headers, body, &app.0.limits).await?;
+        let body = B::read(&parts.headers, body, &caller.limits()).await?;
         Ok(Writing { writer: Writer::new(caller, options), path, body, query, preconditions })
     }
 }

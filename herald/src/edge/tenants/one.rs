@@ -1,11 +1,15 @@
 //! `GET`, `PATCH`, `DELETE /tenants/{tenant}`
 
+use std::collections::BTreeMap;
+
 use herald_core::command::Action;
 use herald_core::decide::Subject;
+use herald_core::limits::Limit;
 use herald_wire::api::{Problem, Tenant, TenantPatch, Written};
 
 use crate::edge::gate::{Answer, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing};
-use crate::edge::problem::{ApiError, Pointers};
+use crate::edge::names::shortened;
+use crate::edge::problem::{ApiError, Code, Pointers, item};
 use crate::edge::{lookup, present, respond};
 
 /// One tenant.
@@ -21,9 +25,9 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<Tenant>, ApiErr
     Ok(respond::Ok(present::tenant(caller.state(), lookup::tenant(&caller, &path)?)))
 }
 
-/// Change a tenant.
+/// Change a tenant: its name, its limits, whether its tokens work.
 ///
-/// The tokens of a disabled one are refused; its zones are served all the same.
+/// A limit that is lowered takes nothing away: only growth over it is refused. The tokens of a disabled one are refused; its zones are served all the same.
 #[utoipa::path(patch, path = "/tenants/{tenant}", tag = "tenants", operation_id = "update_tenant",
     params(("tenant" = String, Path, description = "Id or name."), WriteQuery),
     request_body = TenantPatch,
@@ -36,9 +40,34 @@ pub async fn update(request: Writing<String, Json<TenantPatch>>) -> Result<Answe
     let Writing { writer, path, body: Json(patch), .. } = request;
     writer.access().need_operator()?;
     let tenant = lookup::tenant(&writer, &path)?.id;
-    let action = Action::UpdateTenant { tenant, name: patch.name, enabled: patch.enabled };
+    let limits = read_limits(&patch.limits)?;
+    let action = Action::UpdateTenant { tenant, name: patch.name, enabled: patch.enabled, limits };
     let done = writer.submit(action, patch.message, Pointers::None).await?;
     answer_tenant(&writer, done, false).await
+}
+
+/// Limits by their names.
+fn read_limits(limits: &BTreeMap<String, Option<u64>>) -> Result<Vec<(Limit, Option<u64>)>, ApiError> {
+    let mut items = Vec::new();
+    let mut read = Vec::new();
+    for (name, value) in limits {
+        let shown = shortened(name);
+        let detail = match name.parse::<Limit>() {
+            Err(_) => {
+                let known: Vec<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
+                format!("there is no limit `{shown}`; there are: {}", known.join(", "))
+            }
+            Ok(limit) if value.is_none_or(|value| limit.range().contains(&value)) => {
+                read.push((limit, *value));
+                continue;
+            }
+            Ok(limit) => {
+                format!("`{shown}` can be {} to {}", limit.range().start(), limit.range().end())
+            }
+        };
+        items.push(item(format!("/limits/{}", shown.replace('~', "~0").replace('/', "~1")), detail));
+    }
+    if items.is_empty() { Ok(read) } else { Err(ApiError::new(Code::Invalid, "").with_items(items)) }
 }
 
 /// Delete a tenant that holds no zones; its tokens are revoked.

@@ -173,7 +173,7 @@ async fn long_and_odd_values() {
         .json(&json!({ "labels": labels }))
         .send()
         .await
-        .problem(422, "invalid");
+        .problem(403, "quota_exceeded");
     // A long bad value isn't echoed as a whole.
     let reply = world
         .alice("PUT", &format!("/zones/example.com/rrsets/x/{}", "N".repeat(5000)))

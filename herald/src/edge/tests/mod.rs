@@ -3,6 +3,7 @@
 mod accounts;
 mod hostile;
 mod isolation;
+mod limits;
 mod openapi;
 mod public_dns;
 mod rrsets;

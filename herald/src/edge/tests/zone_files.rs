@@ -110,8 +110,12 @@ async fn what_is_wrong_is_told_by_line_and_column() {
     let path = "/zones/example.com/import";
     world.alice("POST", path).body("text/plain", "x").send().await.problem(415, "unsupported_media_type");
     world.alice("POST", path).send().await.problem(415, "unsupported_media_type");
+    let other = world.alice("POST", path).header(header::CONTENT_ENCODING, "br").body("text/dns", "x");
+    let reply = other.send().await;
+    reply.problem(415, "unsupported_encoding");
+    assert_eq!(reply.header(header::ACCEPT_ENCODING), "gzip, zstd, identity");
     let other = world.alice("POST", path).header(header::CONTENT_ENCODING, "gzip").body("text/dns", "x");
-    other.send().await.problem(415, "unsupported_media_type");
+    other.send().await.problem(400, "malformed");
     world.alice("POST", path).body("Text/DNS; charset=utf-8", "").send().await.ok(200);
     import(&world, "?mode=nope", "").await.problem(400, "malformed");
     let stale = world.alice("POST", path).header(header::IF_MATCH, "\"1\"").body("text/dns", FILE);
