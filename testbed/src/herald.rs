@@ -155,13 +155,21 @@ impl Herald {
         Api::new(self.api, token.trim())
     }
 
-    /// Makes a tenant and gives the API with a token of it.
+    /// Makes a tenant and gives the API with a token of it. Its limits are out of the way: what is measured and
+    /// soaked is the platform, not what a customer is allowed.
     ///
     /// # Panics
     /// If that is refused.
     pub fn tenant(&self, name: &str) -> Api {
         let operator = self.operator();
         operator.post("/tenants", &json!({ "name": name })).expect(201);
+        let much = 1_000_000_000;
+        let limits = json!({
+            "zones": much, "rrsets_per_zone": much, "records_per_zone": much, "records": much,
+            "reads_per_s": much, "read_burst": much, "writes_per_s": much, "write_burst": much,
+            "zone_file_bytes": 1 << 30,
+        });
+        operator.patch(&format!("/tenants/{name}"), &json!({ "limits": limits })).expect(200);
         let token =
             operator.post("/tokens", &json!({ "tenant": name, "description": "testbed" })).expect(201);
         Api::new(self.api, token["item"]["secret"].as_str().expect("the secret is shown once"))
