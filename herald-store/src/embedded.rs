@@ -4,9 +4,12 @@
 //! noticing damage is ours: every row carries a checksum, the head is kept beside the entries, and the
 //! write-ahead log is looked through before SQLite may cut it ([`wal`]).
 
+mod reading;
 #[cfg(test)]
 mod tests;
 mod wal;
+
+pub use reading::{BackupError, StoreReader};
 
 use crate::{
     AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
@@ -106,27 +109,7 @@ impl EmbeddedStore {
         let db = connect(&self.dir).map_err(failed(DOING))?;
         // One snapshot for all, so that entries appended meanwhile don't confuse the counts.
         let snapshot = db.unchecked_transaction().map_err(failed(DOING))?;
-        let structure: String =
-            snapshot.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)).map_err(failed(DOING))?;
-        if structure != "ok" {
-            return Err(damaged(structure));
-        }
-        let head = recorded_head(&snapshot)?;
-        let mut entries = 0;
-        while entries < head {
-            let some = read_entries(&snapshot, entries, 1000, 16 << 20, head)?;
-            entries = some.last().map_or(head, |entry| entry.revision);
-        }
-        read_checkpoint(&snapshot)?;
-        let mut chunks = 0;
-        let mut select = snapshot.prepare("SELECT id, content FROM chunk").map_err(failed(DOING))?;
-        let mut rows = select.query(()).map_err(failed(DOING))?;
-        while let Some(row) = rows.next().map_err(failed(DOING))? {
-            let id = ChunkId(row.get(0).map_err(failed(DOING))?);
-            check_chunk(&id, row.get_ref(1).map_err(failed(DOING))?.as_blob().unwrap_or_default())?;
-            chunks += 1;
-        }
-        Ok(Verified { entries, chunks })
+        verify(&snapshot)
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
@@ -218,16 +201,7 @@ impl Store for EmbeddedStore {
     }
 
     fn chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
-        const DOING: &str = "read a chunk";
-        let reader = self.reader();
-        let mut select =
-            reader.prepare_cached("SELECT content FROM chunk WHERE id = ?1").map_err(failed(DOING))?;
-        let content: Option<Vec<u8>> =
-            select.query_row((id.0,), |row| row.get(0)).optional().map_err(failed(DOING))?;
-        if let Some(content) = &content {
-            check_chunk(id, content)?;
-        }
-        Ok(content)
+        read_chunk(&self.reader(), id)
     }
 
     fn collect_chunks(&self, keep: &dyn Fn(&ChunkId) -> bool) -> Result<u64, StoreError> {
@@ -408,6 +382,21 @@ impl Opening<'_> {
             return Err(self.damaged(format!("{DATABASE} is missing or empty, and {WAL} is not")));
         }
         Ok(())
+    }
+
+    /// As [`Opening::check_wal`], unless a control plane is at work, which has looked itself, and whose writing would look
+    /// like damage.
+    fn check_wal_unless_used(&self) -> Result<(), OpenError> {
+        let lock = match File::open(self.dir.join(LOCK)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.check_wal(),
+            lock => lock.map_err(self.failed())?,
+        };
+        // Held for as long as it takes to look: a control plane that starts at this moment would say that the store is in use.
+        match lock.try_lock_shared() {
+            Ok(()) => self.check_wal(),
+            Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(error)) => Err(self.failed()(error)),
+        }
     }
 
     /// Settings of the writing connection, and the tables if the database is new.
@@ -629,6 +618,43 @@ fn read_checkpoint(db: &Connection) -> Result<Option<Checkpoint>, StoreError> {
     };
     // The checksum was right, so only a mistake of a program can have made it too short.
     decode(&bytes).map(Some).ok_or_else(|| damaged("the checkpoint is cut short".into()))
+}
+
+fn read_chunk(db: &Connection, id: &ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
+    const DOING: &str = "read a chunk";
+    let mut select = db.prepare_cached("SELECT content FROM chunk WHERE id = ?1").map_err(failed(DOING))?;
+    let content: Option<Vec<u8>> =
+        select.query_row((id.0,), |row| row.get(0)).optional().map_err(failed(DOING))?;
+    if let Some(content) = &content {
+        check_chunk(id, content)?;
+    }
+    Ok(content)
+}
+
+/// Reads everything of one snapshot and checks it.
+fn verify(snapshot: &Connection) -> Result<Verified, StoreError> {
+    const DOING: &str = "verify everything";
+    let structure: String =
+        snapshot.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0)).map_err(failed(DOING))?;
+    if structure != "ok" {
+        return Err(damaged(structure));
+    }
+    let head = recorded_head(snapshot)?;
+    let mut entries = 0;
+    while entries < head {
+        let some = read_entries(snapshot, entries, 1000, 16 << 20, head)?;
+        entries = some.last().map_or(head, |entry| entry.revision);
+    }
+    read_checkpoint(snapshot)?;
+    let mut chunks = 0;
+    let mut select = snapshot.prepare("SELECT id, content FROM chunk").map_err(failed(DOING))?;
+    let mut rows = select.query(()).map_err(failed(DOING))?;
+    while let Some(row) = rows.next().map_err(failed(DOING))? {
+        let id = ChunkId(row.get(0).map_err(failed(DOING))?);
+        check_chunk(&id, row.get_ref(1).map_err(failed(DOING))?.as_blob().unwrap_or_default())?;
+        chunks += 1;
+    }
+    Ok(Verified { entries, chunks })
 }
 
 fn check_chunk(id: &ChunkId, content: &[u8]) -> Result<(), StoreError> {

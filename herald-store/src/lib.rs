@@ -11,7 +11,7 @@
 pub mod contract;
 mod embedded;
 
-pub use embedded::{EmbeddedStore, OpenError, Verified};
+pub use embedded::{BackupError, EmbeddedStore, OpenError, StoreReader, Verified};
 
 use sha2::{Digest, Sha256};
 use std::fmt;

@@ -147,6 +147,19 @@ impl Config {
     }
 }
 
+/// The data directory alone, for commands that need nothing else.
+///
+/// # Errors
+/// [`ConfigError`] if neither names it, or the file is not right.
+pub fn data_dir(data: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let named = match (data, file) {
+        (Some(data), _) => Some(data),
+        (None, Some(file)) => read_file(file)?.data,
+        (None, None) => None,
+    };
+    named.ok_or(ConfigError::NoData)
+}
+
 fn literal(address: &str) -> SocketAddr {
     address.parse().expect("a literal")
 }

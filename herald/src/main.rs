@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use herald::backup::{self, BackupArgs};
 use herald::config::{Config, ServeArgs};
 use tracing_subscriber::EnvFilter;
 
@@ -19,10 +20,15 @@ struct Cli {
 enum Command {
     /// Run the control plane until SIGTERM or SIGINT
     Serve(ServeArgs),
+    /// Write the store into one file, verified, while the control plane goes on
+    Backup(BackupArgs),
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(args) = Cli::parse().command;
+    let args = match Cli::parse().command {
+        Command::Serve(args) => args,
+        Command::Backup(args) => return tell(backup::run(args)),
+    };
     let level = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     let is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
@@ -43,6 +49,30 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+/// The end of a command that isn't the daemon.
+fn tell(outcome: Result<String, impl std::error::Error>) -> ExitCode {
+    match outcome {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let mut message = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !message.ends_with(&cause_text) {
+                    message.push_str(": ");
+                    message.push_str(&cause_text);
+                }
+                source = cause.source();
+            }
+            eprintln!("herald: {message}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::backup;
 use crate::clock;
 use crate::config::Config;
 use crate::delegation::Resolver;
@@ -66,7 +67,7 @@ pub enum ServeError {
 pub fn run(config: Config) -> Result<(), ServeError> {
     let in_data = |source| ServeError::Data { path: config.data_dir.clone(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(in_data)?;
-    let store = Arc::new(EmbeddedStore::open(&config.data_dir.join("store"))?);
+    let store = Arc::new(EmbeddedStore::open(&backup::store_dir(&config.data_dir))?);
     let shared = Arc::new(Shared::default());
     let (engine, writer) = Engine::start(store, clock::now_ms(), shared.on_commit())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::contract;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicU32;
 
@@ -345,6 +346,81 @@ fn a_panic_of_the_caller_changes_nothing() {
     std::panic::catch_unwind(collecting).unwrap_err();
     append(&store, 1);
     assert!(store.chunk(&id).unwrap().is_some());
+}
+
+// ---- readers and backups ----------------------------------------------------------------------------
+
+#[test]
+fn a_backup_is_whole_whatever_is_written_meanwhile() {
+    let (dir, backups) = (Dir::new(), Dir::new());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "embedded::tests::child_that_appends", "--nocapture"])
+        .env(CHILD_DIR, &dir.0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut acknowledged = lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
+    for number in 1..=5 {
+        let before = acknowledged.find(|revision| *revision >= 50 * number).unwrap();
+        let reader = StoreReader::open(&dir.0).unwrap();
+        let head = reader.head().unwrap();
+        assert!(head >= before, "{before} were acknowledged, {head} are seen");
+        let file = backups.0.join(format!("{number}.backup"));
+        let (copied, verified) = reader.backup(&file).unwrap();
+        assert!(copied >= head && verified.entries == copied && verified.chunks > 0);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        // What came later isn't seen.
+        assert_eq!(reader.read(0, usize::MAX, usize::MAX).unwrap().len() as u64, head);
+        assert!(matches!(reader.backup(&file), Err(BackupError::Exists(_))));
+
+        let restored = Dir::new();
+        fs::copy(&file, restored.0.join(DATABASE)).unwrap();
+        let store = open(&restored.0);
+        assert_eq!(
+            store.read(0, usize::MAX, usize::MAX).unwrap(),
+            (1..=copied).map(entry).collect::<Vec<_>>()
+        );
+        append(&store, 1);
+    }
+    // The control plane was not disturbed: it still acknowledges.
+    acknowledged.next().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A reader changes nothing of what a kill leaves.
+    let seen = StoreReader::open(&dir.0).unwrap().head().unwrap();
+    assert_eq!(open(&dir.0).head().unwrap(), seen);
+    let names: Vec<_> = fs::read_dir(&backups.0).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 5, "a backup is one file: {names:?}");
+}
+
+#[test]
+fn a_reader_says_what_is_wrong_and_leaves_no_bad_backup() {
+    let dir = Dir::new();
+    assert!(StoreReader::open(&dir.0).is_err_and(|error| error.to_string().contains("can't open")));
+    assert!(!dir.0.join(DATABASE).exists(), "a reader makes nothing");
+    let store = open(&dir.0);
+    append(&store, 5);
+    store.put_chunks(&[b"a chunk"]).unwrap();
+    drop(store);
+    let file = dir.0.join("backup");
+    for (flip, said) in [
+        ("UPDATE entry SET payload = x'00' WHERE revision = 2", "entry 2 has a wrong checksum"),
+        ("UPDATE chunk SET content = x'00'", "the content of chunk"),
+        ("DELETE FROM entry WHERE revision = 3", "entry 3 is missing"),
+    ] {
+        let copy = Dir::copied(&dir.0);
+        Connection::open(copy.0.join(DATABASE)).unwrap().execute(flip, ()).unwrap();
+        let reader = StoreReader::open(&copy.0).unwrap();
+        let error = reader.backup(&file).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert!(!file.exists());
+    }
+    let reader = StoreReader::open(&dir.0).unwrap();
+    let error = reader.backup(&dir.0.join("no/such/backup")).unwrap_err();
+    assert!(matches!(error, BackupError::Write { .. }), "{error}");
+    assert!(reader.append(5, &[entry(6)]).unwrap_err().to_string().contains("append"));
+    reader.backup(&file).unwrap();
 }
 
 // ---- helpers ----------------------------------------------------------------------------------------
