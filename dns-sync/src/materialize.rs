@@ -1,4 +1,4 @@
-//! Rebuilds knotd's files from the replica: a file for each zone, and the catalog that lists them.
+//! Rebuilds knotd's files from the replica: a file for each zone, and the catalogs that list them.
 //!
 //! knotd starts from these files alone, and what they say is as old as they are. So they are written anew before every
 //! start: by the agent, or by `koder-dns-sync materialize` where somebody else starts knotd.
@@ -6,9 +6,12 @@
 //! What can't be read is never taken for nothing: if the replica as a whole is damaged, or is still being filled and
 //! has fewer zones than the files, the files stay as they are, and knotd answers what it last answered at a start.
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -26,7 +29,7 @@ const THREADS: usize = 2;
 /// How much is gathered before a write to a file.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The catalog's serial in its file. It only has to be there: the agent reads it and counts on.
+/// The catalogs' serial in their files. It only has to be there: the agent reads it and counts on.
 const CATALOG_SERIAL: u32 = 1;
 
 const LOCK: &str = "materialize.lock";
@@ -70,7 +73,7 @@ pub enum MaterializeError {
     /// The replica can't be read, and there are no files of an earlier time.
     #[error("the replica can't be read, and there are no files of an earlier start: {0}")]
     NoReplica(String),
-    /// The replica failed while it was read; no catalog was written.
+    /// The replica failed while it was read; the catalogs were not written.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
     /// A file could not be written.
@@ -86,7 +89,7 @@ pub enum MaterializeError {
 /// Writes all files. `data` holds the lock that keeps two from doing so at once.
 ///
 /// # Errors
-/// [`MaterializeError`]; the catalog file is then as it was.
+/// [`MaterializeError`]; the catalogs' files are then as they were.
 pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Materialized, MaterializeError> {
     let _lock = lock(data)?;
     let reader = match Reader::open(replica) {
@@ -97,26 +100,23 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
         Ok(zones) => zones,
         Err(error) => return leave_alone(knot, error.to_string()),
     };
-    let in_files = members_in_file(&knot.catalog_file());
+    let in_files = || members_in_files(knot).len();
     let is_complete = match reader.is_complete() {
         Ok(is_complete) => is_complete,
         Err(error) => return leave_alone(knot, error.to_string()),
     };
-    if !is_complete && (zones.len() as u64) < in_files {
-        let reason = format!("it is still being filled, and has {} zones of {in_files}", zones.len());
+    if !is_complete && zones.len() < in_files() {
+        let reason = format!("it is still being filled, and has {} zones of {}", zones.len(), in_files());
         return leave_alone(knot, reason);
     }
 
     let mut written = write_zones(replica, knot, zones)?;
     written.damaged_rows = damaged_rows;
-    if written.zones.is_empty() && (damaged_rows > 0 || !written.damaged.is_empty()) && in_files > 0 {
+    if written.zones.is_empty() && (damaged_rows > 0 || !written.damaged.is_empty()) && in_files() > 0 {
         return leave_alone(knot, "every zone in it is damaged".into());
     }
     written.zones.sort_unstable();
-    let path = knot.catalog_file();
-    let members = written.zones.iter().map(|(name, _)| name);
-    catalog::write_file(&path, &knot.catalog, CATALOG_SERIAL, members)
-        .map_err(|source| MaterializeError::Write { path, source })?;
+    write_catalogs(knot, written.zones.iter().map(|(name, _)| name))?;
     remove_others(knot, &written.zones);
     Ok(Materialized::Written(written))
 }
@@ -134,10 +134,47 @@ fn lock(data: &Path) -> Result<File, MaterializeError> {
 }
 
 fn leave_alone(knot: &KnotConfig, reason: String) -> Result<Materialized, MaterializeError> {
-    match knot.catalog_file().exists() {
-        true => Ok(Materialized::LeftAlone { reason }),
-        false => Err(MaterializeError::NoReplica(reason)),
+    let files = catalog_files(knot);
+    if files.is_empty() {
+        return Err(MaterializeError::NoReplica(reason));
     }
+    // With another number of catalogs than they were written for, knotd would miss some and refuse queries.
+    let mut wanted: Vec<PathBuf> = (0..knot.catalogs().names().len())
+        .map(|index| knot.catalog_dir().join(catalog::file_name(index)))
+        .collect();
+    wanted.sort_unstable();
+    if files != wanted {
+        write_catalogs(knot, &members_in_files(knot))?;
+    }
+    Ok(Materialized::LeftAlone { reason })
+}
+
+/// The files that list what knotd was last started with, of however many catalogs.
+fn catalog_files(knot: &KnotConfig) -> Vec<PathBuf> {
+    let mut files = catalog::files_in(&knot.catalog_dir());
+    files.sort_unstable();
+    let old = knot.old_catalog_file();
+    if files.is_empty() && old.exists() {
+        files.push(old);
+    }
+    files
+}
+
+/// The zones that knotd was last started with, as far as that can be read.
+fn members_in_files(knot: &KnotConfig) -> BTreeSet<Name> {
+    catalog_files(knot).iter().flat_map(|path| catalog::members_in_file(path).unwrap_or_default()).collect()
+}
+
+fn write_catalogs<'a>(
+    knot: &KnotConfig,
+    members: impl IntoIterator<Item = &'a Name>,
+) -> Result<(), MaterializeError> {
+    let dir = knot.catalog_dir();
+    let written = fs::create_dir_all(&dir)
+        .and_then(|()| catalog::write_files(&dir, &knot.catalogs(), CATALOG_SERIAL, members));
+    written.map_err(|source| MaterializeError::Write { path: dir, source })?;
+    let _ = fs::remove_file(knot.old_catalog_file());
+    Ok(())
 }
 
 /// Writes the zones' files in some threads, the largest zones first.
@@ -212,13 +249,6 @@ impl Written {
         }
         fs::remove_file(&temporary).map_err(failed)
     }
-}
-
-/// How many members the catalog file has; zero if there is none.
-fn members_in_file(path: &Path) -> u64 {
-    let Ok(file) = File::open(path) else { return 0 };
-    let is_member = |line: &String| line.contains(" TYPE12 ");
-    BufReader::new(file).lines().map_while(Result::ok).filter(is_member).count() as u64
 }
 
 /// Removes the files of zones that are not served any more, and what was left half written. What can't be

@@ -167,6 +167,7 @@ impl Agent {
         let driver = DriverConfig::of(&config.knot).ok_or_else(|| io::ErrorKind::InvalidInput.into());
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
+        driver.filling(!replica.is_complete());
         let forward = events.clone();
         spawn("knot-reports", move || {
             reports.into_iter().try_for_each(|report| forward.send(Event::Knot(report))).unwrap_or_default();
@@ -934,6 +935,7 @@ impl Core {
                 self.is_garbage = is_garbage;
                 self.applied.clear();
                 if std::mem::take(&mut self.is_complete_wanted) {
+                    self.driver.filling(false);
                     self.remove_leftovers();
                 }
             }

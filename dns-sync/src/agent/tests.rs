@@ -361,7 +361,7 @@ impl Pop {
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let zones = fs::read_dir(self.config.knot.zone_dir()).unwrap();
         let mut paths: Vec<PathBuf> = zones.map(|file| file.unwrap().path()).collect();
-        paths.push(self.config.knot.catalog_file());
+        paths.extend(crate::knot::catalog::files_in(&self.config.knot.catalog_dir()));
         paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
 

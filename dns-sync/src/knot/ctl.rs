@@ -77,6 +77,8 @@ pub enum Command {
     Stop,
     /// Reloads the configuration file.
     Reload,
+    /// Reads the configuration, whether it came from a file or not.
+    ConfRead,
     /// State of zones.
     ZoneStatus,
     /// Schedules loading a zone from its file.
@@ -101,6 +103,7 @@ impl Command {
             Command::Status => "status",
             Command::Stop => "stop",
             Command::Reload => "reload",
+            Command::ConfRead => "conf-read",
             Command::ZoneStatus => "zone-status",
             Command::ZoneReload => "zone-reload",
             Command::ZoneRead => "zone-read",
@@ -192,7 +195,7 @@ impl Batch {
 impl Command {
     /// Whether knotd runs this command once for each unit of a block; otherwise only for the first.
     fn takes_many_units(self) -> bool {
-        !matches!(self, Command::Status | Command::Stop | Command::Reload)
+        !matches!(self, Command::Status | Command::Stop | Command::Reload | Command::ConfRead)
     }
 }
 

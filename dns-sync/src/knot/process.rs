@@ -25,8 +25,8 @@ use herald_core::Name;
 use rustix::process::{Pid, Signal};
 
 use super::config::KnotConfig;
-use super::ctl::{self, Batch, Command, CtlError, Item};
-use super::{probe, text};
+use super::ctl::{self, Batch, Command, CtlError};
+use super::{catalog, probe};
 
 /// How often it's looked whether knotd still runs.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -240,7 +240,9 @@ impl Keeper {
                 self.child = None;
                 return Err(StartError::Ended { status: status.to_string() });
             }
-            if answers_dns(address, &knot.catalog) && has_catalog(&knot, ASK_TIMEOUT) {
+            if answers_dns(address, &knot.catalog)
+                && catalog::are_loaded(&knot.control_socket(), ASK_TIMEOUT, &knot.catalog)
+            {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(5));
@@ -250,7 +252,7 @@ impl Keeper {
 
     fn answers(&self) -> bool {
         let knot = &self.config.knot;
-        has_catalog(knot, Duration::from_secs(5))
+        catalog::are_loaded(&knot.control_socket(), Duration::from_secs(5), &knot.catalog)
             && knot.probe_address().is_some_and(|address| answers_dns(address, &knot.catalog))
     }
 
@@ -332,19 +334,6 @@ enum Watched {
     Stop(StopKind),
 }
 
-/// Whether knotd answers on its control socket and has loaded the catalog.
-fn has_catalog(knot: &KnotConfig, timeout: Duration) -> bool {
-    let mut batch = Batch::new();
-    let catalog = text::name_text(&knot.catalog);
-    let items: [(Item, &[u8]); 2] = [(Item::Zone, &catalog), (Item::Filter, b"s")];
-    batch.push(Command::ZoneStatus, &items).expect("short items");
-    let mut loaded = false;
-    let asked = ctl::run_batch(&knot.control_socket(), timeout, &batch, |reply| {
-        loaded |= reply.text(Item::Data).parse::<u32>().is_ok();
-    });
-    asked.is_ok() && loaded
-}
-
 /// Asks knotd to end; it has not ended yet when this returns.
 pub fn stop(socket: &Path, timeout: Duration) -> Result<(), CtlError> {
     let mut batch = Batch::new();
@@ -357,7 +346,7 @@ pub fn is_running(knot: &KnotConfig) -> bool {
     read_pid(&knot.pid_file()).is_some_and(is_alive)
 }
 
-/// Whether knotd answers at all: queries for the catalog zone are always refused.
+/// Whether knotd answers at all, if only that it knows no such zone.
 fn answers_dns(address: SocketAddr, catalog: &Name) -> bool {
     matches!(probe::ask_soa(address, catalog, ASK_TIMEOUT), Ok(Some(_)))
 }

@@ -10,6 +10,7 @@ use herald_core::Name;
 use super::socket::{WorkError, with_causes};
 use super::zone::{Base, HeldDelta, Phase, Zone, without_slashes};
 use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
+use crate::knot::catalog::Catalogs;
 use crate::knot::config::zone_file_name;
 use crate::knot::probe::{self, WatchOrder};
 
@@ -19,6 +20,7 @@ pub(super) enum Event {
     Deleted,
     Served(Name, u32),
     WatcherFailed(io::Error),
+    Filling(bool),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
     End,
@@ -77,7 +79,11 @@ pub(super) struct Control {
     pub(super) removals: VecDeque<Name>,
     pub(super) catalog_wanted_since: Option<Instant>,
     pub(super) catalog_not_before: Option<Instant>,
-    pub(super) catalog_serial: u32,
+    pub(super) catalogs: Catalogs,
+    pub(super) catalog_serials: Vec<u32>,
+    /// Whether the PoP is being filled, so that it's in nobody's interest to go slowly.
+    pub(super) is_filling: bool,
+    pub(super) last_deltas_at: Option<Instant>,
 
     pub(super) loads: BTreeMap<Name, Load>,
     pub(super) load_checks: BTreeSet<(Instant, Name)>,
@@ -86,7 +92,7 @@ pub(super) struct Control {
     pub(super) unsettled: usize,
     /// Removed members that knotd may still have, and since when.
     pub(super) removing: Vec<(Name, Instant)>,
-    /// Zones that are expected to be served once the catalog could be read.
+    /// Zones that are expected to be served once the catalogs could be read.
     pub(super) resuming: Option<Vec<(Name, u32)>>,
 
     /// Zones whose transaction may have been left open by a connection that broke.
@@ -103,6 +109,8 @@ impl Control {
         watcher: Sender<WatchOrder>,
     ) -> Control {
         Control {
+            // Which there are is found out at the resume.
+            catalogs: Catalogs::numbered(&config.catalog, 1),
             config,
             reports,
             files,
@@ -118,7 +126,9 @@ impl Control {
             removals: VecDeque::new(),
             catalog_wanted_since: None,
             catalog_not_before: None,
-            catalog_serial: 0,
+            catalog_serials: Vec::new(),
+            is_filling: false,
+            last_deltas_at: None,
             loads: BTreeMap::new(),
             load_checks: BTreeSet::new(),
             large_loads: 0,
@@ -192,6 +202,7 @@ impl Control {
                 let error = format!("asking knotd by DNS failed: {error}");
                 let _ = self.reports.send(Report::ControlFailed { error });
             }
+            Event::Filling(is_filling) => self.is_filling = is_filling,
             Event::Suspend(done) => {
                 self.suspending.push(done);
                 self.suspend();
@@ -214,7 +225,7 @@ impl Control {
             .resume()
             .and_then(|()| self.run_deltas())
             .and_then(|()| self.run_reloads())
-            .and_then(|()| self.run_catalog())
+            .and_then(|()| self.run_catalogs())
             .and_then(|()| self.check_loads());
         match worked {
             Ok(()) => self.retry_wait = RETRY_MIN,
@@ -517,11 +528,11 @@ impl Control {
         if self.resuming.is_none() {
             return Ok(());
         }
-        let (serial, members) = self.read_catalog()?;
+        let (catalogs, serials, mut members) = self.read_catalogs()?;
         let Some(expected) = self.resuming.take() else { return Ok(()) };
         self.mode = Mode::Running;
-        self.catalog_serial = serial;
-        let mut members: BTreeSet<Name> = members.into_iter().collect();
+        self.catalogs = catalogs;
+        self.catalog_serials = serials;
         let mut watched = Vec::new();
         for (name, serial) in expected {
             if !members.remove(&name) {

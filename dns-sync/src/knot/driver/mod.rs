@@ -24,6 +24,7 @@
 
 mod control;
 mod encode;
+mod members;
 mod socket;
 mod zone;
 
@@ -173,7 +174,7 @@ pub struct DriverConfig {
     pub dns: SocketAddr,
     /// Folder of the zone files.
     pub zone_dir: PathBuf,
-    /// The catalog zone.
+    /// The name below which the catalog zones are.
     pub catalog: Name,
     /// Bounds.
     pub limits: Limits,
@@ -201,13 +202,16 @@ pub struct Limits {
     pub batch_zones_max: usize,
     /// Records in one connection, after which no further zone is taken.
     pub batch_records_max: usize,
-    /// Members added and removed in one catalog transaction.
+    /// Members added and removed in one change of the catalogs.
     pub catalog_members_max: usize,
-    /// The pause after a catalog transaction, as a multiple of the time that it held the control socket.
+    /// The same while the PoP is being filled.
+    pub filling_members_max: usize,
+    /// The pause after a change of the catalogs while others' changes are flowing, as a multiple of the time that it held
+    /// the control socket. While the PoP is being filled there is none.
     pub catalog_pause_factor: u32,
     /// But it isn't longer than this.
     pub catalog_pause_max: Duration,
-    /// A file of more records is large: catalog transactions wait while knotd loads it, since knotd finishes
+    /// A file of more records is large: changes of the catalogs wait while knotd loads it, since knotd finishes
     /// all loads before it applies one, with the control socket held meanwhile.
     pub large_load_records: u64,
     /// But they don't wait longer than this.
@@ -227,11 +231,12 @@ impl Default for Limits {
             batch_zones_max: 256,
             batch_records_max: 4_000,
             catalog_members_max: 2_000,
+            filling_members_max: 20_000,
             catalog_pause_factor: 2,
             catalog_pause_max: Duration::from_secs(1),
             large_load_records: 50_000,
             catalog_hold_max: Duration::from_secs(2),
-            loads_max: 10_000,
+            loads_max: 20_000,
             load_timeout: Duration::from_secs(60),
             control_timeout: Duration::from_secs(30),
         }
@@ -278,6 +283,12 @@ impl Driver {
     pub fn submit(&self, jobs: Vec<Job>) {
         // It fails only if the driver's thread is gone; then its end was reported.
         let _ = self.events.send(Event::Submit(jobs));
+    }
+
+    /// Whether the PoP is being filled: zones then come in as fast as can be, at the expense of changes to those that
+    /// are served already. It isn't at first.
+    pub fn filling(&self, is_filling: bool) {
+        let _ = self.events.send(Event::Filling(is_filling));
     }
 
     /// Stops using knotd and the zone files, and returns when nothing is under way any more. Tasks are kept.

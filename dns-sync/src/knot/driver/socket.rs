@@ -1,18 +1,16 @@
-//! Control's rounds of work on the control socket, each one bounded batch on a connection of its own.
+//! Control's rounds of work on zones' content, each one bounded batch on a connection of its own.
 
 use std::collections::HashMap;
-use std::mem;
 use std::time::Instant;
 
 use herald_core::{Name, Rtype};
 
+use super::TaskError;
 use super::control::{Control, LOAD_CHECK_MAX, LOAD_CHECK_ZONES_MAX};
 use super::encode::{push_set, push_short, push_unset, push_zone};
 use super::zone::{Base, HeldDelta, Phase};
-use super::{FileOrder, TaskError};
-use crate::knot::config::zone_file_name;
 use crate::knot::ctl::{Batch, Command, Connection, CtlError, Item};
-use crate::knot::{catalog, text};
+use crate::knot::text;
 
 impl Control {
     /// Connects, and closes the transactions that a broken connection may have left open: a load of such a zone
@@ -31,33 +29,14 @@ impl Control {
         Ok(connection)
     }
 
-    /// The serial and the members of the catalog that knotd has. Drops all open transactions.
-    pub(super) fn read_catalog(&mut self) -> Result<(u32, Vec<Name>), WorkError> {
-        let catalog = text::name_text(&self.config.catalog);
-        let mut batch = Batch::new();
-        push_short(&mut batch, Command::ZoneAbort, &[]);
-        push_short(&mut batch, Command::ZoneRead, &[(Item::Zone, &catalog), (Item::Type, b"SOA")]);
-        push_short(&mut batch, Command::ZoneRead, &[(Item::Zone, &catalog), (Item::Type, b"PTR")]);
-        let mut connection = self.connect()?;
-        let mut serial = None;
-        let mut members = Vec::new();
-        connection.run(&batch, |reply| match reply.text(Item::Type) {
-            _ if reply.error().is_some() => {}
-            "SOA" => serial = reply.text(Item::Data).split(' ').nth(2).and_then(|text| text.parse().ok()),
-            "PTR" => members.extend(Name::parse(reply.text(Item::Data))),
-            _ => {}
-        })?;
-        connection.close();
-        let serial = serial.ok_or_else(|| WorkError::Catalog("it can't be read".into()))?;
-        Ok((serial, members))
-    }
-
     pub(super) fn run_deltas(&mut self) -> Result<(), WorkError> {
         let mut batch = self.take_deltas();
         if batch.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.apply_deltas(&mut batch) {
+        let applied = self.apply_deltas(&mut batch);
+        self.last_deltas_at = Some(Instant::now());
+        if let Err(error) = applied {
             // Which of them were committed isn't known, but doing one again changes nothing.
             for TakenDelta { zone: name, held, .. } in batch {
                 self.maybe_open.insert(name.clone());
@@ -204,176 +183,6 @@ impl Control {
         Ok(())
     }
 
-    // -- the catalog ------------------------------------------------------------------------------
-
-    /// When the next catalog transaction is due; none if there's nothing to change.
-    pub(super) fn catalog_due(&self) -> Option<Instant> {
-        let since = self.catalog_wanted_since?;
-        let mut due = self.catalog_not_before.unwrap_or(since);
-        if self.large_loads > 0 {
-            due = due.max(since + self.config.limits.catalog_hold_max);
-        }
-        Some(due)
-    }
-
-    pub(super) fn run_catalog(&mut self) -> Result<(), WorkError> {
-        if !self.removing.is_empty() {
-            self.check_removals()?;
-        }
-        let started = Instant::now();
-        if self.catalog_due().is_none_or(|due| due > started) {
-            return Ok(());
-        }
-        let most = self.config.limits.catalog_members_max;
-        let removals: Vec<Name> = self.removals.iter().take(most).cloned().collect();
-        let room = self.config.limits.loads_max.saturating_sub(self.loads.len());
-        let additions: Vec<Name> =
-            self.additions.iter().take(room.min(most - removals.len())).cloned().collect();
-        if removals.is_empty() && additions.is_empty() {
-            return Ok(());
-        }
-
-        let errors = match self.change_catalog(&removals, &additions) {
-            Ok(errors) => errors,
-            Err(error) => {
-                self.maybe_open.insert(self.config.catalog.clone());
-                return Err(error);
-            }
-        };
-        self.removals.drain(..removals.len());
-        self.additions.drain(..additions.len());
-        for name in removals {
-            if let Some(zone) = self.zones.get_mut(&name) {
-                zone.phase = Phase::Removing;
-                self.removing.push((name, started));
-            }
-        }
-        for (name, error) in additions.into_iter().zip(errors) {
-            let Some(zone) = self.zones.get_mut(&name) else { continue };
-            let Phase::Written { records, .. } = zone.phase else { continue };
-            match error {
-                None => self.start_load_of_put(&name, records),
-                Some(error) => {
-                    zone.phase = Phase::Absent;
-                    let tags = zone.take_current();
-                    self.release_file_name(&name);
-                    self.fail_content(&name, tags, &TaskError::Rejected(error));
-                }
-            }
-        }
-        self.catalog_wanted_since = None;
-
-        // knotd applies the change after the connection has ended and before it takes the next one.
-        let passed = self.check_removals();
-        let now = Instant::now();
-        let limits = &self.config.limits;
-        let pause = ((now - started) * limits.catalog_pause_factor).min(limits.catalog_pause_max);
-        self.catalog_not_before = Some(now + pause);
-        if !self.removals.is_empty() || !self.additions.is_empty() {
-            self.catalog_wanted_since.get_or_insert(now);
-        }
-        passed
-    }
-
-    /// One transaction on the catalog zone. Gives back what went wrong with each addition.
-    fn change_catalog(
-        &mut self,
-        removals: &[Name],
-        additions: &[Name],
-    ) -> Result<Vec<Option<String>>, WorkError> {
-        let name = self.config.catalog.clone();
-        let zone = text::name_text(&name);
-        let serial = self.catalog_serial.wrapping_add(1);
-        let owner_of = |member: &Name| {
-            catalog::member_owner(&name, member).map_err(|error| WorkError::Catalog(error.to_string()))
-        };
-
-        let mut batch = Batch::new();
-        push_short(&mut batch, Command::ZoneBegin, &[(Item::Zone, &zone)]);
-        for member in removals.iter().chain(additions) {
-            push_unset(&mut batch, &zone, &owner_of(member)?, Rtype::PTR, usize::MAX);
-        }
-        for (index, member) in additions.iter().enumerate() {
-            push_set(
-                &mut batch,
-                &zone,
-                &owner_of(member)?,
-                Rtype::PTR,
-                &catalog::member_rrset(member),
-                index,
-            );
-        }
-        push_set(&mut batch, &zone, &name, Rtype::SOA, &catalog::soa(serial), usize::MAX);
-
-        let mut errors = vec![None; additions.len()];
-        let mut connection = self.connect()?;
-        let mut failed: Option<String> = None;
-        connection.run(&batch, |reply| {
-            let Some(error) = reply.error() else { return };
-            match (reply.text(Item::Command), reply.tag().and_then(|index| errors.get_mut(index))) {
-                ("zone-unset", _) => {}
-                (_, Some(slot)) => *slot = Some(error),
-                (_, None) => failed = Some(error),
-            }
-        })?;
-        let mut end = Batch::new();
-        let command = if failed.is_none() { Command::ZoneCommit } else { Command::ZoneAbort };
-        push_short(&mut end, command, &[(Item::Zone, &zone)]);
-        connection.run(&end, |reply| failed = failed.take().or(reply.error()))?;
-        connection.close();
-        match failed {
-            Some(error) => Err(WorkError::Catalog(error)),
-            None => {
-                self.catalog_serial = serial;
-                Ok(errors)
-            }
-        }
-    }
-
-    /// Asks whether the removed zones are gone; also waits until knotd has applied the last catalog change.
-    pub(super) fn check_removals(&mut self) -> Result<(), WorkError> {
-        let mut batch = Batch::new();
-        push_short(&mut batch, Command::Status, &[(Item::Type, b"version")]);
-        for (index, (name, _)) in self.removing.iter().enumerate() {
-            let (zone, tag) = (text::name_text(name), index.to_string());
-            let items: [(Item, &[u8]); 3] =
-                [(Item::Zone, &zone), (Item::Id, tag.as_bytes()), (Item::Filter, b"s")];
-            push_short(&mut batch, Command::ZoneStatus, &items);
-        }
-        let mut gone = vec![false; self.removing.len()];
-        let mut connection = self.connect()?;
-        connection.run(&batch, |reply| {
-            if let Some(gone) = reply.tag().and_then(|index| gone.get_mut(index)) {
-                *gone = reply.error().is_some();
-            }
-        })?;
-        connection.close();
-
-        let waited_ms = self.config.limits.load_timeout.as_millis() as u64;
-        for ((name, since), gone) in mem::take(&mut self.removing).into_iter().zip(gone) {
-            let Some(zone) = self.zones.get_mut(&name) else { continue };
-            if gone {
-                // knotd leaves the file alone, since it's not to write it either.
-                let path = self.config.zone_dir.join(zone_file_name(&name));
-                self.file_orders_under_way += 1;
-                let _ = self.files.send(FileOrder::Delete { path });
-                zone.phase = Phase::Absent;
-                let tags = zone.take_current();
-                self.release_file_name(&name);
-                self.report(&name, tags, &Ok(()));
-                self.advance(&name);
-            } else if since.elapsed() >= self.config.limits.load_timeout {
-                zone.phase = Phase::Broken;
-                let tags = zone.take_current();
-                self.report(&name, tags, &Err(TaskError::TimedOut { waited_ms }));
-                self.advance(&name);
-            } else {
-                self.removing.push((name, since));
-            }
-        }
-        Ok(())
-    }
-
     /// Looks at loads for which the watcher had nothing to say for a while.
     pub(super) fn check_loads(&mut self) -> Result<(), WorkError> {
         let now = Instant::now();
@@ -456,7 +265,7 @@ struct LoadState {
 pub(super) enum WorkError {
     #[error(transparent)]
     Control(#[from] CtlError),
-    #[error("knotd refused the change of the catalog zone: {0}")]
+    #[error("a catalog zone of knotd: {0}")]
     Catalog(String),
 }
 

@@ -13,6 +13,8 @@ use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
+mod catalogs;
+
 use super::config::{KnotConfig, LogTarget, zone_file_name};
 use super::ctl::{Batch, Command, Connection, Item};
 use super::driver::{Delta, Driver, DriverConfig, Job, Limits, Put, Report, Task, TaskError, ZoneContent};
@@ -108,6 +110,7 @@ enum Seen {
     StartFailed(String),
 }
 
+#[derive(Clone)]
 struct TestHooks {
     knot: KnotConfig,
     replica: Replica,
@@ -122,7 +125,7 @@ impl Hooks for TestHooks {
             let path = self.knot.zone_dir().join(zone_file_name(&zone.apex));
             zonefile::write_file(&path, |out| zone.write(out))?;
         }
-        catalog::write_file(&self.knot.catalog_file(), &self.knot.catalog, 1, replica.keys())?;
+        catalog::write_files(&self.knot.catalog_dir(), &self.knot.catalogs(), 1, replica.keys())?;
         let _ = self.seen.send(Seen::Materialized);
         Ok(())
     }
@@ -181,6 +184,15 @@ impl Pop {
     }
 
     fn start_with(zones: impl IntoIterator<Item = TestZone>, limits: Limits) -> Pop {
+        Pop::start_on(zones, limits, |_| {})
+    }
+
+    /// A PoP whose knotd may be running already, once `before` is through.
+    fn start_on(
+        zones: impl IntoIterator<Item = TestZone>,
+        limits: Limits,
+        before: impl FnOnce(&TestHooks),
+    ) -> Pop {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -194,6 +206,13 @@ impl Pop {
         let config = DriverConfig { limits, ..DriverConfig::of(&knot).unwrap() };
         let driver = Arc::new(Driver::start(config, report).unwrap());
         let (seen_by, seen) = mpsc::channel();
+        let (no_one, _) = mpsc::channel();
+        before(&TestHooks {
+            knot: knot.clone(),
+            replica: replica.clone(),
+            driver: driver.clone(),
+            seen: no_one,
+        });
         let supervisor = Some(supervise(&knot, &replica, &driver, seen_by));
         let pop = Pop { knot, replica, driver, reports, seen, supervisor, dir };
         pop.wait_report(&Report::Settled);
