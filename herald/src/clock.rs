@@ -1,4 +1,4 @@
-//! The one place where the control plane reads the clock and draws chance for commands.
+//! The one place where the control plane reads the clock and draws chance.
 
 use herald_core::account::Principal;
 use herald_core::command::Context;
@@ -22,4 +22,16 @@ pub fn entropy() -> [u8; 32] {
 /// The circumstances of a command that somebody gives now.
 pub fn context(principal: Principal, message: Option<String>) -> Context {
     Context { principal, time_ms: now_ms(), entropy: entropy(), message, idempotency_key: None }
+}
+
+/// The time since some moment at the process's start: it never jumps.
+pub fn uptime() -> std::time::Duration {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
+}
+
+/// What a moment of [`uptime`] is in milliseconds since the Unix epoch.
+pub fn uptime_ms(at: std::time::Duration) -> u64 {
+    let ago = u64::try_from(uptime().saturating_sub(at).as_millis()).unwrap_or(u64::MAX);
+    now_ms().saturating_sub(ago)
 }

@@ -4,13 +4,16 @@
 //! sent is the difference between that and the newest one. A slow PoP is thus sent less often and more at once, and one
 //! that is away costs no memory but an entry for each zone it lacks.
 
+mod past;
 mod session;
+mod shared;
+mod sum;
 mod tracker;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use herald_core::account::Principal;
 use herald_core::state::State;
@@ -21,42 +24,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::engine::{Commit, Engine, OnCommit};
-use tracker::{ChangeFacts, Tracker, published_zones, receipt_zones};
-pub use tracker::{PopSyncState, ReceiptPop, ReceiptZone};
+use crate::clock;
+use crate::engine::Engine;
+pub use session::{Next, Session, SessionError};
+use shared::PopLive;
+pub use shared::Shared;
+pub use tracker::{ChangeFacts, PopSyncState, ReceiptPop, ReceiptZone, Tracker};
+use tracker::{published_zones, receipt_zones};
 
 /// A handle on the publisher. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct Publisher {
     engine: Engine,
     shared: Arc<Shared>,
-}
-
-/// What the writer's thread, the sessions and the API share.
-#[derive(Default)]
-pub struct Shared {
-    tracker: Tracker,
-    pops: Mutex<HashMap<PopId, PopLive>>,
-    counters: Counters,
-}
-
-/// What is known of a PoP's session.
-#[derive(Default)]
-struct PopLive {
-    /// Ends the session that is up, if one is.
-    session: Option<CancellationToken>,
-    status: Option<PopStatus>,
-    /// What it could not apply.
-    refused: Vec<PopRefusal>,
-}
-
-#[derive(Default)]
-struct Counters {
-    sessions: AtomicU64,
-    deltas: AtomicU64,
-    whole_zones: AtomicU64,
-    sent_bytes: AtomicU64,
-    refused: AtomicU64,
 }
 
 /// The receipt of a change.
@@ -89,18 +69,6 @@ pub struct PopView {
     pub status: Option<PopStatus>,
 }
 
-impl Shared {
-    /// What the engine is to call with each group.
-    pub fn on_commit(self: &Arc<Shared>) -> OnCommit {
-        let shared = Arc::clone(self);
-        Box::new(move |after: &Arc<State>, commits: &[Commit]| shared.tracker.committed(after, commits))
-    }
-
-    fn pops(&self) -> MutexGuard<'_, HashMap<PopId, PopLive>> {
-        self.pops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Publisher {
     /// A publisher of what this engine decides; `shared` is the one whose [`Shared::on_commit`] the engine calls.
     pub fn new(engine: Engine, shared: Arc<Shared>) -> Publisher {
@@ -123,7 +91,7 @@ impl Publisher {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let session = session::Accepted {
+                    let session = session::io::Accepted {
                         publisher: self.clone(),
                         address,
                         shutdown: shutdown.child_token(),
@@ -144,7 +112,7 @@ impl Publisher {
     /// The receipt of a change, if there is such a revision.
     pub async fn receipt(&self, revision: u64) -> Option<Receipt> {
         let facts = self.facts(revision).await?;
-        let pops = self.shared.tracker.pops(&self.engine.state(), revision, &facts.published);
+        let pops = self.shared.tracker().pops(&self.engine.state(), revision, &facts.published);
         let ChangeFacts { accepted_at_ms, principal, message, zones, .. } = facts;
         Some(Receipt { revision, accepted_at_ms, principal, message, zones, pops })
     }
@@ -153,26 +121,18 @@ impl Publisher {
     /// passed first or there is no such change.
     pub async fn wait(&self, revision: u64, wait: Wait, deadline: tokio::time::Instant) -> bool {
         let Some(facts) = self.facts(revision).await else { return false };
-        let stands = || self.shared.tracker.pops(&self.engine.state(), revision, &facts.published);
-        self.shared.tracker.wait(wait, deadline, stands).await
+        let stands = || self.shared.tracker().pops(&self.engine.state(), revision, &facts.published);
+        self.shared.tracker().wait(wait, deadline, stands).await
     }
 
     /// How a PoP stands.
     pub fn pop_view(&self, pop: PopId) -> PopView {
-        let state = self.engine.state();
-        let served = state.zones().filter(|zone| zone.is_served()).count() as u64;
-        let zones_pending = self.shared.tracker.zones_pending(pop).unwrap_or(served);
-        let pops = self.shared.pops();
-        let live = pops.get(&pop);
-        PopView {
-            connected: live.is_some_and(|live| live.session.is_some()),
-            zones_pending,
-            zones_in_sync: served.saturating_sub(zones_pending),
-            status: live.and_then(|live| {
-                let status = live.status.clone()?;
-                Some(PopStatus { refused: live.refused.clone(), ..status })
-            }),
-        }
+        let tracker = self.shared.tracker();
+        let served = tracker.zones_served();
+        let zones_pending = tracker.zones_pending(pop).unwrap_or(served);
+        let live = self.shared.with_pop(pop, |live| (live.is_connected(), pop_status(live)));
+        let (connected, status) = live.unwrap_or_default();
+        PopView { connected, zones_pending, zones_in_sync: served.saturating_sub(zones_pending), status }
     }
 
     /// Appends metrics in Prometheus' text format.
@@ -195,7 +155,7 @@ impl Publisher {
         let name = "herald_pop_zones_pending";
         _ = writeln!(out, "# HELP {name} Zones that a PoP has yet to confirm.\n# TYPE {name} gauge");
         for pop in self.engine.state().pops() {
-            if let Some(pending) = self.shared.tracker.zones_pending(pop.id) {
+            if let Some(pending) = self.shared.tracker().zones_pending(pop.id) {
                 _ = writeln!(out, "{name}{{pop=\"{}\"}} {pending}", pop.name);
             }
         }
@@ -203,7 +163,7 @@ impl Publisher {
 
     /// The facts of a change: recent ones are at hand, others are read from the log.
     async fn facts(&self, revision: u64) -> Option<ChangeFacts> {
-        if let Some(facts) = self.shared.tracker.recent(revision) {
+        if let Some(facts) = self.shared.tracker().recent(revision) {
             return Some(facts);
         }
         let (store, state) = (Arc::clone(self.engine.store()), self.engine.state());
@@ -227,6 +187,23 @@ fn read_facts(store: &dyn Store, state: &State, revision: u64) -> Option<ChangeF
         // What a zone was called that is gone is not known any more.
         zones: receipt_zones(&State::default(), state, &changes),
         published: published_zones(&changes).collect(),
+    })
+}
+
+fn pop_status(live: &PopLive) -> Option<PopStatus> {
+    let told = live.told.as_ref()?;
+    let refusal =
+        |(zone, reason): &(ZoneId, String)| PopRefusal { zone: zone.to_string(), reason: reason.clone() };
+    Some(PopStatus {
+        agent_version: told.agent_version.clone(),
+        knot_version: told.status.knot_version.clone(),
+        knot_running: told.status.knot_running,
+        zones: told.status.zones,
+        epoch: told.status.newest.epoch,
+        counter: told.status.newest.counter,
+        address: told.address.clone(),
+        heard_at_ms: clock::uptime_ms(told.at),
+        refused: live.refused.iter().map(refusal).collect(),
     })
 }
 

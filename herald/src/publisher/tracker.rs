@@ -5,16 +5,19 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use herald_core::account::Principal;
 use herald_core::change::Change;
-use herald_core::state::State;
+use herald_core::state::{PublishedDiff, State};
+use herald_core::zone::Zone;
 use herald_core::{Generation, Name, PopId, TenantId, ZoneId};
 use herald_wire::api::Wait;
 use tokio::sync::Notify;
 
 use super::Lacks;
+use super::past::PastZones;
+use super::sum::{Sum, Version};
 use crate::engine::Commit;
 
 /// Of how many changes the milliseconds are kept.
@@ -90,14 +93,24 @@ pub struct Tracker {
 struct Inner {
     /// The state after the last commit that was noted. Readers see it a moment later.
     newest: Arc<State>,
+    /// What it serves, in sum.
+    served: Sum,
+    past: PastZones,
     recent: VecDeque<Recent>,
     pops: HashMap<PopId, PopTrack>,
+}
+
+/// Commits that became durable at once: sessions see the states around them, and none between.
+struct Group<'a> {
+    before: &'a State,
+    after: &'a State,
+    now: Duration,
 }
 
 /// A recent change.
 struct Recent {
     facts: ChangeFacts,
-    accepted: Instant,
+    accepted: Duration,
     /// The PoPs that were enabled and not drained at acceptance, and what they still owe.
     pops: Vec<RecentPop>,
 }
@@ -111,6 +124,8 @@ struct RecentPop {
 /// What a PoP lacks.
 #[derive(Default)]
 struct PopTrack {
+    /// Number of its newest session: what comes from an earlier one counts no more.
+    session: u64,
     /// Whether it has told what it has since this control plane started.
     is_known: bool,
     /// Revision of the state that its session last looked at.
@@ -132,6 +147,12 @@ struct PendingZone {
     waiting: VecDeque<u64>,
 }
 
+impl PendingZone {
+    fn lacking(confirmed: u64, latest: u64) -> PendingZone {
+        PendingZone { confirmed, latest, born: None, waiting: VecDeque::new() }
+    }
+}
+
 impl Tracker {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic while it is held leaves counts that are off and nothing unsafe.
@@ -140,14 +161,15 @@ impl Tracker {
 
     /// Takes note of commits and the state that they led to. It is to be called before that state is visible, so
     /// that no PoP can confirm what isn't noted yet.
-    pub fn committed(&self, after: &Arc<State>, commits: &[Commit]) {
-        let accepted = Instant::now();
+    pub fn committed(&self, after: &Arc<State>, commits: &[Commit], now: Duration) {
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.newest, Arc::clone(after));
+        inner.follow(&before, after, commits, now);
+        let group = Group { before: &before, after, now };
         let mut previous = &before;
         let mut is_progress = false;
         for commit in commits {
-            is_progress |= inner.note(&before, after, previous, commit, accepted);
+            is_progress |= inner.note(&group, previous, commit);
             previous = &commit.state;
         }
         if is_progress {
@@ -160,21 +182,49 @@ impl Tracker {
         Arc::clone(&self.lock().newest)
     }
 
+    /// The same, with what it serves in sum.
+    pub(super) fn newest_in_sum(&self) -> (Arc<State>, Sum) {
+        let inner = self.lock();
+        (Arc::clone(&inner.newest), inner.served.clone())
+    }
+
+    /// How many zones are served.
+    pub fn zones_served(&self) -> u64 {
+        self.lock().served.zones
+    }
+
+    /// A session of the PoP begins; gives its number. Earlier ones have no say any more.
+    pub fn begin_session(&self, pop: PopId) -> u64 {
+        let mut inner = self.lock();
+        let track = inner.pops.entry(pop).or_default();
+        track.session += 1;
+        track.session
+    }
+
     /// What a PoP's session is to bring the PoP to, and the zones of which it may see no difference although they were
-    /// served since its last look.
-    pub fn look(&self, pop: PopId) -> (Arc<State>, Vec<ZoneId>) {
+    /// served since its last look. None if another session took its place, or the PoP is gone.
+    pub fn look(&self, pop: PopId, session: u64) -> Option<(Arc<State>, Vec<ZoneId>)> {
         let mut inner = self.lock();
         let newest = Arc::clone(&inner.newest);
-        let Some(track) = inner.pops.get_mut(&pop) else { return (newest, Vec::new()) };
+        let track = inner.pops.get_mut(&pop).filter(|track| track.session == session)?;
         track.looked = newest.revision();
         let ceased = track.ceased.drain().filter(|zone| track.pending.contains_key(zone));
         let ceased = ceased.filter(|zone| !is_served(&newest, *zone)).collect();
-        (newest, ceased)
+        Some((newest, ceased))
+    }
+
+    /// Versions of zones that were served a while ago, those of them that are still known.
+    pub(super) fn past<'a>(
+        &self,
+        versions: impl IntoIterator<Item = &'a Version>,
+    ) -> HashMap<ZoneId, Arc<Zone>> {
+        let inner = self.lock();
+        versions.into_iter().filter_map(|version| Some((version.zone, inner.past.find(*version)?))).collect()
     }
 
     /// A PoP has told what it has: of what `state` says it lacks these zones, each confirmed up to the revision beside
     /// it, and no others.
-    pub fn resynced(&self, pop: PopId, state: &State, mut lacks: Lacks) {
+    pub fn resynced(&self, pop: PopId, session: u64, state: &State, mut lacks: Lacks, now: Duration) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         for diff in state.published_diff(&inner.newest) {
@@ -183,34 +233,50 @@ impl Tracker {
             }
         }
         let latest = inner.newest.revision();
-        let track = inner.pops.entry(pop).or_default();
+        let Some(track) = inner.pops.get_mut(&pop).filter(|track| track.session == session) else { return };
         track.is_known = true;
         track.looked = state.revision();
         track.ceased.clear();
         for (zone, pending) in std::mem::take(&mut track.pending) {
             let confirmed = lacks.get(&zone).copied().unwrap_or(u64::MAX);
-            let left = complete(&mut inner.recent, &mut track.waiting, pop, pending.waiting, confirmed);
+            let left = complete(&mut inner.recent, &mut track.waiting, pop, pending.waiting, confirmed, now);
             track.pending.insert(zone, PendingZone { confirmed, latest, born: None, waiting: left });
         }
         track.pending.retain(|zone, _| lacks.contains_key(zone));
         for (zone, confirmed) in lacks {
-            let new = PendingZone { confirmed, latest, born: None, waiting: VecDeque::new() };
-            track.pending.entry(zone).or_insert(new);
+            track.pending.entry(zone).or_insert(PendingZone::lacking(confirmed, latest));
         }
         self.progress.notify_waiters();
     }
 
+    /// A PoP turns out to lack these zones, although it confirmed them; `seen` is what its session has sent.
+    pub fn drifted(&self, pop: PopId, session: u64, seen: &State, lacks: Lacks) {
+        let mut inner = self.lock();
+        let Some(track) = inner.pops.get_mut(&pop).filter(|track| track.session == session) else { return };
+        for (zone, confirmed) in lacks {
+            let latest = seen.zone(zone).map_or(seen.revision(), |zone| zone.generation.counter);
+            let pending = track.pending.entry(zone).or_insert(PendingZone::lacking(confirmed, latest));
+            pending.confirmed = pending.confirmed.min(confirmed);
+        }
+    }
+
     /// A PoP confirms zones, each at a generation.
-    pub fn confirmed(&self, pop: PopId, zones: impl IntoIterator<Item = (ZoneId, Generation)>) {
+    pub fn confirmed(
+        &self,
+        pop: PopId,
+        session: u64,
+        zones: impl IntoIterator<Item = (ZoneId, Generation)>,
+        now: Duration,
+    ) {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let Some(track) = inner.pops.get_mut(&pop) else { return };
+        let Some(track) = inner.pops.get_mut(&pop).filter(|track| track.session == session) else { return };
         for (zone, generation) in zones {
             let Some(pending) = track.pending.get_mut(&zone) else { continue };
             pending.confirmed = pending.confirmed.max(generation.counter);
             let waiting = std::mem::take(&mut pending.waiting);
             pending.waiting =
-                complete(&mut inner.recent, &mut track.waiting, pop, waiting, pending.confirmed);
+                complete(&mut inner.recent, &mut track.waiting, pop, waiting, pending.confirmed, now);
             let wanted = inner.newest.zone(zone).filter(|zone| zone.is_served()).map(|zone| zone.generation);
             // A zone that is not served any more is confirmed by its removal, which comes last.
             let is_last = match wanted {
@@ -295,6 +361,7 @@ fn complete(
     pop: PopId,
     mut waiting: VecDeque<u64>,
     confirmed: u64,
+    now: Duration,
 ) -> VecDeque<u64> {
     while let Some(revision) = waiting.front().copied().filter(|revision| *revision <= confirmed) {
         waiting.pop_front();
@@ -304,7 +371,7 @@ fn complete(
         if let Some(noted) = change.pops.iter_mut().find(|noted| noted.pop == pop) {
             noted.zones_left = noted.zones_left.saturating_sub(1);
             if noted.zones_left == 0 && noted.in_sync_ms.is_none() {
-                noted.in_sync_ms = Some(accepted.elapsed().as_secs_f64() * 1000.0);
+                noted.in_sync_ms = Some(now.saturating_sub(accepted).as_secs_f64() * 1000.0);
             }
         }
     }
@@ -333,16 +400,26 @@ impl Inner {
             })
     }
 
-    /// `before` and `after` are the states around the whole group, which is all that sessions see; `previous` is the
-    /// one before this commit. Gives whether earlier changes may be in sync by it.
-    fn note(
-        &mut self,
-        before: &State,
-        after: &State,
-        previous: &State,
-        commit: &Commit,
-        accepted: Instant,
-    ) -> bool {
+    /// Keeps up what is known of the served zones.
+    fn follow(&mut self, before: &State, after: &State, commits: &[Commit], now: Duration) {
+        for PublishedDiff { old, new } in before.published_diff(after) {
+            self.served.follow(old.map(|zone| &**zone), new.map(|zone| &**zone));
+            match (old, new) {
+                (Some(old), Some(_)) => self.past.remember(&old.arc(), now),
+                (Some(old), None) => self.past.forget(old.id),
+                (None, _) => {}
+            }
+        }
+        for change in commits.iter().flat_map(|commit| &*commit.changes) {
+            if let Change::ZoneReplaced { zone, .. } = change {
+                self.past.forget(*zone);
+            }
+        }
+    }
+
+    /// `previous` is the state before this commit of the group. Gives whether earlier changes may be in sync by it.
+    fn note(&mut self, group: &Group<'_>, previous: &State, commit: &Commit) -> bool {
+        let Group { before, after, now } = *group;
         let revision = commit.revision;
         for change in &*commit.changes {
             if let Change::PopDeleted(pop) = change {
@@ -355,7 +432,7 @@ impl Inner {
         let (mut pops, mut is_progress) = (Vec::new(), false);
         for pop in after.pops() {
             let track = self.pops.entry(pop.id).or_default();
-            let owed = track.owe(before, after, revision, &published, &mut self.recent, pop.id);
+            let owed = track.owe(group, revision, &published, &mut self.recent, pop.id);
             is_progress |= owed.len() < published.len();
             if !pop.enabled || pop.drained {
                 continue;
@@ -376,7 +453,7 @@ impl Inner {
             zones: receipt_zones(previous, &commit.state, &commit.changes),
             published,
         };
-        self.recent.push_back(Recent { facts, accepted, pops });
+        self.recent.push_back(Recent { facts, accepted: now, pops });
         is_progress
     }
 }
@@ -385,13 +462,13 @@ impl PopTrack {
     /// Takes note of a change that published these zones; gives those that the PoP is to confirm.
     fn owe(
         &mut self,
-        before: &State,
-        after: &State,
+        group: &Group<'_>,
         revision: u64,
         published: &[ZoneId],
         recent: &mut VecDeque<Recent>,
         pop: PopId,
     ) -> Vec<ZoneId> {
+        let Group { before, after, now } = *group;
         let mut owed = Vec::with_capacity(published.len());
         for zone in published {
             let pending = self.pending.entry(*zone).or_insert_with(|| PendingZone {
@@ -408,7 +485,7 @@ impl PopTrack {
                 let waiting = std::mem::take(&mut pending.waiting);
                 self.pending.remove(zone);
                 if self.is_known {
-                    complete(recent, &mut self.waiting, pop, waiting, u64::MAX);
+                    complete(recent, &mut self.waiting, pop, waiting, u64::MAX, now);
                 } else {
                     self.waiting -= waiting.len();
                 }

@@ -150,7 +150,7 @@ async fn converge(seed: u64) {
     for (replica, name) in replicas.iter().zip(POPS) {
         let has_all = || (replica.lock().unwrap().zones == wanted).then_some(());
         until(has_all).await;
-        let tracker = &fleet.publisher.shared.tracker;
+        let tracker = fleet.publisher.shared.tracker();
         until(|| tracker.zones_pending(fleet.pop(name)).filter(|pending| *pending == 0)).await;
     }
     // They end with the publisher.

@@ -16,6 +16,7 @@ use super::*;
 struct Log {
     tracker: Tracker,
     state: Arc<State>,
+    sessions: HashMap<PopId, u64>,
 }
 
 const FRA: PopId = PopId(1);
@@ -25,10 +26,10 @@ const SIN: PopId = PopId(3);
 impl Log {
     /// With these PoPs, all in touch and with nothing to have yet.
     fn new(pops: &[PopId]) -> Log {
-        let mut log = Log { tracker: Tracker::default(), state: Arc::default() };
+        let mut log = Log { tracker: Tracker::default(), state: Arc::default(), sessions: HashMap::new() };
         for id in pops {
             log.commit(put_pop(*id, true, false));
-            log.tracker.resynced(*id, &log.state, Lacks::new());
+            log.resync(*id, &[]);
         }
         log
     }
@@ -54,7 +55,7 @@ impl Log {
             Commit { revision, context, changes: changes.into(), state: Arc::new(state.clone()) }
         });
         self.state = Arc::new(state);
-        self.tracker.committed(&self.state, &commits);
+        self.tracker.committed(&self.state, &commits, Duration::from_millis(10));
         commits.map(|commit| commit.revision)
     }
 
@@ -70,14 +71,26 @@ impl Log {
 
     fn confirm(&self, pop: PopId, zone: u128, revision: u64) {
         let generation = Generation { epoch: 1, counter: revision };
-        self.tracker.confirmed(pop, [(ZoneId(zone), generation)]);
+        let session = self.sessions.get(&pop).copied().unwrap_or(0);
+        self.tracker.confirmed(pop, session, [(ZoneId(zone), generation)], Duration::from_millis(15));
     }
 
     /// The PoP's session looks at the newest state; gives the zones that it may see no difference of.
     fn look(&self, pop: PopId) -> Vec<u128> {
-        let (state, ceased) = self.tracker.look(pop);
+        let (state, ceased) = self.tracker.look(pop, self.sessions[&pop]).unwrap();
         assert_eq!(state.revision(), self.state.revision());
         ceased.into_iter().map(|zone| zone.0).collect()
+    }
+
+    /// A session of the PoP begins, and it lacks these zones.
+    fn resync(&mut self, pop: PopId, lacks: &[(u128, u64)]) {
+        self.resync_at(pop, &Arc::clone(&self.state), lacks);
+    }
+
+    fn resync_at(&mut self, pop: PopId, state: &State, lacks: &[(u128, u64)]) {
+        let session = self.tracker.begin_session(pop);
+        self.sessions.insert(pop, session);
+        self.tracker.resynced(pop, session, state, self.lacks(lacks), Duration::from_millis(15));
     }
 
     fn pending(&self, pop: PopId) -> Option<u64> {
@@ -346,7 +359,7 @@ fn a_pop_that_was_not_heard_yet_owes_all() {
     assert_eq!(log.stands(made), [InSync, NotWaitedFor]);
     let changed = log.commit(edit(1));
     assert_eq!(log.stands(changed), [Pending, Pending]);
-    log.tracker.resynced(NYC, &log.state, log.lacks(&[(1, 0)]));
+    log.resync(NYC, &[(1, 0)]);
     assert_eq!((log.stands(changed)[1], log.pending(NYC)), (Pending, Some(1)));
     log.confirm(NYC, 1, changed);
     assert_eq!((log.stands(made)[1], log.stands(changed)[1]), (InSync, InSync));
@@ -358,7 +371,7 @@ fn a_pop_that_comes_back_says_what_it_has() {
     let [a, b, c] = log.commit_group([vec![create(1)], vec![create(2)], vec![create(3)]]);
     let changed = log.commit(edit(1));
     // It has 2, an older 1, and not 3.
-    log.tracker.resynced(FRA, &log.state, log.lacks(&[(1, a), (3, 0)]));
+    log.resync(FRA, &[(1, a), (3, 0)]);
     assert_eq!(
         [a, b, c, changed].map(|revision| log.stands(revision)[0]),
         [InSync, InSync, Pending, Pending]
@@ -366,7 +379,7 @@ fn a_pop_that_comes_back_says_what_it_has() {
     assert_eq!(log.pending(FRA), Some(2));
     assert!(log.receipt(b)[0].in_sync_ms.is_some());
     // It comes back with less than it had confirmed: a new disk.
-    log.tracker.resynced(FRA, &log.state, log.lacks(&[(1, 0), (2, 0), (3, 0)]));
+    log.resync(FRA, &[(1, 0), (2, 0), (3, 0)]);
     assert_eq!(log.pending(FRA), Some(3));
     log.confirm(FRA, 1, changed);
     log.confirm(FRA, 2, b);
@@ -389,7 +402,7 @@ fn what_is_committed_while_a_pop_tells_what_it_has_is_owed() {
     let gone = log.commit(delete(2));
     let [_, brief] = log.commit_group([vec![create(4)], vec![edit(4)]]);
     let brief_gone = log.commit(delete(4));
-    log.tracker.resynced(FRA, &compared, log.lacks(&[]));
+    log.resync_at(FRA, &compared, &[]);
     let stands = |log: &Log, revisions: &[u64]| -> Vec<_> {
         revisions.iter().map(|revision| log.stands(*revision)[0]).collect()
     };
@@ -409,7 +422,7 @@ fn what_is_committed_while_a_pop_tells_what_it_has_is_owed() {
 fn what_a_pop_has_too_much_is_owed_till_it_is_removed() {
     let mut log = Log::new(&[FRA]);
     log.commit(create(1));
-    log.tracker.resynced(FRA, &log.state, log.lacks(&[(1, 0), (99, 0)]));
+    log.resync(FRA, &[(1, 0), (99, 0)]);
     assert_eq!(log.pending(FRA), Some(2));
     let head = log.state.revision();
     log.confirm(FRA, 99, head - 1);
@@ -461,7 +474,7 @@ fn only_recent_changes_are_kept_and_older_ones_are_still_judged() {
 fn a_change_too_many_to_be_timed_is_not_in_sync_before_all_of_it_is() {
     let mut log = Log::new(&[FRA]);
     log.commit_group([vec![create(1)], vec![create(2)]]);
-    log.tracker.resynced(FRA, &log.state, Lacks::new());
+    log.resync(FRA, &[]);
     // As if the PoP owed all but one of what is kept.
     log.tracker.lock().pops.get_mut(&FRA).unwrap().waiting = WAITING_MAX - 1;
     let both = log.commit_group([vec![edit(1), edit(2)]])[0];

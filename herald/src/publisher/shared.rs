@@ -1,0 +1,144 @@
+//! What the writer's thread, the sessions and the API share. It is memory alone: time is told to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use herald_core::state::State;
+use herald_core::{PopId, ZoneId};
+use herald_wire::stream::AgentStatus;
+use tokio_util::sync::CancellationToken;
+
+use super::tracker::Tracker;
+use crate::clock;
+use crate::engine::{Commit, OnCommit};
+
+/// How many refusals of a PoP are kept for the operator.
+const REFUSALS_SHOWN: usize = 20;
+
+/// See the module.
+#[derive(Default)]
+pub struct Shared {
+    tracker: Tracker,
+    pops: Mutex<HashMap<PopId, PopLive>>,
+    pub(super) counters: Counters,
+}
+
+/// What is known of a PoP beside its receipts.
+#[derive(Default)]
+pub(super) struct PopLive {
+    /// Ends the session that is up, if one is.
+    session: Option<CancellationToken>,
+    pub told: Option<Told>,
+    /// What it could not apply, and why.
+    pub refused: Vec<(ZoneId, String)>,
+    pub drift: Drift,
+}
+
+/// What a PoP last said of itself.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub status: AgentStatus,
+    pub agent_version: String,
+    pub address: String,
+    /// When, by [`clock::uptime`].
+    pub at: Duration,
+}
+
+/// Zones that a PoP turned out not to hold as it should, since this control plane started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drift {
+    pub found: u64,
+    pub mended: u64,
+    /// When drift was last found, by [`clock::uptime`].
+    pub last: Option<Duration>,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub sessions: AtomicU64,
+    pub deltas: AtomicU64,
+    pub whole_zones: AtomicU64,
+    pub sent_bytes: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+impl Shared {
+    /// What the engine is to call with each group.
+    pub fn on_commit(self: &Arc<Shared>) -> OnCommit {
+        let shared = Arc::clone(self);
+        Box::new(move |after: &Arc<State>, commits: &[Commit]| {
+            shared.tracker.committed(after, commits, clock::uptime());
+        })
+    }
+
+    /// What every PoP has confirmed.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// What is known of a PoP, if anything is.
+    pub(super) fn with_pop<T>(&self, pop: PopId, look: impl FnOnce(&PopLive) -> T) -> Option<T> {
+        self.lock().get(&pop).map(look)
+    }
+
+    /// Notes something of a PoP.
+    pub(super) fn note(&self, pop: PopId, note: impl FnOnce(&mut PopLive)) {
+        note(self.lock().entry(pop).or_default());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PopId, PopLive>> {
+        self.pops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PopLive {
+    pub(super) fn is_connected(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(super) fn refuses(&mut self, zone: ZoneId, reason: String) {
+        self.refused.retain(|(refused, _)| *refused != zone);
+        self.refused.push((zone, reason));
+        if self.refused.len() > REFUSALS_SHOWN {
+            self.refused.remove(0);
+        }
+    }
+}
+
+/// A session is known to be up as long as this lives. A newer one of the same PoP takes its place.
+pub(super) struct SessionUp {
+    pub shared: Arc<Shared>,
+    pub pop: PopId,
+    pub number: u64,
+    /// Cancelled when its place was taken.
+    pub replaced: CancellationToken,
+}
+
+impl SessionUp {
+    pub(super) fn begin(shared: &Arc<Shared>, pop: PopId) -> SessionUp {
+        let replaced = CancellationToken::new();
+        let mut number = 0;
+        shared.note(pop, |live| {
+            number = shared.tracker.begin_session(pop);
+            live.refused.clear();
+            if let Some(previous) = live.session.replace(replaced.clone()) {
+                previous.cancel();
+            }
+        });
+        shared.counters.sessions.fetch_add(1, Ordering::Relaxed);
+        SessionUp { shared: Arc::clone(shared), pop, number, replaced }
+    }
+}
+
+impl Drop for SessionUp {
+    fn drop(&mut self) {
+        self.shared.counters.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.shared.note(self.pop, |live| {
+            if !self.replaced.is_cancelled() {
+                live.session = None;
+            }
+        });
+    }
+}
