@@ -20,12 +20,15 @@ use crate::clock;
 use crate::config::Config;
 use crate::delegation::Resolver;
 use crate::edge::secret::NewSecret;
-use crate::edge::{self, AppState, Limits};
+use crate::edge::{self, AppState, ConnectionLimits, Limits, ServeLimits};
 use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::publisher::{Publisher, Shared};
 
 /// How long requests and sessions may take to end once the daemon was told to stop.
 const SHUTDOWN_S: u64 = 10;
+
+/// File descriptors that are not for connections of the API: the store's, PoPs', looks into the DNS.
+const RESERVED_FILES: usize = 512;
 
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +104,13 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
         Limits::default(),
         shutdown.clone(),
     );
-    let api = tokio::spawn(edge::serve(api, edge::router(state), config.tls.clone(), shutdown.clone()));
+    let api = tokio::spawn(edge::serve(
+        api,
+        edge::router(state),
+        config.tls.clone(),
+        shutdown.clone(),
+        ServeLimits { connections: connection_limits(), ..ServeLimits::default() },
+    ));
     let sessions = tokio::spawn(publisher.serve(pops, config.pop_tls.clone(), shutdown.clone()));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -118,6 +127,26 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// As many connections as there are file descriptors for: the soft limit is raised to the hard one, which most systems set
+/// a thousand times higher.
+fn connection_limits() -> ConnectionLimits {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => maximum,
+        Err(_) => current,
+    };
+    let limits = ConnectionLimits::default();
+    let room = files.map_or(limits.total, |files| {
+        usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(RESERVED_FILES).max(RESERVED_FILES)
+    });
+    if room < limits.total {
+        tracing::warn!("at most {room} connections of the API at once: raise the limit of open files");
+    }
+    ConnectionLimits { total: limits.total.min(room), ..limits }
 }
 
 /// Makes the first operator's token on an empty store, and writes it where only the operator can read it.

@@ -6,6 +6,7 @@
 mod admissions;
 mod batches;
 mod changes;
+mod connections;
 mod gate;
 mod lookup;
 mod meta;
@@ -37,10 +38,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use herald_wire::api::PREFIX;
 
+pub use connections::ConnectionLimits;
 pub use gate::{AppState, Limits};
 pub use metrics::Metrics;
 pub use openapi::document as openapi_document;
-pub use server::serve;
+pub use server::{ServeLimits, serve};
 
 use problem::{ApiError, Code};
 
@@ -53,6 +55,7 @@ pub fn router(app: AppState) -> Router {
         .merge(meta::outside())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn(gate::annotate))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)
 }

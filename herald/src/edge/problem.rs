@@ -43,6 +43,8 @@ pub enum Code {
     Invalid,
     /// The final state would be over a limit of the tenant.
     QuotaExceeded,
+    /// Too many requests: come again later.
+    RateLimited,
     /// Shutting down, or the store can't be written.
     Unavailable,
 }
@@ -74,6 +76,7 @@ impl Code {
                 ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "The final state would not be right")
             }
             Code::QuotaExceeded => ("quota_exceeded", StatusCode::FORBIDDEN, "Over a limit of the tenant"),
+            Code::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
         }
     }
@@ -88,12 +91,14 @@ struct Content {
     code: Code,
     detail: String,
     items: Vec<ProblemItem>,
+    retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     /// An error without items; `detail` says what is wrong and what to do.
     pub fn new(code: Code, detail: impl Into<String>) -> ApiError {
-        ApiError(Box::new(Content { code, detail: detail.into(), items: Vec::new() }))
+        let retry_after_s = (code == Code::Unavailable).then_some(1);
+        ApiError(Box::new(Content { code, detail: detail.into(), items: Vec::new(), retry_after_s }))
     }
 
     /// [`Code::Malformed`].
@@ -123,6 +128,12 @@ impl ApiError {
             }
         }
         self.0.items = items;
+        self
+    }
+
+    /// Says after how many seconds it may go well: at least one.
+    pub fn retry_after(mut self, seconds: u64) -> ApiError {
+        self.0.retry_after_s = Some(seconds.max(1));
         self
     }
 
@@ -196,10 +207,10 @@ impl IntoResponse for ApiError {
                     HeaderValue::from_static(super::gate::ACCEPTED_ENCODINGS),
                 );
             }
-            Code::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
             _ => {}
+        }
+        if let Some(seconds) = self.0.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

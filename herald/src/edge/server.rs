@@ -1,27 +1,56 @@
 //! Connections: accepted, perhaps over TLS, served within limits, and ended gracefully.
 
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// So many connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 4096;
+use super::connections::{Connection, ConnectionLimits, Connections, Running};
+use super::gate::ClientAddress;
 
-/// For the head of a request to arrive, and for a connection to be idle.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How connections are served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeLimits {
+    /// How many there may be.
+    pub connections: ConnectionLimits,
+    /// For the head of a request to arrive, and for a connection to be idle.
+    pub head_time: Duration,
+    /// For a client to take something of its answer.
+    pub stall_time: Duration,
+    /// For TLS to be agreed on.
+    pub handshake_time: Duration,
+}
 
-/// For TLS to be agreed on.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+impl Default for ServeLimits {
+    fn default() -> ServeLimits {
+        ServeLimits {
+            connections: ConnectionLimits::default(),
+            head_time: Duration::from_secs(30),
+            stall_time: Duration::from_secs(30),
+            handshake_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The head of a request has at most so many bytes, and of a body no more is read ahead.
+const READ_BYTES_MAX: usize = 32 * 1024;
 
 /// For what runs at a shutdown to come to its end.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(10);
@@ -32,66 +61,141 @@ pub async fn serve(
     router: Router,
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
+    limits: ServeLimits,
 ) {
-    let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let tls = tls.map(TlsAcceptor::from);
+    let (tasks, connections) = (TaskTracker::new(), Connections::new(limits.connections));
+    let server =
+        Arc::new(Server { router, tls: tls.map(TlsAcceptor::from), shutdown: shutdown.clone(), limits });
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
-                tokio::spawn(async move {
-                    serve_stream(stream, router, tls, watcher).await;
-                    drop(permit);
-                });
-            }
+            Ok((stream, address)) => match connections.admit(address.ip()) {
+                Some(connection) => {
+                    tasks.spawn(Arc::clone(&server).serve_stream(stream, address, Arc::new(connection)));
+                }
+                None => tracing::debug!("no room for a connection of {address}"),
+            },
             Err(e) => {
                 tracing::warn!("a connection could not be accepted: {e}");
-                // Most likely out of file descriptors: let some be closed first.
+                // Most likely out of file descriptors: let one be closed first.
+                connections.end_longest_idle();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
     drop(listener);
-    if tokio::time::timeout(SHUTDOWN_TIME, graceful.shutdown()).await.is_err() {
+    tasks.close();
+    if tokio::time::timeout(SHUTDOWN_TIME, tasks.wait()).await.is_err() {
         tracing::warn!("some requests were still running after {} s", SHUTDOWN_TIME.as_secs());
     }
 }
 
-/// The next connection, once there is room for one.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+struct Server {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    shutdown: CancellationToken,
+    limits: ServeLimits,
 }
 
-async fn serve_stream(stream: TcpStream, router: Router, tls: Option<TlsAcceptor>, watcher: Watcher) {
-    // Answers are small and awaited: nothing is gained by collecting them.
-    _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return serve_connection(stream, router, watcher).await };
-    match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_connection(stream, router, watcher).await,
-        Ok(Err(e)) => tracing::debug!("no TLS: {e}"),
-        Err(_) => tracing::debug!("no TLS in time"),
+impl Server {
+    async fn serve_stream(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        connection: Arc<Connection>,
+    ) {
+        // Who says nothing has no buffers yet.
+        let spoke = tokio::select! {
+            spoke = tokio::time::timeout(self.limits.head_time, stream.readable()) => spoke.is_ok(),
+            () = self.is_to_end(&connection) => false,
+        };
+        if !spoke {
+            return;
+        }
+        // Answers are small and awaited: nothing is gained by collecting them.
+        _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.limits.stall_time));
+        let stream = Box::pin(stream);
+        let Some(tls) = &self.tls else {
+            return Box::pin(self.serve_connection(stream, address, connection)).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.handshake_time, tls.accept(stream));
+        let agreed = tokio::select! {
+            agreed = Box::pin(handshake) => agreed,
+            () = self.is_to_end(&connection) => return,
+        };
+        match agreed {
+            Ok(Ok(stream)) => Box::pin(self.serve_connection(stream, address, connection)).await,
+            Ok(Err(e)) => tracing::debug!("no TLS: {e}"),
+            Err(_) => tracing::debug!("no TLS in time"),
+        }
+    }
+
+    async fn serve_connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: SocketAddr,
+        connection: Arc<Connection>,
+    ) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let running = connection.begin();
+            request.extensions_mut().insert(ClientAddress(address.ip()));
+            let answer = service.call(request);
+            async move { answer.await.map(|answer| answer.map(|body| Answering { body, _running: running })) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_time).max_buf_size(READ_BYTES_MAX);
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut ended = tokio::select! {
+            biased;
+            ended = serving.as_mut() => Some(ended),
+            () = self.is_to_end(&connection) => None,
+        };
+        if ended.is_none() && (connection.is_running() || self.shutdown.is_cancelled()) {
+            serving.as_mut().graceful_shutdown();
+            ended = Some(serving.await);
+        }
+        if let Some(Err(e)) = ended {
+            tracing::debug!("a connection ended: {e}");
+        }
+    }
+
+    /// Waits until a connection has to come to its end.
+    async fn is_to_end(&self, connection: &Connection) {
+        tokio::select! {
+            () = connection.ended() => {}
+            () = self.shutdown.cancelled() => {}
+        }
     }
 }
 
-async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    watcher: Watcher,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(e) = watcher.watch(connection).await {
-        tracing::debug!("a connection ended: {e}");
+/// The body of an answer: up to its end the request runs.
+struct Answering {
+    body: Body,
+    _running: Running,
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -10,13 +10,17 @@ mod encoding;
 mod path;
 mod precondition;
 mod query;
+mod rate;
 mod write;
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
 use herald_core::account::Principal;
 use herald_core::account::Verb;
 use herald_core::authorise::Access;
@@ -93,6 +97,9 @@ struct App {
     resolver: Resolver,
     metrics: Metrics,
     limits: Limits,
+    buckets: rate::Buckets,
+    /// What the times of buckets are counted from.
+    begin: Instant,
     shutdown: CancellationToken,
     /// When it was last asked whether writes are accepted, and what the answer was.
     ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
@@ -108,7 +115,18 @@ impl AppState {
         shutdown: CancellationToken,
     ) -> AppState {
         let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
-        AppState(Arc::new(App { engine, publisher, resolver, metrics, limits, shutdown, ready }))
+        let (buckets, begin) = (rate::Buckets::default(), Instant::now());
+        AppState(Arc::new(App {
+            engine,
+            publisher,
+            resolver,
+            metrics,
+            limits,
+            buckets,
+            begin,
+            shutdown,
+            ready,
+        }))
     }
 
     /// What is counted about requests.
@@ -159,13 +177,59 @@ pub struct Caller {
     state: Arc<State>,
 }
 
+/// What is found out about a request on its way in, for what is said on its way out.
+#[derive(Default)]
+struct Notes {
+    rate: OnceLock<rate::Taken>,
+}
+
+/// Where a request came from, as far as it came over the network.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub IpAddr);
+
+/// Says in each answer how its caller's bucket stands.
+pub async fn annotate(mut request: Request, next: Next) -> Response {
+    let notes = Arc::new(Notes::default());
+    request.extensions_mut().insert(Arc::clone(&notes));
+    let mut response = next.run(request).await;
+    if let Some(rate) = notes.rate.get() {
+        rate.tell(response.headers_mut());
+    }
+    response
+}
+
 impl Caller {
-    fn authenticate(app: &AppState, parts: &Parts) -> Result<Caller, ApiError> {
+    /// Finds out who it is, and takes the request from the bucket of its kind.
+    fn authenticate(app: &AppState, parts: &Parts, kind: rate::Kind) -> Result<Caller, ApiError> {
         let app = Arc::clone(&app.0);
         let state = app.engine.state();
         let now_ms = clock::now_ms();
-        let principal = credential::present(&parts.headers)?.principal(&state, now_ms)?;
-        let access = access(&state, principal, now_ms)?;
+        let now_ns = u64::try_from(app.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let found = credential::present(&parts.headers).and_then(|credential| {
+            let principal = credential.principal(&state, now_ms)?;
+            Ok((principal, access(&state, principal, now_ms)?))
+        });
+        let (principal, access) = match found {
+            Ok(found) => found,
+            Err(refused) => {
+                // Who has a valid token is never held up by others at the same address.
+                let address = parts.extensions.get().map(|ClientAddress(address)| *address);
+                app.buckets.count_failure(address, now_ns)?;
+                return Err(refused);
+            }
+        };
+        let tenant = access.tenant.and_then(|id| state.tenant(id));
+        let holder = match principal {
+            Principal::Tenant { tenant, .. } => rate::Holder::Tenant(tenant),
+            Principal::Operator { token } => rate::Holder::Operator(token),
+            Principal::System => return Err(ApiError::new(Code::Unauthenticated, "the system has no token")),
+        };
+        let limits = tenant.and_then(|tenant| tenant.limits.as_ref());
+        let taken = app.buckets.take(holder, kind, limits, now_ns);
+        if let Some(notes) = parts.extensions.get::<Arc<Notes>>() {
+            _ = notes.rate.set(taken);
+        }
+        taken.check()?;
         Ok(Caller { app, principal, access, state })
     }
 
@@ -263,7 +327,7 @@ impl<P: FromPath, Q: FromQuery> FromRequestParts<AppState> for Reading<P, Q> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let caller = Caller::authenticate(app, parts)?;
+        let caller = Caller::authenticate(app, parts, rate::Kind::Read)?;
         let path = read_path(parts, app).await?;
         let query = Q::from_query(parts.uri.query())?;
         Ok(Reading { caller, path, query, preconditions: Preconditions::read(&parts.headers)? })
@@ -294,7 +358,7 @@ where
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
-        let caller = Caller::authenticate(app, &parts)?;
+        let caller = Caller::authenticate(app, &parts, rate::Kind::Write)?;
         let path = read_path(&mut parts, app).await?;
         let query = Q::from_query(parts.uri.query())?;
         let options = query.options()?;

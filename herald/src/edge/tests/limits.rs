@@ -70,3 +70,59 @@ async fn sizes_of_requests_are_the_tenants_too() {
     assert!(reply.text.contains("2048 bytes"), "{}", reply.text);
     assert_eq!(reply.header(header::CONNECTION), "close");
 }
+
+#[tokio::test]
+async fn a_burst_and_then_no_more_than_fills() {
+    let world = World::new().await;
+    world.zone("example.com").await;
+    let name = |text: &'static str| header::HeaderName::from_static(text);
+    let usual = world.alice("GET", "/whoami").send().await.ok(200);
+    assert_eq!(usual.header(name("ratelimit-policy")), "\"read\";q=10000;w=20");
+    assert_eq!(usual.header(name("ratelimit")), "\"read\";r=9999;t=1");
+    // One write was taken above, and fills for a long time.
+    limit(&world, json!({ "writes_per_s": 1, "write_burst": 1_000 })).await.ok(200);
+    limit(&world, json!({ "write_burst": 4 })).await.ok(200);
+    let changes: Vec<_> = (0..500)
+        .map(|n| json!({ "op": "put", "name": format!("h{n}"), "type": "A", "ttl": 60, "records": ["192.0.2.1"] }))
+        .collect();
+    let write =
+        || world.alice("PATCH", "/zones/example.com/rrsets").json(&json!({ "changes": changes })).send();
+    let mut accepted = 0;
+    let refused = loop {
+        let reply = write().await;
+        if reply.status != 200 {
+            break reply;
+        }
+        accepted += 1;
+        assert!(reply.header(name("ratelimit")).starts_with("\"write\";r="));
+    };
+    // A batch is one; some seconds may have passed.
+    assert!((3..10).contains(&accepted), "{accepted}");
+    refused.problem(429, "rate_limited");
+    assert_eq!(refused.header(header::RETRY_AFTER), "1");
+    assert_eq!(refused.header(name("ratelimit-policy")), "\"write\";q=4;w=4");
+    assert!(refused.header(name("ratelimit")).starts_with("\"write\";r=0;t="));
+    // Reads go on, and so do others.
+    world.alice("GET", "/zones/example.com").send().await.ok(200);
+    world.bob("POST", "/zones").json(&json!({ "name": "example.net" })).send().await.ok(201);
+    limit(&world, json!({ "write_burst": null, "writes_per_s": null })).await.ok(200);
+    write().await.ok(200);
+}
+
+#[tokio::test]
+async fn who_has_no_token_is_told_so_only_so_often() {
+    let world = World::new().await;
+    let mut refused = 0;
+    let limited = loop {
+        let reply = world.with_token("khs_nonsense", "GET", "/zones").send().await;
+        if reply.status != 401 {
+            break reply;
+        }
+        refused += 1;
+    };
+    limited.problem(429, "rate_limited");
+    assert_eq!(limited.header(header::RETRY_AFTER), "1");
+    assert!((100..200).contains(&refused), "{refused}");
+    // Whoever has one isn't held up by that.
+    world.alice("GET", "/zones").send().await.ok(200);
+}

@@ -9,13 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{SOON, World};
-use crate::edge::serve;
+use crate::delegation::Resolver;
+use crate::edge::{ConnectionLimits, Limits, ServeLimits, serve};
 
 async fn served(world: &World) -> (std::net::SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, world.router.clone(), None, shutdown.clone()));
+    let serving =
+        tokio::spawn(serve(listener, world.router.clone(), None, shutdown.clone(), ServeLimits::default()));
     (address, shutdown, serving)
 }
 
@@ -110,7 +112,13 @@ async fn over_tls() {
     let config = crate::config::Config::load(args).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, world.router.clone(), config.tls, CancellationToken::new()));
+    tokio::spawn(serve(
+        listener,
+        world.router.clone(),
+        config.tls,
+        CancellationToken::new(),
+        ServeLimits::default(),
+    ));
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
@@ -134,4 +142,107 @@ async fn over_tls() {
         answer
     };
     assert!(!answer.starts_with(b"HTTP"));
+}
+
+/// With these limits, on a loopback port.
+async fn served_with(world: &World, limits: ServeLimits) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, world.router.clone(), None, CancellationToken::new(), limits));
+    address
+}
+
+/// What comes until the server closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    _ = tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.expect("it is closed soon");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn is_healthy(address: std::net::SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address).await else { return false };
+    let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    asked.is_ok() && rest(&mut stream).await.starts_with("HTTP/1.1 200 OK")
+}
+
+#[tokio::test]
+async fn who_is_slow_is_cut_off() {
+    let world = World::with(
+        Limits { body_time: Duration::from_millis(200), ..Limits::default() },
+        Resolver::new(vec!["127.0.0.1:1".parse().unwrap()]),
+    )
+    .await;
+    let brief = Duration::from_millis(200);
+    let address =
+        served_with(&world, ServeLimits { head_time: brief, stall_time: brief, ..ServeLimits::default() })
+            .await;
+    // Nothing, half a head, a second head that doesn't come.
+    for begin in
+        ["", "GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: ", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /"]
+    {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        let answer = rest(&mut stream).await;
+        assert_eq!(answer.contains("200 OK"), begin.ends_with("GET /"), "{answer}");
+    }
+    // A body that stops.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: 100\r\n\r\n{{\"name\":",
+        world.alice
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("problem:timeout"), "{answer}");
+}
+
+/// Somebody who asks for much and reads nothing of it is let go: the one connection that there may be is free again.
+#[tokio::test]
+async fn who_does_not_read_is_let_go() {
+    let world = World::new().await;
+    world.zone("example.com").await;
+    let file: String = (0..100_000).map(|n| format!("h{n} 300 TXT \"{}\"\n", "x".repeat(120))).collect();
+    world.alice("POST", "/zones/example.com/import").body("text/dns", file).send().await.ok(200);
+    let connections = ConnectionLimits { total: 1, per_address: 1 };
+    let stall_time = Duration::from_millis(300);
+    let address =
+        served_with(&world, ServeLimits { connections, stall_time, ..ServeLimits::default() }).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET /api/v1/zones/example.com/export HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        world.alice
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.readable().await.unwrap();
+    assert!(!is_healthy(address).await, "there is room for one");
+    let freed = async {
+        while !is_healthy(address).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, freed).await.expect("the one that reads nothing is let go");
+}
+
+#[tokio::test]
+async fn idle_connections_are_in_nobodys_way() {
+    let world = World::new().await;
+    let connections = ConnectionLimits { total: 16, per_address: 16 };
+    let address = served_with(&world, ServeLimits { connections, ..ServeLimits::default() }).await;
+    let mut idle = Vec::new();
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Every other one says something, and not enough.
+        if n % 2 == 0 {
+            stream.write_all(b"GET /he").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    for _ in 0..20 {
+        assert!(is_healthy(address).await);
+    }
+    // Those that are gone are those that were there first.
+    for stream in &mut idle[..150] {
+        assert_eq!(rest(stream).await, "");
+    }
 }
