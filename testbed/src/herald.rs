@@ -84,13 +84,26 @@ impl Herald {
     /// # Panics
     /// If it doesn't get ready.
     pub fn restart(&mut self) {
+        self.try_restart().unwrap_or_else(|said| panic!("herald ended\n{said}"));
+    }
+
+    /// As [`Herald::restart`], if it doesn't refuse.
+    ///
+    /// # Errors
+    /// What it said before it ended.
+    ///
+    /// # Panics
+    /// If it neither gets ready nor ends.
+    pub fn try_restart(&mut self) -> Result<(), String> {
         let probe = Api::new(self.api, "");
         let process = self.launch();
+        let mut has_ended = false;
         wait_until(START_WITHIN, "herald to be ready", || {
-            assert!(process.is_running(), "herald ended\n{}", process.tail());
-            probe.try_call("GET", "//readyz", &[], None).is_ok_and(|reply| reply.status == 200)
+            has_ended = !process.is_running();
+            has_ended || probe.try_call("GET", "//readyz", &[], None).is_ok_and(|reply| reply.status == 200)
         })
         .unwrap_or_else(|e| panic!("{e}\n{}", process.tail()));
+        if has_ended { Err(process.said()) } else { Ok(()) }
     }
 
     /// Starts it again and waits for nothing.
@@ -260,6 +273,11 @@ impl Pop {
         &self.folder
     }
 
+    /// The file of its replica.
+    pub fn replica(&self) -> PathBuf {
+        self.folder.join("replica/replica.db")
+    }
+
     /// The control socket of its knotd.
     pub fn control_socket(&self) -> PathBuf {
         self.folder.join("knot/run/knot.sock")
@@ -349,6 +367,11 @@ impl Pop {
     /// Whether the agent runs.
     pub fn is_running(&mut self) -> bool {
         self.agent.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// What the agent has said since it was started last.
+    pub fn said(&self) -> String {
+        self.agent.as_ref().map(Process::said).unwrap_or_default()
     }
 
     /// The end of the agent's output, for messages.

@@ -24,6 +24,8 @@ pub struct Process {
     child: Child,
     ended: Option<ExitStatus>,
     log: PathBuf,
+    /// Where its part of the log begins: an earlier process of the name may have written, too.
+    log_from: usize,
 }
 
 /// Memory of a process, as the kernel counts it.
@@ -93,8 +95,9 @@ impl Launch {
         if let Err(e) = log {
             panic!("{}: {e}", self.log.display());
         }
+        let log_from = fs::metadata(&self.log).map_or(0, |log| usize::try_from(log.len()).unwrap_or(0));
         let child = spawn(self.command).unwrap_or_else(|e| panic!("{} can't be started: {e}", self.name));
-        Process { name: self.name, child, ended: None, log: self.log }
+        Process { name: self.name, child, ended: None, log: self.log, log_from }
     }
 }
 
@@ -178,9 +181,15 @@ impl Process {
         }
     }
 
-    /// All that it has written so far.
+    /// All that was written so far under its name.
     pub fn output(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// What it alone has written so far, and its children.
+    pub fn said(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(self.log_from..).unwrap_or_default()).into_owned()
     }
 
     /// The end of what it has written, for messages.

@@ -287,17 +287,26 @@ fn lock(dir: &Path) -> Result<File, StartError> {
 /// Opens the replica; a damaged one is put aside.
 fn open_replica(config: &Config, board: &Board) -> Result<Replica, OpenError> {
     let dir = config.replica_dir();
-    let replica = match Replica::open(&dir) {
+    let unusable = match Replica::open(&dir) {
         Err(OpenError::Replica { source: ReplicaError::Damaged(what), .. }) => {
-            let aside = aside_dir(config);
-            note(board, format!("the replica is damaged and was put aside to {}: {what}", aside.display()));
+            Err(("is damaged", aside_dir(config), what))
+        }
+        // Another version's: kept for it, should it come back.
+        Err(OpenError::UnknownFormat { found, .. }) => {
+            Err(("is of another version", config.data.join("replica.other-version"), found))
+        }
+        opened => Ok(opened),
+    };
+    let replica = match unusable {
+        Ok(opened) => opened,
+        Err((how, aside, what)) => {
+            note(board, format!("the replica {how} and was put aside to {}: {what}", aside.display()));
             crate::replica::move_aside(&dir, &aside).map_err(|error| OpenError::Replica {
                 dir: dir.clone(),
                 source: ReplicaError::Failed(error.to_string()),
             })?;
             Replica::open(&dir)
         }
-        opened => opened,
     }?;
     let set_aside = replica.set_aside_at_opening();
     if set_aside > 0 {

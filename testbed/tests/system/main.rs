@@ -4,6 +4,7 @@ mod accounts;
 mod api;
 mod bench;
 mod cli;
+mod damage;
 mod disk_full;
 mod kill;
 mod peers;
