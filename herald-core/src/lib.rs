@@ -7,6 +7,7 @@ pub mod check;
 pub mod command;
 pub mod content;
 pub mod decide;
+pub mod history;
 pub mod id;
 pub mod limits;
 pub mod log;

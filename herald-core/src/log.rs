@@ -3,6 +3,8 @@
 //! The hash chain runs over envelopes, each of which holds the hash of the one before and the hash of its payload. So
 //! payloads can later be compacted, encrypted anew or erased, and the chain still verifies.
 
+use std::borrow::Cow;
+
 use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
@@ -185,9 +187,42 @@ pub fn decode_payload(
     payload: &[u8],
     chunks: &mut impl Chunks,
 ) -> Result<Vec<Change>, minicbor::decode::Error> {
+    let inline = inline_of(payload, chunks)?;
+    minicbor::decode_with(&inline, chunks)
+}
+
+/// As [`decode_payload`], but content that was staged is left out, and only named.
+///
+/// # Errors
+/// As [`decode_payload`].
+pub fn decode_outline(payload: &[u8], chunks: &impl Chunks) -> Result<Vec<Change>, minicbor::decode::Error> {
+    /// Whatever was staged is taken for empty.
+    struct Nothing;
+
+    impl Chunks for Nothing {
+        fn chunk(&self, _: &ChunkAddress) -> Option<Vec<u8>> {
+            Some(Vec::new())
+        }
+    }
+
+    let inline = inline_of(payload, chunks)?;
+    minicbor::decode_with(&inline, &mut Nothing)
+}
+
+/// The chunks that a payload is in, if it is.
+pub fn payload_addresses(payload: &[u8]) -> impl Iterator<Item = ChunkAddress> + '_ {
+    let addresses = match payload.split_first() {
+        Some((&PAYLOAD_CHUNKED, addresses)) => addresses,
+        _ => &[],
+    };
+    addresses.as_chunks().0.iter().copied()
+}
+
+/// The encoded changes of a payload, put together if they are in chunks.
+fn inline_of<'p>(payload: &'p [u8], chunks: &impl Chunks) -> Result<Cow<'p, [u8]>, minicbor::decode::Error> {
     let error = minicbor::decode::Error::message;
     match payload.split_first() {
-        Some((&PAYLOAD_INLINE, changes)) => minicbor::decode_with(changes, chunks),
+        Some((&PAYLOAD_INLINE, changes)) => Ok(Cow::Borrowed(changes)),
         Some((&PAYLOAD_CHUNKED, addresses)) => {
             let mut whole = Vec::new();
             for address in addresses.chunks(32) {
@@ -198,10 +233,11 @@ pub fn decode_payload(
                     _ => return Err(error("a chunk is not a part of a payload")),
                 }
             }
-            match whole.split_first() {
-                Some((&PAYLOAD_INLINE, changes)) => minicbor::decode_with(changes, chunks),
-                _ => Err(error("a chunked payload holds an inline one")),
+            if whole.first() != Some(&PAYLOAD_INLINE) {
+                return Err(error("a chunked payload holds an inline one"));
             }
+            whole.remove(0);
+            Ok(Cow::Owned(whole))
         }
         _ => Err(error("a payload of an unknown form")),
     }

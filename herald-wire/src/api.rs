@@ -342,6 +342,172 @@ pub enum Wait {
     Quorum,
 }
 
+// -------------------------------------------------------------------------------------------- history
+
+/// What kind of thing a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// A control plane started.
+    EpochBegan,
+    /// A tenant was made or changed.
+    TenantPut,
+    /// A tenant was deleted.
+    TenantDeleted,
+    /// A token was made.
+    TokenPut,
+    /// A token was revoked.
+    TokenRevoked,
+    /// A set of name servers was made or changed.
+    NameserverSetPut,
+    /// A set of name servers was deleted.
+    NameserverSetDeleted,
+    /// A PoP was made or changed.
+    PopPut,
+    /// A PoP was deleted.
+    PopDeleted,
+    /// A zone was made.
+    ZoneCreated,
+    /// Some RRsets were changed.
+    ZoneEdited,
+    /// The whole content was replaced: an import or a rollback.
+    ZoneReplaced,
+    /// Labels were changed.
+    ZoneLabelled,
+    /// The SOA, the set of name servers, or both were changed.
+    ZoneSoaSet,
+    /// A pending zone was let in.
+    ZoneActivated,
+    /// Another zone has shown the better right to the name.
+    ZoneDisplaced,
+    /// A holder agreed to a pending zone.
+    ZoneAdmitted,
+    /// A zone was deleted.
+    ZoneDeleted,
+}
+
+/// One line of `GET /zones/{zone}/history`: what a change did to the zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneHistoryItem {
+    /// Id of the change.
+    pub id: String,
+    /// Its place on the log.
+    pub revision: u64,
+    /// When.
+    pub accepted_at_ms: u64,
+    /// Who: `operator`, `tenant` or `system`, and the token's id.
+    pub principal: String,
+    /// Why, if it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What kinds of thing.
+    pub kinds: Vec<ChangeKind>,
+    /// RRsets that were put: all of them where the whole content is new.
+    pub rrsets_put: u64,
+    /// RRsets that were deleted one by one.
+    pub rrsets_deleted: u64,
+}
+
+/// One line of `GET /changes`: who changed what, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangeItem {
+    /// Id of the change.
+    pub id: String,
+    /// Its place on the log.
+    pub revision: u64,
+    /// When.
+    pub accepted_at_ms: u64,
+    /// Who: `operator`, `tenant` or `system`, and the token's id.
+    pub principal: String,
+    /// Why, if it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What kinds of thing.
+    pub kinds: Vec<ChangeKind>,
+    /// Zones that it touched, at most 100.
+    pub zones: Vec<TouchedZone>,
+    /// How many those are in all.
+    pub zone_count: u64,
+}
+
+/// A zone that a change touched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TouchedZone {
+    /// Identity.
+    pub id: String,
+    /// Apex.
+    pub name: String,
+    /// Apex with U-labels.
+    pub name_unicode: String,
+    /// Whether it has been deleted since.
+    pub deleted: bool,
+}
+
+/// A zone at some revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneVersion {
+    /// The revision that was asked for, or that was the last one at the time that was asked for.
+    pub revision: u64,
+    /// The zone then; absent if it wasn't there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+}
+
+/// `GET /zones/{zone}/diff`: what leads from one revision of a zone to another. The SOA is among the RRsets if
+/// something else than its serial differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ZoneDiff {
+    /// Where it begins.
+    pub from: ZoneVersion,
+    /// Where it leads.
+    pub to: ZoneVersion,
+    /// RRsets that are only in `to`.
+    pub added: Vec<Rrset>,
+    /// RRsets with another TTL or other records.
+    pub changed: Vec<ChangedRrset>,
+    /// RRsets that are only in `from`.
+    pub removed: Vec<Rrset>,
+    /// Whether there are more than are told; `format=text` has all.
+    pub truncated: bool,
+}
+
+/// An RRset before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedRrset {
+    /// As it was.
+    pub before: Rrset,
+    /// As it became.
+    pub after: Rrset,
+}
+
+/// Body of `POST /zones/{zone}/rollback`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// The revision (`4711`, `c4711`) or time (RFC 3339) whose records the zone gets again.
+    pub to: String,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What a rollback did, or with `?dry_run=true` would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RollbackReport {
+    /// The zone afterwards.
+    pub zone: Zone,
+    /// The revision whose records it has again.
+    pub to: u64,
+    /// RRsets that are new.
+    pub rrsets_added: u64,
+    /// RRsets with another TTL or other records.
+    pub rrsets_changed: u64,
+    /// RRsets that are gone.
+    pub rrsets_removed: u64,
+    /// Whether the apex NS are not those of then but those of the zone's set of name servers, which was changed since.
+    pub nameservers_kept: bool,
+}
+
 // ----------------------------------------------------------------------------------- import, admission
 
 /// `?mode=` of an import.

@@ -9,5 +9,6 @@ pub mod config;
 pub mod delegation;
 pub mod edge;
 pub mod engine;
+pub mod history;
 pub mod publisher;
 pub mod serve;

@@ -22,6 +22,7 @@ use crate::delegation::Resolver;
 use crate::edge::secret::NewSecret;
 use crate::edge::{self, AppState, ConnectionLimits, Limits, ServeLimits};
 use crate::engine::{Engine, RecoverError, SubmitError};
+use crate::history::{History, HistoryError};
 use crate::publisher::{Publisher, Shared};
 
 /// How long requests and sessions may take to end once the daemon was told to stop.
@@ -47,6 +48,9 @@ pub enum ServeError {
     /// The state can't be recovered.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The history can't be followed.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The first operator's token could not be made.
     #[error("the first operator's token can't be made: {0}")]
     Bootstrap(SubmitError),
@@ -85,6 +89,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
 async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(), ServeError> {
     bootstrap(&engine, &config.data_dir).await?;
     let publisher = Publisher::new(engine.clone(), shared);
+    let history = History::start(&config.data_dir, engine.follow())?;
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -100,6 +105,7 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
     let state = AppState::new(
         engine,
         publisher.clone(),
+        history,
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),

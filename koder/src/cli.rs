@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::commands::{change, context, login, nsset, pop, record, tenant, token, zone};
+use crate::commands::{change, context, login, nsset, past, pop, record, tenant, token, zone};
 use crate::settings::ConnectionArgs;
 
 /// The command line client of Koder
@@ -60,6 +60,8 @@ pub enum DnsCommand {
     /// Receipts of changes
     #[command(subcommand)]
     Change(change::ChangeCommand),
+    /// Who changed what, when and why
+    Changes(past::ChangesArgs),
     /// Points of presence (operators)
     #[command(subcommand)]
     Pop(pop::PopCommand),
@@ -149,12 +151,22 @@ mod tests {
             "koder dns zone import example.com.zone --merge --wait=quorum --timeout 10s",
             "koder dns zone import - --zone example.com",
             "koder dns zone export example.com -o example.com.zone",
+            "koder dns zone export example.com --at 2026-11-01T12:00:00Z",
+            "koder dns zone history example.com --limit 5",
+            "koder dns zone diff example.com 4711",
+            "koder dns zone diff example.com 4711 4712 --json",
+            "koder dns zone rollback example.com 4711 --dry-run -m why",
+            "koder dns zone restore z1 --wait -m why",
+            "koder dns zone delete example.com -m why",
+            "koder dns zone import example.com.zone -m why",
+            "koder dns changes --zone example.com --by operator --since 2026-11-01 --until 4711",
             "koder dns zone check example.com",
             "koder dns zone verify example.com --wait",
             "koder dns zone admit example.com",
             "koder dns zone admission example.com --code abc -m why",
             "koder dns record list example.com",
             "koder dns record list example.com www --type A",
+            "koder dns record list example.com --at 4711",
             "koder dns record set example.com @ A --ttl 60 192.0.2.1 192.0.2.2 --wait=all",
             "koder dns record add example.com www A 192.0.2.1 --dry-run",
             "koder dns record delete example.com www A",

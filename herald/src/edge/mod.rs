@@ -4,6 +4,7 @@
 //! the OpenAPI document is made of the handlers themselves.
 
 mod admissions;
+mod at;
 mod batches;
 mod changes;
 mod connections;

@@ -62,6 +62,14 @@ pub fn read_id_cursor(cursor: Option<&str>) -> Result<Option<u128>, ApiError> {
     read_cursor(cursor, |octets| Some(u128::from_be_bytes(octets.try_into().ok()?)))
 }
 
+/// The revision in a cursor of a list of changes, newest first: the page has those below it.
+///
+/// # Errors
+/// If it isn't a cursor of such a list.
+pub fn read_revision_cursor(cursor: Option<&str>) -> Result<Option<u64>, ApiError> {
+    read_cursor(cursor, |octets| Some(u64::from_be_bytes(octets.try_into().ok()?)))
+}
+
 /// Takes a page from candidates that come after the cursor: those that are wanted, up to the limit.
 pub fn page<C, T>(
     candidates: impl IntoIterator<Item = C>,

@@ -2,6 +2,7 @@
 
 use herald_core::account::{NamePattern, NsSet, Pop, Principal, Scope, Tenant, Token, Verb, ZonePattern};
 use herald_core::check::Finding;
+use herald_core::history::ChangeKind;
 use herald_core::limits::Limit;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::state::State;
@@ -10,6 +11,7 @@ use herald_core::{Name, RrKey, Rrset};
 use herald_wire::api;
 
 use super::gate::{Caller, rrset_tag};
+use crate::history::Kinds;
 use crate::publisher::{PopSyncState, Publisher, Receipt, ReceiptZone};
 
 /// Owner name of the TXT record that proves control of a zone's name, under that name.
@@ -138,12 +140,43 @@ fn sees_zone(caller: &Caller, zone: &ReceiptZone) -> bool {
         && access.scope.allows_zone(Some(zone.id), &zone.name)
 }
 
-fn kind(principal: Principal) -> &'static str {
+/// Who, without saying which.
+pub fn kind(principal: Principal) -> &'static str {
     match principal {
         Principal::System => "system",
         Principal::Operator { .. } => "operator",
         Principal::Tenant { .. } => "tenant",
     }
+}
+
+/// Kinds of change.
+pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
+    kinds
+        .iter()
+        .filter_map(|kind| {
+            Some(match kind {
+                ChangeKind::EpochBegan => api::ChangeKind::EpochBegan,
+                ChangeKind::TenantPut => api::ChangeKind::TenantPut,
+                ChangeKind::TenantDeleted => api::ChangeKind::TenantDeleted,
+                ChangeKind::TokenPut => api::ChangeKind::TokenPut,
+                ChangeKind::TokenRevoked => api::ChangeKind::TokenRevoked,
+                ChangeKind::NsSetPut => api::ChangeKind::NameserverSetPut,
+                ChangeKind::NsSetDeleted => api::ChangeKind::NameserverSetDeleted,
+                ChangeKind::PopPut => api::ChangeKind::PopPut,
+                ChangeKind::PopDeleted => api::ChangeKind::PopDeleted,
+                ChangeKind::ZoneCreated => api::ChangeKind::ZoneCreated,
+                ChangeKind::ZoneEdited => api::ChangeKind::ZoneEdited,
+                ChangeKind::ZoneReplaced => api::ChangeKind::ZoneReplaced,
+                ChangeKind::ZoneLabelled => api::ChangeKind::ZoneLabelled,
+                ChangeKind::ZoneSoaSet => api::ChangeKind::ZoneSoaSet,
+                ChangeKind::ZoneActivated => api::ChangeKind::ZoneActivated,
+                ChangeKind::ZoneDisplaced => api::ChangeKind::ZoneDisplaced,
+                ChangeKind::ZoneAdmitted => api::ChangeKind::ZoneAdmitted,
+                ChangeKind::ZoneDeleted => api::ChangeKind::ZoneDeleted,
+                ChangeKind::Restored => return None,
+            })
+        })
+        .collect()
 }
 
 /// A change's id.

@@ -8,6 +8,7 @@ use herald_core::rejection::{RejectedItem, Rejection, RejectionKind};
 use herald_wire::api::{Problem, ProblemItem};
 
 use crate::engine::SubmitError;
+use crate::history::HistoryError;
 
 /// Of more bad items nobody is told at once.
 pub const ITEMS_MAX: usize = 100;
@@ -31,6 +32,8 @@ pub enum Code {
     Conflict,
     /// Prepared for a state that has passed: to be prepared again, and if that doesn't help a conflict.
     Stale,
+    /// So old that it is not kept any more.
+    Gone,
     /// A precondition did not hold.
     PreconditionFailed,
     /// The body is over the limit.
@@ -62,6 +65,7 @@ impl Code {
             }
             Code::Timeout => ("timeout", StatusCode::REQUEST_TIMEOUT, "The request took too long"),
             Code::Conflict | Code::Stale => ("conflict", StatusCode::CONFLICT, "Conflict"),
+            Code::Gone => ("gone", StatusCode::GONE, "Not kept any more"),
             Code::PreconditionFailed => {
                 ("precondition_failed", StatusCode::PRECONDITION_FAILED, "Precondition failed")
             }
@@ -170,6 +174,16 @@ impl ApiError {
     /// What kind it is.
     pub fn code(&self) -> Code {
         self.0.code
+    }
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> ApiError {
+        let code = match error {
+            HistoryError::Erased { .. } => Code::Gone,
+            _ => Code::Unavailable,
+        };
+        ApiError::new(code, error.to_string())
     }
 }
 

@@ -20,7 +20,7 @@ use herald_core::state::State;
 use herald_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use recover::{RecoverError, open_entry};
+pub use recover::{RecoverError, StoreChunks, open_entry};
 
 /// How many commands may wait for the writer; more are made to wait at the door.
 const QUEUE_COMMANDS: usize = 4096;
@@ -32,6 +32,31 @@ pub struct Engine {
     state: Arc<ArcSwap<State>>,
     revision: watch::Receiver<u64>,
     store: Arc<dyn Store>,
+}
+
+/// The log as it grows, and the state beside it.
+#[derive(Clone)]
+pub struct Follow {
+    store: Arc<dyn Store>,
+    state: Arc<ArcSwap<State>>,
+    revision: watch::Receiver<u64>,
+}
+
+impl Follow {
+    /// The store, for reading the log.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Follows the revision; closed once the engine has ended.
+    pub fn revision(&mut self) -> &mut watch::Receiver<u64> {
+        &mut self.revision
+    }
 }
 
 /// A command that was carried out and is durable.
@@ -114,6 +139,15 @@ impl Engine {
     /// The store, for reading the log.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// What it takes to follow the log. It keeps the store open, and not the engine running.
+    pub fn follow(&self) -> Follow {
+        Follow {
+            store: Arc::clone(&self.store),
+            state: Arc::clone(&self.state),
+            revision: self.revision.clone(),
+        }
     }
 
     /// Has a command carried out; the answer comes when it is durable and visible.

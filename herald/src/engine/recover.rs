@@ -90,7 +90,7 @@ pub fn open_entry(
 }
 
 /// Finds staged chunks in a store.
-struct StoreChunks<'a>(&'a dyn Store);
+pub struct StoreChunks<'a>(pub &'a dyn Store);
 
 impl Chunks for StoreChunks<'_> {
     fn chunk(&self, address: &ChunkAddress) -> Option<Vec<u8>> {

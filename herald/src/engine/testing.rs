@@ -186,6 +186,18 @@ impl Platform {
         Platform { store, engine, operator, tenant: Principal::Tenant { tenant, token }, writer }
     }
 
+    /// A platform that was made in this directory before: its first operator's and first tenant's tokens.
+    pub(crate) fn open(dir: &Path) -> Platform {
+        let store = TestStore::open(dir);
+        let (engine, writer) = start(&store, no_effects()).unwrap();
+        let state = engine.state();
+        let operator = state.tokens(None).find(|token| token.tenant.is_none()).expect("an operator").id;
+        let tenant = state.tokens(None).find_map(|token| Some((token.tenant?, token.id)));
+        let (tenant, token) = tenant.expect("a tenant");
+        let operator = Principal::Operator { token: operator };
+        Platform { store, engine, operator, tenant: Principal::Tenant { tenant, token }, writer }
+    }
+
     /// Stops the engine, closes the store and starts again.
     pub(crate) async fn restart(self, dir: &Path, no_checkpoint: bool) -> Platform {
         let Platform { store, engine, operator, tenant, writer } = self;

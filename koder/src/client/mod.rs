@@ -20,7 +20,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 pub use error::{ClientError, SetupError};
-pub use query::{PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+pub use query::{ChangeQuery, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
 pub use server::ServerUrl;
 
 use crate::secret::Secret;

@@ -39,6 +39,23 @@ pub struct RrsetQuery {
     pub name: Option<String>,
     /// The type.
     pub rtype: Option<String>,
+    /// As of this revision or time.
+    pub at: Option<String>,
+    /// The page.
+    pub page: PageQuery,
+}
+
+/// Which changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangeQuery {
+    /// Of this zone.
+    pub zone: Option<String>,
+    /// Done by this token or tenant, by any `operator`, or by the `system`.
+    pub principal: Option<String>,
+    /// Not before this revision or time.
+    pub since: Option<String>,
+    /// Not after this revision or time.
+    pub until: Option<String>,
     /// The page.
     pub page: PageQuery,
 }
@@ -61,6 +78,8 @@ pub struct WriteOptions {
     pub wait: Option<WaitFor>,
     /// Do it only if this is the ETag, with or without the quotes; `*` is any.
     pub if_match: Option<String>,
+    /// Why, where no body says it.
+    pub message: Option<String>,
 }
 
 impl WriteOptions {
@@ -135,9 +154,38 @@ impl RrsetQuery {
         let mut query = Query::default();
         query.set("name", self.name.as_deref());
         query.set("type", self.rtype.as_deref());
+        query.set("at", self.at.as_deref());
         query.append(self.page.query());
         query
     }
+}
+
+impl ChangeQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("zone", self.zone.as_deref());
+        query.set("principal", self.principal.as_deref());
+        query.set("since", self.since.as_deref());
+        query.set("until", self.until.as_deref());
+        query.append(self.page.query());
+        query
+    }
+}
+
+/// `?at=`.
+pub(super) fn at_query(at: Option<&str>) -> Query {
+    let mut query = Query::default();
+    query.set("at", at);
+    query
+}
+
+/// Between what, as records or as the API has it.
+pub(super) fn diff_query(from: &str, to: Option<&str>, as_text: bool) -> Query {
+    let mut query = Query::default();
+    query.set("from", Some(from));
+    query.set("to", to);
+    query.set("format", as_text.then_some("text"));
+    query
 }
 
 impl WaitFor {
@@ -160,6 +208,7 @@ impl WriteOptions {
         if let Some(wait) = &self.wait {
             query.append(wait.query());
         }
+        query.set("message", self.message.as_deref());
         query
     }
 }

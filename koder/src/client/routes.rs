@@ -1,14 +1,14 @@
 //! One method per route of the API, in the order of its reference.
 
 use herald_wire::api::{
-    Admission, Change, ImportMode, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
-    Pop, PopCreate, PopPatch, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token,
-    TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZonePatch,
+    Admission, Change, ChangeItem, ImportMode, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
+    Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token,
+    TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
-use super::query::import_query;
-use super::{Answer, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+use super::query::{at_query, diff_query, import_query};
+use super::{Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
 
 type Result<T> = std::result::Result<Answer<T>, ClientError>;
 
@@ -83,9 +83,40 @@ impl Client {
             .send()
     }
 
-    /// `GET /zones/{zone}/export`: a zone file comes out, as the answer's `text`.
-    pub fn export_zone(&self, zone: &str) -> Result<()> {
-        self.call(Method::GET, &["zones", zone, "export"]).bulk().send_for_text()
+    /// `GET /zones/{zone}/export`: a zone file comes out, as the answer's `text`; as of a revision or time if one is given.
+    pub fn export_zone(&self, zone: &str, at: Option<&str>) -> Result<()> {
+        self.call(Method::GET, &["zones", zone, "export"]).query(at_query(at)).bulk().send_for_text()
+    }
+
+    /// `GET /zones/{zone}/history`: what was done to it, newest first.
+    pub fn zone_history(&self, zone: &str, page: &PageQuery) -> Result<Page<ZoneHistoryItem>> {
+        self.call(Method::GET, &["zones", zone, "history"]).query(page.query()).send()
+    }
+
+    /// `GET /zones/{zone}/diff`: what leads from one revision or time to another, or to now.
+    pub fn zone_diff(&self, zone: &str, from: &str, to: Option<&str>) -> Result<ZoneDiff> {
+        self.call(Method::GET, &["zones", zone, "diff"]).query(diff_query(from, to, false)).bulk().send()
+    }
+
+    /// The same as lines of records, in the answer's `text`.
+    pub fn zone_diff_text(&self, zone: &str, from: &str, to: Option<&str>) -> Result<()> {
+        let call = self.call(Method::GET, &["zones", zone, "diff"]).query(diff_query(from, to, true));
+        call.bulk().send_for_text()
+    }
+
+    /// `POST /zones/{zone}/rollback`: it gets the records again that it had.
+    pub fn rollback_zone(
+        &self,
+        zone: &str,
+        rollback: &Rollback,
+        options: &WriteOptions,
+    ) -> Result<Written<RollbackReport>> {
+        self.call(Method::POST, &["zones", zone, "rollback"]).json(rollback).write(options).bulk().send()
+    }
+
+    /// `POST /zones/{zone}/restore`: a deleted zone is made again.
+    pub fn restore_zone(&self, id: &str, options: &WriteOptions) -> Result<Written<Zone>> {
+        self.call(Method::POST, &["zones", id, "restore"]).empty_body().write(options).bulk().send()
     }
 }
 
@@ -142,6 +173,11 @@ impl Client {
 
 /// Changes.
 impl Client {
+    /// `GET /changes`: who changed what and why, newest first.
+    pub fn changes(&self, query: &ChangeQuery) -> Result<Page<ChangeItem>> {
+        self.call(Method::GET, &["changes"]).query(query.query()).send()
+    }
+
     /// `GET /changes/{id}`: a receipt, once it says what is waited for or the deadline passed.
     pub fn change(&self, id: &str, wait: Option<&WaitFor>) -> Result<Change> {
         self.call(Method::GET, &["changes", id]).wait(wait).send()

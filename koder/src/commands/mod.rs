@@ -6,6 +6,7 @@ mod input;
 mod list;
 pub mod login;
 pub mod nsset;
+pub mod past;
 pub mod pop;
 pub mod record;
 pub mod tenant;
@@ -96,6 +97,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Zone(command) => zone::run(session, &command),
         DnsCommand::Record(command) => record::run(session, &command),
         DnsCommand::Change(command) => change::run(session, &command),
+        DnsCommand::Changes(args) => past::changes(session, &args),
         DnsCommand::Pop(command) => pop::run(session, &command),
         DnsCommand::Tenant(command) => tenant::run(session, &command),
         DnsCommand::Token(command) => token::run(session, &command),

@@ -124,6 +124,9 @@ pub struct DeleteArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 pub(super) fn run(session: &mut Session<'_>, command: &NssetCommand) -> Result<(), Failure> {
@@ -153,7 +156,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &NssetCommand) -> Result<(
         }
         NssetCommand::Set(args) => set(session, &client, args),
         NssetCommand::Delete(args) => {
-            let answer = client.delete_nameserver_set(&args.set, &args.write.options())?;
+            let answer = client.delete_nameserver_set(&args.set, &args.write.options_for(&args.reason))?;
             let verb = args.write.tense("deleted", "would delete");
             session.written(&args.write, &answer, &format!("{verb} {}\n", args.set))
         }

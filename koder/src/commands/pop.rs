@@ -82,6 +82,9 @@ pub struct DeleteArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(), Failure> {
@@ -112,7 +115,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
             session.written(&args.write, &answer, &text)
         }
         PopCommand::Delete(args) => {
-            let answer = client.delete_pop(&args.pop, &args.write.options())?;
+            let answer = client.delete_pop(&args.pop, &args.write.options_for(&args.reason))?;
             let verb = args.write.tense("deleted", "would delete");
             session.written(&args.write, &answer, &format!("{verb} {}\n", args.pop))
         }

@@ -38,7 +38,8 @@ pub enum RecordCommand {
 Examples:
   koder dns record list example.com
   koder dns record list example.com www
-  koder dns record list example.com @ --type MX")]
+  koder dns record list example.com @ --type MX
+  koder dns record list example.com --at 2026-11-01")]
 pub struct ListRecordsArgs {
     /// Name or id of the zone
     pub zone: String,
@@ -47,6 +48,9 @@ pub struct ListRecordsArgs {
     /// Only this type
     #[arg(long = "type", value_name = "TYPE")]
     pub rtype: Option<String>,
+    /// As they were at this revision or time (4711, 2026-11-01, 2026-11-01T12:00:00Z)
+    #[arg(long, value_name = "WHEN")]
+    pub at: Option<String>,
     /// The page.
     #[command(flatten)]
     pub list: ListArgs,
@@ -237,6 +241,7 @@ fn list(session: &mut Session<'_>, client: &Client, args: &ListRecordsArgs) -> R
     let query = RrsetQuery {
         name,
         rtype: args.rtype.as_ref().map(|rtype| rtype.to_ascii_uppercase()),
+        at: args.at.clone(),
         ..RrsetQuery::default()
     };
     let zone = names::zone_for_path(&args.zone);

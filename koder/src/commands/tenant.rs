@@ -77,6 +77,9 @@ pub struct DeleteArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 pub(super) fn run(session: &mut Session<'_>, command: &TenantCommand) -> Result<(), Failure> {
@@ -108,7 +111,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &TenantCommand) -> Result<
             session.written(&args.write, &answer, &text)
         }
         TenantCommand::Delete(args) => {
-            let answer = client.delete_tenant(&args.tenant, &args.write.options())?;
+            let answer = client.delete_tenant(&args.tenant, &args.write.options_for(&args.reason))?;
             let verb = args.write.tense("deleted", "would delete");
             session.written(&args.write, &answer, &format!("{verb} {}\n", args.tenant))
         }

@@ -88,6 +88,9 @@ pub struct RevokeArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 pub(super) fn run(session: &mut Session<'_>, command: &TokenCommand) -> Result<(), Failure> {
@@ -107,7 +110,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &TokenCommand) -> Result<(
             session.written(&args.write, &answer, &text)
         }
         TokenCommand::Revoke(args) => {
-            let answer = client.revoke_token(&args.id, &args.write.options())?;
+            let answer = client.revoke_token(&args.id, &args.write.options_for(&args.reason))?;
             let verb = args.write.tense("revoked", "would revoke");
             session.written(&args.write, &answer, &format!("{verb} {}\n", args.id))
         }

@@ -65,7 +65,17 @@ impl From<WaitScope> for Wait {
 impl WriteArgs {
     /// The flags as the client takes them.
     pub fn options(&self) -> WriteOptions {
-        WriteOptions { dry_run: self.dry_run, wait: self.wait_for(), if_match: self.if_match.clone() }
+        WriteOptions {
+            dry_run: self.dry_run,
+            wait: self.wait_for(),
+            if_match: self.if_match.clone(),
+            message: None,
+        }
+    }
+
+    /// The flags, with the reason beside them: for what has no body that could hold it.
+    pub fn options_for(&self, reason: &MessageArgs) -> WriteOptions {
+        WriteOptions { message: reason.message.clone(), ..self.options() }
     }
 
     fn wait_for(&self) -> Option<WaitFor> {

@@ -11,6 +11,7 @@ use herald_wire::api::{
 };
 
 use super::list::Listing;
+use super::past::{self, DiffArgs, HistoryArgs, RestoreArgs, RollbackArgs};
 use super::{ListArgs, MessageArgs, Session, WriteArgs, input, yes_no};
 use crate::client::{Client, ClientError, ZoneQuery};
 use crate::failure::Failure;
@@ -36,6 +37,14 @@ pub enum ZoneCommand {
     Import(ImportArgs),
     /// Write a zone as a zone file
     Export(ExportArgs),
+    /// What was done to a zone: when, by whom, why
+    History(HistoryArgs),
+    /// What leads from one revision or time of a zone to another
+    Diff(DiffArgs),
+    /// Give a zone the records again that it had
+    Rollback(RollbackArgs),
+    /// Make a deleted zone again as it last was
+    Restore(RestoreArgs),
     /// How the delegation stands in the parent
     Check(ZoneArgs),
     /// Look for the proof of a pending zone, and let it in
@@ -161,6 +170,9 @@ pub struct DeleteArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 /// Flags of `koder dns zone import`.
@@ -185,14 +197,23 @@ pub struct ImportArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 /// Flags of `koder dns zone export`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  koder dns zone export example.com > example.com.zone")]
+#[command(after_help = "\
+Examples:
+  koder dns zone export example.com > example.com.zone
+  koder dns zone export example.com --at 2026-11-01T12:00:00Z")]
 pub struct ExportArgs {
     /// Name or id of the zone
     pub zone: String,
+    /// As it was at this revision or time (4711, 2026-11-01, 2026-11-01T12:00:00Z)
+    #[arg(long, value_name = "WHEN")]
+    pub at: Option<String>,
     /// Write to this file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -206,6 +227,9 @@ pub struct LetInArgs {
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
 }
 
 /// Flags of `koder dns zone admission`.
@@ -238,16 +262,20 @@ pub(super) fn run(session: &mut Session<'_>, command: &ZoneCommand) -> Result<()
         ZoneCommand::Delete(args) => delete(session, &client, args),
         ZoneCommand::Import(args) => import(session, &client, args),
         ZoneCommand::Export(args) => export(session, &client, args),
+        ZoneCommand::History(args) => past::history(session, &client, args),
+        ZoneCommand::Diff(args) => past::diff(session, &client, args),
+        ZoneCommand::Rollback(args) => past::rollback(session, &client, args),
+        ZoneCommand::Restore(args) => past::restore(session, &client, args),
         ZoneCommand::Check(args) => {
             let answer = client.check_zone(&names::zone_for_path(&args.zone))?;
             session.show(&answer, check)
         }
         ZoneCommand::Verify(args) => {
-            let answer = client.verify_zone(&names::zone_for_path(&args.zone), &args.write.options())?;
+            let answer = client.verify_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
             session.written(&args.write, &answer, &let_in(args.write.dry_run, &args.zone))
         }
         ZoneCommand::Admit(args) => {
-            let answer = client.admit_zone(&names::zone_for_path(&args.zone), &args.write.options())?;
+            let answer = client.admit_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
             session.written(&args.write, &answer, &let_in(args.write.dry_run, &args.zone))
         }
         ZoneCommand::Admission(args) => {
@@ -285,7 +313,7 @@ fn create(session: &mut Session<'_>, client: &Client, args: &CreateArgs) -> Resu
     session.written(&args.write, &answer, &text)
 }
 
-fn created(write: &WriteArgs, zone: &Zone) -> String {
+pub(super) fn created(write: &WriteArgs, zone: &Zone) -> String {
     let verb = write.tense("created", "would create");
     let mut text = format!(
         "{verb} {} ({}, {} RRsets, {} records)\n",
@@ -349,7 +377,7 @@ fn delete(session: &mut Session<'_>, client: &Client, args: &DeleteArgs) -> Resu
     if !args.yes && !args.write.dry_run {
         input::confirm(&format!("Delete the zone {} and all of its records?", args.zone))?;
     }
-    let answer = client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options())?;
+    let answer = client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
     let verb = args.write.tense("deleted", "would delete");
     session.written(&args.write, &answer, &format!("{verb} {}\n", args.zone))
 }
@@ -368,7 +396,7 @@ fn import(session: &mut Session<'_>, client: &Client, args: &ImportArgs) -> Resu
     match client.zone(&zone) {
         Ok(_) => {
             let mode = if args.merge { ImportMode::Merge } else { ImportMode::Replace };
-            let answer = client.import_zone(&zone, &content, mode, &args.write.options())?;
+            let answer = client.import_zone(&zone, &content, mode, &args.write.options_for(&args.reason))?;
             let text = answer.item.as_ref().map(|report| imported(&args.write, report)).unwrap_or_default();
             session.written(&args.write, &answer, &text)
         }
@@ -377,6 +405,7 @@ fn import(session: &mut Session<'_>, client: &Client, args: &ImportArgs) -> Resu
             let zone = ZoneCreate {
                 name: zone,
                 zone_file: Some(input::text(content, &args.file)?),
+                message: args.reason.message.clone(),
                 ..ZoneCreate::default()
             };
             let answer = client.create_zone(&zone, &args.write.options())?;
@@ -415,7 +444,7 @@ fn imported(write: &WriteArgs, report: &ImportReport) -> String {
 }
 
 fn export(session: &mut Session<'_>, client: &Client, args: &ExportArgs) -> Result<(), Failure> {
-    let text = client.export_zone(&names::zone_for_path(&args.zone))?.text;
+    let text = client.export_zone(&names::zone_for_path(&args.zone), args.at.as_deref())?.text;
     match &args.output {
         None => session.output.raw(text.as_bytes()),
         Some(path) => {

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::{NamePattern, Verb, ZonePattern};
 use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
+use crate::history::{ChangeKind, FoldPlan, ZoneFold};
 use crate::limits::{Limit, Usage};
-use crate::log::{decode_payload, encode_inline};
+use crate::log::{decode_outline, decode_payload, encode_inline};
 use crate::zone::serial_is_newer;
 use crate::{Rdatas, RrKey};
 
@@ -126,6 +127,7 @@ proptest! {
         }
         history.check_log();
         history.check_checkpoint();
+        history.check_zones_of_the_past();
     }
 }
 
@@ -525,6 +527,36 @@ impl History {
             }
         }
         assert_same(&state, &self.world.state);
+    }
+
+    /// Each zone at each past state is the fold of its own entries alone, and not even of all of these.
+    fn check_zones_of_the_past(&self) {
+        let mut touches: HashMap<ZoneId, Vec<(u64, ChangeKind)>> = HashMap::new();
+        for (at, _, changes) in &self.world.log {
+            for change in changes {
+                if let Some(zone) = change.zone() {
+                    let touch = (at.generation.counter, ChangeKind::of(change));
+                    touches.entry(zone).or_default().push(touch);
+                }
+            }
+        }
+        for past in self.past.iter().chain([&self.world.state]) {
+            for (zone, touches) in &touches {
+                let until = touches.partition_point(|(revision, _)| *revision <= past.revision());
+                let plan = FoldPlan::new(&touches[..until]);
+                let mut fold = ZoneFold::new(*zone);
+                for revision in plan.revisions {
+                    let (at, _, changes) = &self.world.log[usize::try_from(revision).unwrap() - 1];
+                    let payload = encode_inline(changes);
+                    let changes = match revision < plan.content_from {
+                        true => decode_outline(&payload, &self.world.chunks),
+                        false => decode_payload(&payload, &mut self.world.chunks.clone()),
+                    };
+                    changes.unwrap().iter().for_each(|change| fold.apply(*at, change));
+                }
+                assert_eq!(fold.zone().as_deref(), past.zone(*zone).map(|zone| &**zone));
+            }
+        }
     }
 
     /// The state is the fold of its checkpoint, encoded and decoded.

@@ -1,4 +1,6 @@
-//! `GET /changes/{id}`: receipts.
+//! `/changes`: what was done, and receipts.
+
+mod list;
 
 use herald_core::rejection::Rejection;
 use herald_wire::api::{Change, Problem, Wait};
@@ -14,7 +16,7 @@ use super::{present, respond};
 
 /// The routes of changes.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(list::list)).routes(routes!(get))
 }
 
 /// Whether to wait.

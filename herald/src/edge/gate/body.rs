@@ -74,6 +74,7 @@ small!(
     NameserverSetInput,
     PopCreate,
     PopPatch,
+    Rollback,
     RrsetBatch,
     RrsetPut,
     TenantCreate,

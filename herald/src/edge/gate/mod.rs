@@ -42,6 +42,7 @@ use super::problem::{ApiError, Code};
 use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
+use crate::history::History;
 use crate::publisher::Publisher;
 
 /// For so long `/readyz` repeats its last answer.
@@ -94,6 +95,7 @@ pub struct AppState(Arc<App>);
 struct App {
     engine: Engine,
     publisher: Publisher,
+    history: History,
     resolver: Resolver,
     metrics: Metrics,
     limits: Limits,
@@ -110,6 +112,7 @@ impl AppState {
     pub fn new(
         engine: Engine,
         publisher: Publisher,
+        history: History,
         resolver: Resolver,
         limits: Limits,
         shutdown: CancellationToken,
@@ -119,6 +122,7 @@ impl AppState {
         AppState(Arc::new(App {
             engine,
             publisher,
+            history,
             resolver,
             metrics,
             limits,
@@ -238,6 +242,11 @@ impl Caller {
         &self.state
     }
 
+    /// The same, to keep.
+    pub fn state_arc(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
     /// Who it is.
     pub fn principal(&self) -> Principal {
         self.principal
@@ -277,6 +286,11 @@ impl Caller {
     /// Receipts and how PoPs stand.
     pub fn publisher(&self) -> &Publisher {
         &self.app.publisher
+    }
+
+    /// The past.
+    pub fn history(&self) -> &History {
+        &self.app.history
     }
 
     /// Looks things up in the public DNS.
@@ -362,9 +376,10 @@ where
         let path = read_path(&mut parts, app).await?;
         let query = Q::from_query(parts.uri.query())?;
         let options = query.options()?;
+        let message = query.message().map(str::to_owned);
         let preconditions = Preconditions::read(&parts.headers)?;
         let body = B::read(&parts.headers, body, &caller.limits()).await?;
-        Ok(Writing { writer: Writer::new(caller, options), path, body, query, preconditions })
+        Ok(Writing { writer: Writer::new(caller, options, message), path, body, query, preconditions })
     }
 }
 

@@ -50,6 +50,8 @@ pub struct WriteQuery {
     pub wait: Option<Wait>,
     /// For how long to wait, in ms: 5000 unless given, at most 60000. Past it the answer is 202.
     pub timeout_ms: Option<u64>,
+    /// Why, for the history; a `message` in the body goes first.
+    pub message: Option<String>,
 }
 
 /// A query of a write, whatever else it says.
@@ -59,11 +61,18 @@ pub trait WriteParams: FromQuery {
     /// # Errors
     /// If the time to wait is over the limit.
     fn options(&self) -> Result<WriteOptions, ApiError>;
+
+    /// Why, for the history.
+    fn message(&self) -> Option<&str>;
 }
 
 impl WriteParams for WriteQuery {
     fn options(&self) -> Result<WriteOptions, ApiError> {
         WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)
+    }
+
+    fn message(&self) -> Option<&str> {
+        self.message.as_deref()
     }
 }
 

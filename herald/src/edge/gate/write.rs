@@ -30,6 +30,8 @@ const STAGED_RECORDS_MIN: u64 = 2_000;
 pub struct Writer {
     caller: Caller,
     options: WriteOptions,
+    /// Why, as the query says.
+    message: Option<String>,
 }
 
 /// A command that was carried out, or for a dry run would be.
@@ -63,8 +65,8 @@ impl Deref for Writer {
 }
 
 impl Writer {
-    pub(super) fn new(caller: Caller, options: WriteOptions) -> Writer {
-        Writer { caller, options }
+    pub(super) fn new(caller: Caller, options: WriteOptions, message: Option<String>) -> Writer {
+        Writer { caller, options, message }
     }
 
     /// Whether nothing is to be done.
@@ -111,6 +113,7 @@ impl Writer {
     ) -> Result<Done, ApiError> {
         let is_bulky =
             matches!(&action, Action::ReplaceZone { .. } | Action::CreateZone { content: Some(_), .. });
+        let message = message.or_else(|| self.message.clone());
         let command = Command { context: clock::context(principal, message), action };
         let engine = &self.caller.app.engine;
         if !self.options.dry_run {

@@ -1,6 +1,5 @@
 //! `GET /zones/{zone}/rrsets`
 
-use herald_core::account::Verb;
 use herald_core::command::ZoneRef;
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, Rrset, Rtype};
@@ -11,7 +10,7 @@ use utoipa::IntoParams;
 use crate::edge::gate::Reading;
 use crate::edge::names::{parse_owner, parse_type};
 use crate::edge::problem::ApiError;
-use crate::edge::{pages, present, respond};
+use crate::edge::{at, pages, present, respond};
 
 /// Which RRsets, and which page of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -27,6 +26,8 @@ pub struct RrsetListQuery {
     /// The type.
     #[serde(rename = "type")]
     rtype: Option<String>,
+    /// As they were at this revision (`4711`, `c4711`) or time (RFC 3339), instead of as they are.
+    at: Option<String>,
 }
 
 /// RRsets in canonical order, the SOA included, a page at a time: those within the token's scope.
@@ -42,7 +43,7 @@ pub async fn list(
     request: Reading<ZoneRef, RrsetListQuery>,
 ) -> Result<respond::Ok<Page<api::Rrset>>, ApiError> {
     let Reading { caller, path, query, .. } = &request;
-    let zone = caller.zone(path, Verb::Read)?;
+    let zone = at::zone(caller, path, query.at.as_deref()).await?;
     let limit = pages::limit(query.limit)?;
     let after = pages::read_cursor(query.cursor.as_deref(), position)?;
     let owner = match &query.name {
@@ -64,12 +65,12 @@ pub async fn list(
             .then(|| present::rrset(key, rrset))
     };
     let page = match owner {
-        None => pages::page(with_soa(zone, after.as_ref()), limit, cursor, wanted),
+        None => pages::page(with_soa(&zone, after.as_ref()), limit, cursor, wanted),
         Some(owner) => {
             // Begins right at the owner, or after the cursor if that is further.
             let before = RrKey::new(owner.clone(), Rtype::from_int(0));
             let after = after.map_or(before.clone(), |after| after.max(before));
-            let candidates = with_soa(zone, Some(&after)).take_while(|(key, _)| key.owner == owner);
+            let candidates = with_soa(&zone, Some(&after)).take_while(|(key, _)| key.owner == owner);
             pages::page(candidates, limit, cursor, wanted)
         }
     };

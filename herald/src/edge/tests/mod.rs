@@ -1,6 +1,7 @@
 //! Through the router, with a real engine on a real store.
 
 mod accounts;
+mod history;
 mod hostile;
 mod isolation;
 mod limits;
@@ -33,6 +34,7 @@ use super::{AppState, Limits, router};
 use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
+use crate::history::History;
 use crate::publisher::{Publisher, Shared};
 
 /// A control plane with an operator, a set of name servers, and the tenants alice and bob.
@@ -139,7 +141,8 @@ impl World {
         };
         let shutdown = CancellationToken::new();
         let publisher = Publisher::new(engine.clone(), shared);
-        let app = AppState::new(engine.clone(), publisher, resolver, limits, shutdown.clone());
+        let history = History::start(dir.path(), engine.follow()).unwrap();
+        let app = AppState::new(engine.clone(), publisher, history, resolver, limits, shutdown.clone());
         let mut world = World {
             router: router(app),
             engine,

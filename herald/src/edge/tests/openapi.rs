@@ -55,7 +55,8 @@ async fn the_document_has_every_route_of_the_reference() {
                 .count()
         })
         .sum();
-    assert_eq!((routes, described), (38, 38), "the reference and the document have the same routes");
+    assert_eq!(routes, described, "the reference and the document have the same routes");
+    assert!(routes >= 43, "{routes}");
     assert_eq!(document["openapi"], "3.1.0");
 }
 

@@ -10,14 +10,16 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use herald_core::RrKey;
-use herald_core::account::Verb;
 use herald_core::command::ZoneRef;
 use herald_core::rdata::Soa;
 use herald_core::zone::Zone;
 use herald_core::zonefile::write_zone_file;
 use herald_wire::api::Problem;
 use hyper::body::Frame;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
+use crate::edge::at;
 use crate::edge::gate::Reading;
 use crate::edge::problem::ApiError;
 use crate::edge::respond;
@@ -25,17 +27,26 @@ use crate::edge::respond;
 /// RRsets in a part of a zone file: some ten to a hundred KiB, written in well under a millisecond or two.
 const PART_RRSETS: usize = 1_000;
 
-/// The zone as a zone file.
+/// As of when.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ExportQuery {
+    /// As it was at this revision (`4711`, `c4711`) or time (RFC 3339), instead of as it is.
+    at: Option<String>,
+}
+
+/// The zone as a zone file, as it is or was.
 #[utoipa::path(get, path = "/zones/{zone}/export", tag = "zones", operation_id = "export_zone",
-    params(("zone" = String, Path, description = "Id or unambiguous name.")),
+    params(("zone" = String, Path, description = "Id or unambiguous name."), ExportQuery),
     responses(
         (status = 200, body = String, content_type = "text/dns", headers(("ETag" = String))),
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn export(request: Reading<ZoneRef>) -> Result<Response, ApiError> {
-    let Reading { caller, path, preconditions, .. } = request;
-    let zone = caller.zone(&path, Verb::Read)?.arc();
+pub async fn export(request: Reading<ZoneRef, ExportQuery>) -> Result<Response, ApiError> {
+    let Reading { caller, path, query, preconditions } = request;
     caller.need_whole_zones()?;
+    let zone = at::zone(&caller, &path, query.at.as_deref()).await?;
     let etag = zone.revision.to_string();
     let document = || {
         let mut response = Body::new(ZoneFileParts { zone, place: Place::Begin }).into_response();

@@ -17,7 +17,7 @@ use crate::edge::present;
 use crate::edge::problem::{ApiError, Code, Pointers};
 
 /// How often an import is prepared anew because the zone was changed meanwhile.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
 /// What an import does to the RRsets that the file doesn't have, and how to write.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -36,11 +36,17 @@ pub struct ImportQuery {
     wait: Option<Wait>,
     /// For how long to wait, in ms: 5000 unless given, at most 60000. Past it the answer is 202.
     timeout_ms: Option<u64>,
+    /// Why, for the history.
+    message: Option<String>,
 }
 
 impl WriteParams for ImportQuery {
     fn options(&self) -> Result<WriteOptions, ApiError> {
         WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)
+    }
+
+    fn message(&self) -> Option<&str> {
+        self.message.as_deref()
     }
 }
 
@@ -107,7 +113,7 @@ pub async fn import(
     ))
 }
 
-fn set_of(writer: &Writer, zone: &Zone) -> Result<Arc<NsSet>, ApiError> {
+pub(super) fn set_of(writer: &Writer, zone: &Zone) -> Result<Arc<NsSet>, ApiError> {
     let missing = || Rejection::not_found("set of name servers");
     Ok(writer.state().ns_set(zone.ns_set).ok_or_else(missing)?.arc())
 }
@@ -136,14 +142,14 @@ async fn prepare(
 }
 
 /// RRsets by what becomes of them.
-struct Counts {
-    added: u64,
-    changed: u64,
-    removed: u64,
+pub(super) struct Counts {
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
 }
 
 impl Counts {
-    fn of(old: &Content, new: &Content) -> Counts {
+    pub(super) fn of(old: &Content, new: &Content) -> Counts {
         let difference = old.diff(new);
         let changed = difference.puts.iter().filter(|(key, _)| old.get(key).is_some()).count();
         Counts {

@@ -3,11 +3,14 @@
 mod check;
 mod content;
 mod create;
+mod diff;
 mod export;
+mod history;
 mod import;
 mod list;
 mod one;
 mod proof;
+mod rollback;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,4 +29,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(check::check))
         .routes(routes!(import::import))
         .routes(routes!(export::export))
+        .routes(routes!(history::list))
+        .routes(routes!(diff::diff))
+        .routes(routes!(rollback::rollback))
+        .routes(routes!(rollback::restore))
 }

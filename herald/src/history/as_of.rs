@@ -1,0 +1,77 @@
+//! A zone as it was: folded from its own entries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use herald_core::ZoneId;
+use herald_core::history::{ChangeKind, FoldPlan, ZoneFold};
+use herald_core::log::{self, Envelope, LogError};
+use herald_core::zone::Zone;
+use herald_store::{Store, StoreError};
+
+use super::HistoryError;
+use crate::engine::StoreChunks;
+
+/// For so long a zone of the past is kept at hand after it was put together: a list of its records is read page by page.
+pub const RECENT_TIME: Duration = Duration::from_secs(60);
+
+/// So many are kept at hand, and so many of their records in all; one may be larger than that.
+const RECENT_ZONES: usize = 8;
+const RECENT_RECORDS: u64 = 500_000;
+
+/// The zone after the last of these entries, which are all of those that touched it, in order.
+pub fn fold(
+    store: &dyn Store,
+    zone: ZoneId,
+    touches: &[(u64, ChangeKind)],
+) -> Result<Option<Arc<Zone>>, HistoryError> {
+    let plan = FoldPlan::new(touches);
+    let mut fold = ZoneFold::new(zone);
+    for revision in plan.revisions {
+        let entry = store.read(revision - 1, 1, 0)?.into_iter().next();
+        let entry = entry.filter(|entry| entry.revision == revision);
+        let entry =
+            entry.ok_or_else(|| StoreError::Damaged { what: format!("entry {revision} is missing") })?;
+        let malformed = |source| LogError::Malformed { revision, source };
+        let envelope: Envelope = minicbor::decode(&entry.envelope).map_err(malformed)?;
+        let (envelope, _) = log::open(revision, &envelope.previous_hash, &entry.envelope, &entry.payload)?;
+        let changes = if revision < plan.content_from {
+            log::decode_outline(&entry.payload, &StoreChunks(store))
+        } else {
+            log::decode_payload(&entry.payload, &mut StoreChunks(store))
+        };
+        for change in &changes.map_err(malformed)? {
+            fold.apply(envelope.at(), change);
+        }
+    }
+    Ok(fold.zone())
+}
+
+/// Zones of the past that were asked for lately, oldest first.
+#[derive(Default)]
+pub struct Recent(Vec<(ZoneId, u64, Arc<Zone>)>);
+
+impl Recent {
+    /// The zone right after the entry that touched it last.
+    pub fn get(&self, zone: ZoneId, revision: u64) -> Option<Arc<Zone>> {
+        let found = self.0.iter().find(|(id, at, _)| (*id, *at) == (zone, revision));
+        found.map(|(_, _, zone)| Arc::clone(zone))
+    }
+
+    /// Keeps it, and drops the oldest if there are too many.
+    pub fn put(&mut self, id: ZoneId, revision: u64, zone: Arc<Zone>) {
+        self.forget(id, revision);
+        self.0.push((id, revision, zone));
+        let records = |recent: &Recent| -> u64 {
+            recent.0.iter().map(|(_, _, zone)| zone.content.record_count()).sum()
+        };
+        while self.0.len() > RECENT_ZONES || self.0.len() > 1 && records(self) > RECENT_RECORDS {
+            self.0.remove(0);
+        }
+    }
+
+    /// Drops it.
+    pub fn forget(&mut self, zone: ZoneId, revision: u64) {
+        self.0.retain(|(id, at, _)| (*id, *at) != (zone, revision));
+    }
+}
