@@ -32,11 +32,12 @@ pub enum ChangeKind {
     ZoneDeleted = 17,
     /// Of checkpoints; never in an entry.
     Restored = 18,
+    TokenForgotten = 22,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 18] = [
+    pub const ALL: [ChangeKind; 19] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -55,6 +56,7 @@ impl ChangeKind {
         ChangeKind::ZoneDisplaced,
         ChangeKind::ZoneAdmitted,
         ChangeKind::ZoneDeleted,
+        ChangeKind::TokenForgotten,
     ];
 
     /// The kind of a change.
@@ -78,6 +80,7 @@ impl ChangeKind {
             Change::ZoneDisplaced { .. } => ChangeKind::ZoneDisplaced,
             Change::ZoneAdmitted { .. } => ChangeKind::ZoneAdmitted,
             Change::ZoneDeleted { .. } => ChangeKind::ZoneDeleted,
+            Change::TokenForgotten(_) => ChangeKind::TokenForgotten,
             Change::ZoneRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }
@@ -87,7 +90,7 @@ impl ChangeKind {
 
     /// The kind of this number.
     pub fn from_number(number: u8) -> Option<ChangeKind> {
-        ChangeKind::ALL.get(usize::from(number)).copied()
+        ChangeKind::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
     /// Whether it says the whole content of a zone, so that what was before is of no account for it.

@@ -358,6 +358,8 @@ pub enum ChangeKind {
     TokenPut,
     /// A token was revoked.
     TokenRevoked,
+    /// A token that ended or was revoked long ago is not listed any more.
+    TokenForgotten,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.

@@ -35,7 +35,8 @@ impl At {
         if let Ok(revision) = text.strip_prefix('c').unwrap_or(text).parse() {
             return Ok(At::Revision(revision));
         }
-        let day = || Date::strptime("%Y-%m-%d", text).ok()?.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp());
+        let day =
+            || Date::strptime("%Y-%m-%d", text).ok()?.to_zoned(TimeZone::UTC).ok().map(|day| day.timestamp());
         let time = text.parse::<Timestamp>().ok().or_else(day);
         time.and_then(|time| u64::try_from(time.as_millisecond()).ok()).map(At::TimeMs).ok_or_else(|| {
             ApiError::malformed(format!(

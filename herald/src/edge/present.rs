@@ -173,6 +173,7 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::ZoneDisplaced => api::ChangeKind::ZoneDisplaced,
                 ChangeKind::ZoneAdmitted => api::ChangeKind::ZoneAdmitted,
                 ChangeKind::ZoneDeleted => api::ChangeKind::ZoneDeleted,
+                ChangeKind::TokenForgotten => api::ChangeKind::TokenForgotten,
                 ChangeKind::Restored => return None,
             })
         })

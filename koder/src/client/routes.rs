@@ -1,14 +1,17 @@
 //! One method per route of the API, in the order of its reference.
 
 use herald_wire::api::{
-    Admission, Change, ChangeItem, ImportMode, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
-    Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token,
-    TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
+    Admission, Change, ChangeItem, ImportMode, ImportReport, MultiZoneBatch, NameserverSet,
+    NameserverSetInput, Page, Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch,
+    RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck,
+    ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
 use super::query::{at_query, diff_query, import_query};
-use super::{Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+use super::{
+    Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
+};
 
 type Result<T> = std::result::Result<Answer<T>, ClientError>;
 

@@ -150,7 +150,9 @@ fn rolled_back(write: &WriteArgs, report: &RollbackReport) -> String {
         report.rrsets_removed
     );
     if report.nameservers_kept {
-        text.push_str("the NS at the apex are those of the zone's set of name servers, which was changed since\n");
+        text.push_str(
+            "the NS at the apex are those of the zone's set of name servers, which was changed since\n",
+        );
     }
     text
 }
@@ -170,8 +172,7 @@ pub(super) fn changes(session: &mut Session<'_>, args: &ChangesArgs) -> Result<(
         until: args.until.clone(),
         ..ChangeQuery::default()
     };
-    let listing =
-        Listing::fetch(&args.list, |page| client.changes(&ChangeQuery { page, ..query.clone() }))?;
+    let listing = Listing::fetch(&args.list, |page| client.changes(&ChangeQuery { page, ..query.clone() }))?;
     session.listed(&listing, changes_table)
 }
 
@@ -234,6 +235,7 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::TenantDeleted => "tenant deleted",
         ChangeKind::TokenPut => "token made",
         ChangeKind::TokenRevoked => "token revoked",
+        ChangeKind::TokenForgotten => "token forgotten",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

@@ -271,11 +271,13 @@ pub(super) fn run(session: &mut Session<'_>, command: &ZoneCommand) -> Result<()
             session.show(&answer, check)
         }
         ZoneCommand::Verify(args) => {
-            let answer = client.verify_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
+            let answer = client
+                .verify_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
             session.written(&args.write, &answer, &let_in(args.write.dry_run, &args.zone))
         }
         ZoneCommand::Admit(args) => {
-            let answer = client.admit_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
+            let answer = client
+                .admit_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
             session.written(&args.write, &answer, &let_in(args.write.dry_run, &args.zone))
         }
         ZoneCommand::Admission(args) => {
@@ -377,7 +379,8 @@ fn delete(session: &mut Session<'_>, client: &Client, args: &DeleteArgs) -> Resu
     if !args.yes && !args.write.dry_run {
         input::confirm(&format!("Delete the zone {} and all of its records?", args.zone))?;
     }
-    let answer = client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
+    let answer =
+        client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
     let verb = args.write.tense("deleted", "would delete");
     session.written(&args.write, &answer, &format!("{verb} {}\n", args.zone))
 }
