@@ -302,9 +302,11 @@ impl<'b, C: Chunks> Decode<'b, C> for Bulk {
                         d.bytes()?.try_into().map_err(|_| error("an address has 32 bytes"))?;
                     let chunk = context.chunk(&address).ok_or_else(|| error("a staged chunk is missing"))?;
                     let mut rows = minicbor::Decoder::new(&chunk);
+                    let mut rrsets: Vec<(RrKey, Rrset)> = Vec::new();
                     while rows.position() < chunk.len() {
-                        content.put(rows.decode()?, rows.decode()?);
+                        rrsets.push((rows.decode()?, rows.decode()?));
                     }
+                    content.extend(rrsets);
                     staged.push(address);
                 }
                 Ok(Bulk { content, staged: Some(staged) })

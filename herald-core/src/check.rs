@@ -16,6 +16,10 @@ const MESSAGE_FIXED_BYTES: usize = 12 + 4 + 11;
 /// How many names below a new delegation are looked at for warnings.
 const OCCLUDED_SCAN_MAX: usize = 100;
 
+/// So many errors and warnings of a whole zone are told: nobody reads more.
+const ERRORS_MAX: usize = 1_000;
+const WARNINGS_MAX: usize = 1_000;
+
 /// Something found in a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -53,9 +57,7 @@ impl CheckedContent {
     /// # Errors
     /// The errors found.
     pub fn new(zone: Name, content: Content) -> Result<CheckedContent, Vec<Finding>> {
-        let mut owners: Vec<&Name> = content.iter().map(|(key, _)| &key.owner).collect();
-        owners.dedup();
-        let findings = check(&zone, &content, owners.into_iter().chain([&zone]));
+        let findings = check_all(&zone, &content);
         if findings.errors.is_empty() {
             let most = content.iter().map(|(_, rrset)| rrset.rdatas.len()).max();
             let records_per_rrset_max = most.unwrap_or(0) as u64;
@@ -98,8 +100,85 @@ pub fn check<'a>(zone: &Name, content: &Content, touched: impl IntoIterator<Item
     findings
 }
 
+/// Checks everything, in one walk: the names below a cut or a DNAME follow it in canonical order.
+fn check_all(zone: &Name, content: &Content) -> Findings {
+    let mut all = Findings::default();
+    let (mut more_warnings, mut above) = (0, Above::default());
+    let mut rrsets: Vec<(&RrKey, &Rrset)> = Vec::new();
+    let mut has_apex = false;
+    let mut walk = content.iter().peekable();
+    while let Some(first) = walk.next() {
+        rrsets.clear();
+        rrsets.push(first);
+        while let Some(next) = walk.next_if(|(key, _)| key.owner == first.0.owner) {
+            rrsets.push(next);
+        }
+        let owner = &first.0.owner;
+        has_apex |= owner == zone;
+        above.dname = above.dname.filter(|dname| owner.is_below(dname));
+        above.cut = above.cut.filter(|cut| owner.is_below(cut));
+        let mut findings = Findings::default();
+        check_rrsets(zone, content, owner, &rrsets, &above, &mut findings);
+        all.errors.append(&mut findings.errors);
+        let room = WARNINGS_MAX - all.warnings.len();
+        more_warnings += findings.warnings.len().saturating_sub(room);
+        all.warnings.extend(findings.warnings.into_iter().take(room));
+        if all.errors.len() >= ERRORS_MAX {
+            break;
+        }
+        let has = |rtype: Rtype| rrsets.iter().any(|(key, _)| key.rtype == rtype);
+        if above.dname.is_none() && has(Rtype::DNAME) {
+            above.dname = Some(owner.clone());
+        }
+        if above.cut.is_none() && owner != zone && has(Rtype::NS) {
+            above.cut = Some(owner.clone());
+        }
+    }
+    if !has_apex {
+        check_rrsets(zone, content, zone, &[], &Above::default(), &mut all);
+    }
+    if more_warnings > 0 {
+        all.warnings.push(Finding {
+            code: "more_warnings",
+            owner: zone.clone(),
+            rtype: None,
+            detail: format!("{more_warnings} more warnings are not shown"),
+        });
+    }
+    all
+}
+
 fn check_owner(zone: &Name, content: &Content, owner: &Name, findings: &mut Findings) {
     let rrsets: Vec<(&RrKey, &Rrset)> = content.at(owner).collect();
+    let has = |name: &Name, rtype: Rtype| content.get(&RrKey::new(name.clone(), rtype)).is_some();
+    let mut above = Above::default();
+    if !rrsets.is_empty() && owner.is_at_or_below(zone) {
+        above.dname = ancestors(owner, zone).find(|name| has(name, Rtype::DNAME));
+        above.cut = ancestors(owner, zone).filter(|name| name != zone && has(name, Rtype::NS)).last();
+    }
+    check_rrsets(zone, content, owner, &rrsets, &above, findings);
+    if above.cut.is_none() && owner != zone && has(owner, Rtype::NS) {
+        warn_occluded_below(content, owner, findings);
+    }
+}
+
+/// What lies above a name in its zone.
+#[derive(Default)]
+struct Above {
+    /// A DNAME.
+    dname: Option<Name>,
+    /// The highest delegation.
+    cut: Option<Name>,
+}
+
+fn check_rrsets(
+    zone: &Name,
+    content: &Content,
+    owner: &Name,
+    rrsets: &[(&RrKey, &Rrset)],
+    above: &Above,
+    findings: &mut Findings,
+) {
     let has = |rtype: Rtype| rrsets.iter().any(|(key, _)| key.rtype == rtype);
     let is_apex = owner == zone;
     let mut error = |code, rtype, detail: String| {
@@ -110,7 +189,7 @@ fn check_owner(zone: &Name, content: &Content, owner: &Name, findings: &mut Find
         error("out_of_zone", None, format!("{owner} is not in the zone {zone}"));
         return;
     }
-    for (key, rrset) in &rrsets {
+    for (key, rrset) in rrsets {
         check_rrset(key, rrset, &mut error);
     }
     if is_apex && !has(Rtype::NS) {
@@ -147,13 +226,11 @@ fn check_owner(zone: &Name, content: &Content, owner: &Name, findings: &mut Find
     if rrsets.is_empty() {
         return;
     }
-    if let Some(dname) =
-        ancestors(owner, zone).find(|name| content.get(&RrKey::new(name.clone(), Rtype::DNAME)).is_some())
-    {
+    if let Some(dname) = &above.dname {
         error("below_dname", None, format!("{owner} lies below the DNAME at {dname} (RFC 6672 §2.4)"));
     }
-    warn_occluded(zone, content, owner, &rrsets, findings);
-    warn_targets(zone, content, &rrsets, findings);
+    warn_occluded(zone, content, owner, rrsets, above.cut.as_ref(), findings);
+    warn_targets(zone, content, rrsets, findings);
 }
 
 /// The names above `owner`, up to and with the apex.
@@ -164,7 +241,7 @@ fn ancestors(owner: &Name, zone: &Name) -> impl Iterator<Item = Name> {
 
 fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, Option<Rtype>, String)) {
     let rtype = key.rtype;
-    let mnemonic = crate::rdata::format_rtype(rtype);
+    let mnemonic = || crate::rdata::format_rtype(rtype);
     if rtype == Rtype::SOA {
         error(
             "soa_is_made",
@@ -172,9 +249,9 @@ fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, 
             "the SOA is made by the system; set it through the set of name servers".into(),
         );
     } else if is_meta_type(rtype) {
-        error("meta_type", Some(rtype), format!("{mnemonic} is not a type of data"));
+        error("meta_type", Some(rtype), format!("{} is not a type of data", mnemonic()));
     } else if is_system_type(rtype) {
-        error("system_type", Some(rtype), format!("{mnemonic} records are made by the signer"));
+        error("system_type", Some(rtype), format!("{} records are made by the signer", mnemonic()));
     }
     if let Some(bad) = rrset.rdatas.iter().find_map(|rdata| check_rdata(rtype, rdata).err()) {
         error("bad_rdata", Some(rtype), format!("the RDATA of {key} is not right: {bad}"));
@@ -187,7 +264,7 @@ fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, 
         );
     }
     if matches!(rtype, Rtype::CNAME | Rtype::DNAME) && rrset.rdatas.len() > 1 {
-        error("more_than_one", Some(rtype), format!("there can be only one {mnemonic} at a name"));
+        error("more_than_one", Some(rtype), format!("there can be only one {} at a name", mnemonic()));
     }
     // The owner once in full in the question, and then as a pointer of two octets in each record.
     let bytes = MESSAGE_FIXED_BYTES
@@ -209,34 +286,41 @@ fn warn_occluded(
     content: &Content,
     owner: &Name,
     rrsets: &[(&RrKey, &Rrset)],
+    cut_above: Option<&Name>,
     findings: &mut Findings,
 ) {
-    let is_cut = |name: &Name| name != zone && content.get(&RrKey::new(name.clone(), Rtype::NS)).is_some();
-    let mut warn = |key: &RrKey, cut: &Name| {
-        findings.warnings.push(Finding {
-            code: "occluded_name",
-            owner: key.owner.clone(),
-            rtype: Some(key.rtype),
-            detail: format!("{key} will not be answered: {cut} is delegated away"),
-        });
-    };
-    let is_glue = |key: &RrKey, cut: &Name| {
-        matches!(key.rtype, Rtype::A | Rtype::AAAA)
-            && content
-                .get(&RrKey::new(cut.clone(), Rtype::NS))
-                .is_some_and(|ns| ns.rdatas.iter().any(|target| target == key.owner.as_wire()))
-    };
-    if let Some(cut) = ancestors(owner, zone).filter(|name| is_cut(name)).last() {
-        rrsets.iter().filter(|(key, _)| !is_glue(key, &cut)).for_each(|(key, _)| warn(key, &cut));
-    } else if is_cut(owner) {
-        let served = |key: &RrKey| matches!(key.rtype, Rtype::NS | Rtype::DS) || is_glue(key, owner);
-        rrsets.iter().filter(|(key, _)| !served(key)).for_each(|(key, _)| warn(key, owner));
-        content
-            .below(owner)
-            .take(OCCLUDED_SCAN_MAX)
-            .filter(|(key, _)| !is_glue(key, owner))
-            .for_each(|(key, _)| warn(key, owner));
+    if let Some(cut) = cut_above {
+        let occluded = rrsets.iter().filter(|(key, _)| !is_glue(content, key, cut));
+        occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, cut)));
+    } else if owner != zone && rrsets.iter().any(|(key, _)| key.rtype == Rtype::NS) {
+        let is_served =
+            |key: &RrKey| matches!(key.rtype, Rtype::NS | Rtype::DS) || is_glue(content, key, owner);
+        let occluded = rrsets.iter().filter(|(key, _)| !is_served(key));
+        occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, owner)));
     }
+}
+
+/// What a new delegation hides, though it was not touched itself.
+fn warn_occluded_below(content: &Content, cut: &Name, findings: &mut Findings) {
+    let below = content.below(cut).take(OCCLUDED_SCAN_MAX);
+    let occluded = below.filter(|(key, _)| !is_glue(content, key, cut));
+    occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, cut)));
+}
+
+fn occluded_name(key: &RrKey, cut: &Name) -> Finding {
+    Finding {
+        code: "occluded_name",
+        owner: key.owner.clone(),
+        rtype: Some(key.rtype),
+        detail: format!("{key} will not be answered: {cut} is delegated away"),
+    }
+}
+
+fn is_glue(content: &Content, key: &RrKey, cut: &Name) -> bool {
+    matches!(key.rtype, Rtype::A | Rtype::AAAA)
+        && content
+            .get(&RrKey::new(cut.clone(), Rtype::NS))
+            .is_some_and(|ns| ns.rdatas.iter().any(|target| target == key.owner.as_wire()))
 }
 
 fn warn_targets(zone: &Name, content: &Content, rrsets: &[(&RrKey, &Rrset)], findings: &mut Findings) {

@@ -438,6 +438,16 @@ impl Ord for Name {
         if Arc::ptr_eq(&self.0, &other.0) {
             return Ordering::Equal;
         }
+        // Most names that are compared are siblings.
+        if let ([own_bytes, own @ ..], [other_bytes, others @ ..]) = (&*self.0, &*other.0)
+            && let Some((own, own_parent)) = own.split_at_checked(usize::from(*own_bytes))
+            && let Some((other, other_parent)) = others.split_at_checked(usize::from(*other_bytes))
+            && !own.is_empty()
+            && !other.is_empty()
+            && own_parent == other_parent
+        {
+            return own.cmp(other);
+        }
         let (mut own_starts, mut other_starts) = ([0; MAX_LABELS], [0; MAX_LABELS]);
         let own_count = label_starts(&self.0, &mut own_starts);
         let other_count = label_starts(&other.0, &mut other_starts);

@@ -139,7 +139,7 @@ impl State {
                     let zone = zone.make_mut();
                     let content = &mut zone.content;
                     let before = content.record_count();
-                    rrsets.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
+                    content.extend(rrsets.iter().cloned());
                     let (tenant, more) = (zone.tenant, content.record_count() - before);
                     self.count(tenant, |usage| usage.records += more);
                 }

@@ -51,21 +51,32 @@ pub(crate) enum LexError {
     LineBreak,
 }
 
-/// Cuts a zone file into its entries.
+/// Cuts a zone file, or a part of one, into its entries.
 pub(crate) struct Lexer<'t> {
     text: &'t [u8],
+    /// Whether nothing follows the text.
+    is_last: bool,
     position: usize,
     line: usize,
     line_offset: usize,
 }
 
 impl<'t> Lexer<'t> {
-    pub(crate) fn new(text: &'t [u8]) -> Lexer<'t> {
-        let position = if text.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-        Lexer { text, position, line: 1, line_offset: position }
+    /// Of a text that starts at the start of a line. If it isn't the last one of its file, only its whole lines are read.
+    pub(crate) fn new(text: &'t [u8], line: usize, is_last: bool) -> Lexer<'t> {
+        let whole_lines = text.iter().rposition(|octet| *octet == b'\n').map_or(0, |newline| newline + 1);
+        let text = if is_last { text } else { &text[..whole_lines] };
+        let position = if line == 1 && text.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        Lexer { text, is_last, position, line, line_offset: position }
     }
 
-    /// Fills `tokens` with those of the next entry that has any; `None` at the end.
+    /// Where the first line starts that belongs to no entry that was given, and its number.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.line_offset, self.line)
+    }
+
+    /// Fills `tokens` with those of the next entry that has any; `None` at the end, or where the text ends in the midst of
+    /// an entry.
     ///
     /// After an error, which comes with its place, the next line is the next to be read.
     pub(crate) fn next_entry(
@@ -120,7 +131,11 @@ impl<'t> Lexer<'t> {
             }
         }
         if open_parentheses > 0 {
-            return Err((LexError::OpenParenthesis, entry, first_parenthesis));
+            if self.is_last {
+                return Err((LexError::OpenParenthesis, entry, first_parenthesis));
+            }
+            (self.line_offset, self.line) = (entry.offset, entry.line);
+            return Ok(None);
         }
         Ok((!tokens.is_empty()).then_some(entry))
     }

@@ -21,7 +21,7 @@ use domain::base::iana::Rtype;
 use crate::name::Name;
 
 pub use lexer::Token;
-pub(crate) use lexer::{Entry, LexError, Lexer};
+pub(crate) use lexer::{Entry, Lexer};
 pub(crate) use read::{parse_period_s, read_rdata};
 pub use soa::Soa;
 pub use write::format_rdata_generic;

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
+use domain::base::iana::Rtype;
+
 use super::*;
-use crate::rdata::parse_rdata;
+use crate::rdata::{format_rdata, format_rtype, parse_rdata};
+use crate::rrset::{MAX_TTL_S, Rdatas, RrKey, Rrset};
 
 fn origin() -> Name {
     Name::parse("example.com").unwrap()
@@ -30,7 +33,7 @@ fn lines(zone: &ZoneFile) -> Vec<String> {
 
 fn errors(text: &str) -> Vec<String> {
     let errors = parse_zone_file(text.as_bytes(), &origin(), Some(60)).expect_err(text);
-    errors.iter().map(ZoneFileError::to_string).collect()
+    errors.first.iter().map(ZoneFileError::to_string).collect()
 }
 
 fn warnings(zone: &ZoneFile) -> Vec<String> {
@@ -109,7 +112,7 @@ fn which_ttl_a_record_gets() {
     let ttls = |text: &str, default_ttl_s| {
         let zone = parse_zone_file(text.as_bytes(), &origin(), default_ttl_s).unwrap();
         let soa_ttl_s = zone.soa.map(|(ttl_s, _)| ttl_s);
-        (soa_ttl_s, zone.rrsets.values().map(|rrset| rrset.ttl).collect::<Vec<_>>())
+        (soa_ttl_s, zone.rrsets.iter().map(|(_, rrset)| rrset.ttl).collect::<Vec<_>>())
     };
     // The SOA's minimum, the default, the last record's own, `$TTL`, its own.
     assert_eq!(ttls(&format!("{soa}a A 192.0.2.1"), None), (Some(77), vec![77]));
@@ -201,14 +204,60 @@ fn all_errors_are_reported() {
             "line 27, column 3: the parenthesis is never closed",
         ]
     );
-    assert_eq!(errors(&"a A x\n".repeat(5_000)).len(), MAX_ERRORS);
+    let many = parse_zone_file("a A x\n".repeat(5_000).as_bytes(), &origin(), None).unwrap_err();
+    assert_eq!((many.first.len(), many.count), (MAX_ERRORS, 5_000));
     let without_ttl = parse_zone_file(b"a A 192.0.2.1", &origin(), None).unwrap_err();
     assert_eq!(
-        without_ttl[0].to_string(),
+        without_ttl.first[0].to_string(),
         "line 1, column 3: the record has no TTL, and there is no $TTL and no SOA above it"
     );
     let not_utf8 = parse_zone_file(b"\xff A 192.0.2.1", &origin(), Some(1)).unwrap_err();
-    assert_eq!(not_utf8[0].message, "owner: the domain name is not UTF-8");
+    assert_eq!(not_utf8.first[0].message, "owner: the domain name is not UTF-8");
+}
+
+/// Of a file that is no zone file, or has no end, no more is kept than one entry.
+#[test]
+fn entries_without_an_end() {
+    for (rubbish, message) in [
+        (&b"a ( b\n"[..], "line 3, column 1: the parenthesis is not closed within 1048576 octets"),
+        (b"\0\xff", "line 3, column 1: the line is longer than 1048576 octets"),
+    ] {
+        let mut reader = ZoneFileReader::new(&origin(), Some(1));
+        reader.read(b"a A 192.0.2.1\n\n");
+        for _ in 0..100 {
+            reader.read(&rubbish.repeat(20_000));
+            assert!(reader.held.len() <= MAX_ENTRY_BYTES);
+        }
+        let errors = reader.finish().unwrap_err();
+        assert_eq!((errors.first[0].to_string().as_str(), errors.count), (message, 1));
+    }
+}
+
+#[test]
+fn a_signed_file_loses_what_its_signer_made() {
+    let zone = parse(
+        "$TTL 60\n\
+         @ SOA ns h 1 2 3 4 5\n\
+         @ RRSIG SOA 8 2 60 20300101000000 20200101000000 1 example.com. AAAA\n\
+         @ DNSKEY 256 3 8 AwEAAQ==\n\
+         sub DNSKEY 256 3 8 AwEAAQ==\n\
+         sub DS 1 8 9 00\n\
+         @ NSEC sub SOA\n",
+    );
+    assert_eq!(
+        lines(&zone)[1..],
+        ["sub.example.com. 60 DS 1 8 9 00", "sub.example.com. 60 DNSKEY 256 3 8 AwEAAQ=="]
+    );
+    assert_eq!(
+        warnings(&zone),
+        [
+            "the DNSKEY records of the apex were left out: they belong to the signer of the file",
+            "line 3: RRSIG records were left out: signing makes them",
+            "line 7: NSEC records were left out: signing makes them",
+        ]
+    );
+    // In a file that isn't signed they are the user's: those of a second signer, say.
+    assert_eq!(lines(&parse("@ 60 DNSKEY 256 3 8 AwEAAQ==\n")).len(), 1);
 }
 
 #[test]
@@ -269,7 +318,7 @@ fn written_files() {
     );
     let mut text = String::new();
     let soa = zone.soa.as_ref().map(|(ttl_s, soa)| (*ttl_s, soa));
-    write_zone_file(&origin(), soa, &zone.rrsets, &mut text).unwrap();
+    write_zone_file(&origin(), soa, zone.rrsets.iter(), &mut text).unwrap();
     assert_eq!(
         text,
         "$ORIGIN example.com.\n\
@@ -289,7 +338,7 @@ fn the_root_zone() {
     let zone = parse_zone_file(text, &root, None).unwrap();
     let mut written = String::new();
     let soa = zone.soa.as_ref().map(|(ttl_s, soa)| (*ttl_s, soa));
-    write_zone_file(&root, soa, &zone.rrsets, &mut written).unwrap();
+    write_zone_file(&root, soa, zone.rrsets.iter(), &mut written).unwrap();
     assert!(written.ends_with("\ncom.\t60\tIN\tNS\ta.nic.com.\n"), "{written}");
     assert_eq!(parse_zone_file(written.as_bytes(), &root, None).unwrap(), zone);
 }
@@ -315,15 +364,40 @@ proptest! {
 
     #[test]
     fn written_and_read_back(records in prop::collection::vec(any_record(), 0..20)) {
-        let mut rrsets: BTreeMap<RrKey, Rrset> = BTreeMap::new();
+        let mut rrsets = Content::default();
         for (key, ttl, rdata) in records {
-            let rrset = rrsets.entry(key).or_insert(Rrset { ttl, rdatas: Rdatas::single(&rdata) });
-            rrset.rdatas = rrset.rdatas.iter().chain([&rdata[..]]).collect();
+            let old = rrsets.get(&key).cloned().unwrap_or(Rrset { ttl, rdatas: Rdatas::single(&rdata) });
+            let rdatas = old.rdatas.iter().chain([&rdata[..]]).collect();
+            rrsets.put(key, Rrset { ttl: old.ttl, rdatas });
         }
         let mut text = String::new();
-        write_zone_file(&origin(), None, &rrsets, &mut text).unwrap();
+        write_zone_file(&origin(), None, rrsets.iter(), &mut text).unwrap();
         let read = parse_zone_file(text.as_bytes(), &origin(), None);
         prop_assert_eq!(read, Ok(ZoneFile { rrsets, ..ZoneFile::default() }));
+    }
+
+    /// Wherever the parts end that a file arrives in, it is the same file, and has the same errors.
+    #[test]
+    fn parts_don_t_matter(
+        lines in prop::collection::vec(
+            prop::sample::select(vec![
+                "a A 192.0.2.1\r\n", "$TTL 5\n", "b ( ; x\n  A\n 192.0.2.2 )\n", "c A x\n", " TXT \"a\\\"b\" (\nd)\n", "\n",
+                "$ORIGIN e\n", "; ü (\n", "@ MX 10 ( ü..b\n) \n", "f TXT \"open\n", "g )\n", "h (",
+            ]),
+            0..12,
+        ),
+        ends in prop::collection::vec(0..200_usize, 0..6),
+    ) {
+        let text = lines.concat();
+        let mut ends: Vec<usize> = ends.iter().map(|end| end % (text.len() + 1)).collect();
+        ends.sort_unstable();
+        let mut reader = ZoneFileReader::new(&origin(), Some(1));
+        let mut start = 0;
+        for end in ends.into_iter().chain([text.len()]) {
+            reader.read(&text.as_bytes()[start..end]);
+            start = end;
+        }
+        prop_assert_eq!(reader.finish(), parse_zone_file(text.as_bytes(), &origin(), Some(1)));
     }
 
     #[test]
@@ -342,7 +416,7 @@ proptest! {
         ),
     ) {
         if let Ok(zone) = parse_zone_file(pieces.concat().as_bytes(), &origin(), Some(1)) {
-            prop_assert!(zone.rrsets.keys().all(|key| key.owner.is_at_or_below(&origin())));
+            prop_assert!(zone.rrsets.iter().all(|(key, _)| key.owner.is_at_or_below(&origin())));
         }
     }
 }

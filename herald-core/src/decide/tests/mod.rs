@@ -229,13 +229,16 @@ fn ns_set_input(set: &str, nameservers: &[&str]) -> NsSetInput {
 
 fn content_of(zone: &str, text: &str) -> Content {
     let file = parse_zone_file(text.as_bytes(), &name(zone), None).unwrap();
-    file.rrsets.into_iter().collect()
+    file.rrsets
 }
 
 /// RDATA as a zone file of this origin has it.
 fn rdata(rtype: Rtype, text: &str, origin: &Name) -> Vec<u8> {
     let mut tokens = Vec::new();
-    assert!(Lexer::new(text.as_bytes()).next_entry(&mut tokens).is_ok_and(|entry| entry.is_some()), "{text}");
+    assert!(
+        Lexer::new(text.as_bytes(), 1, true).next_entry(&mut tokens).is_ok_and(|entry| entry.is_some()),
+        "{text}"
+    );
     parse_rdata_relative(rtype, &tokens, origin).unwrap()
 }
 
