@@ -102,15 +102,24 @@ impl Content {
         self.digest
     }
 
+    /// The RRsets that are not the same in `new`, in canonical order.
+    pub fn changes<'a>(&'a self, new: &'a Content) -> impl Iterator<Item = RrsetChange<'a>> {
+        self.rrsets.diff(&new.rrsets).map(|item| match item {
+            DiffItem::Add(key, new) => RrsetChange { key, old: None, new: Some(new) },
+            DiffItem::Update { old: (_, old), new: (key, new) } => {
+                RrsetChange { key, old: Some(old), new: Some(new) }
+            }
+            DiffItem::Remove(key, old) => RrsetChange { key, old: Some(old), new: None },
+        })
+    }
+
     /// What leads from this content to `new`.
     pub fn diff(&self, new: &Content) -> Difference {
         let mut difference = Difference::default();
-        for item in self.rrsets.diff(&new.rrsets) {
-            match item {
-                DiffItem::Add(key, rrset) | DiffItem::Update { new: (key, rrset), .. } => {
-                    difference.puts.push((key.clone(), rrset.clone()));
-                }
-                DiffItem::Remove(key, _) => difference.deletes.push(key.clone()),
+        for RrsetChange { key, new, .. } in self.changes(new) {
+            match new {
+                Some(rrset) => difference.puts.push((key.clone(), rrset.clone())),
+                None => difference.deletes.push(key.clone()),
             }
         }
         difference
@@ -167,6 +176,17 @@ impl Extend<(RrKey, Rrset)> for Content {
 
 /// So many RRsets are put together: some ten nodes of the map.
 const RUN_RRSETS: usize = 1_024;
+
+/// How an RRset differs between two versions of a zone: it is in one of them, or in both and another.
+#[derive(Clone, Copy, Debug)]
+pub struct RrsetChange<'a> {
+    /// Owner and type.
+    pub key: &'a RrKey,
+    /// As it was.
+    pub old: Option<&'a Rrset>,
+    /// As it is.
+    pub new: Option<&'a Rrset>,
+}
 
 /// RRsets to put and to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]

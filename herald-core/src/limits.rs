@@ -84,7 +84,7 @@ limits! {
     9 WritesPerS writes_per_s = 100, 1..=COUNT_MAX, "Requests a second that write, in the long run; a batch is one.";
     10 WriteBurst write_burst = 2_000, 1..=COUNT_MAX, "Requests at once that write.";
     11 BodyBytes body_bytes = 4 * MIB, 1024..=64 * MIB, "Bytes of a request's body, decompressed.";
-    12 ZoneFileBytes zone_file_bytes = 64 * MIB, 1024..=4096 * MIB, "Bytes of a zone file, decompressed.";
+    12 ZoneFileBytes zone_file_bytes = 1024 * MIB, 1024..=4096 * MIB, "Bytes of a zone file, decompressed.";
 }
 
 impl Limit {

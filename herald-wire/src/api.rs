@@ -536,6 +536,38 @@ pub struct ImportReport {
     pub rrsets_removed: u64,
     /// Apex name servers in the file that are not of the zone's set and were replaced by the set's.
     pub foreign_nameservers: Vec<String>,
+    /// What is different afterwards, if `?preview=` asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<ImportPreview>,
+}
+
+/// The RRsets that an import changes, in canonical order, as many as were asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportPreview {
+    /// The first ones.
+    pub changes: Vec<ImportedRrset>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+/// How an import changes an RRset. Another TTL is another record: then all are removed and added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ImportedRrset {
+    /// Owner name, fully qualified.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// TTL before, in seconds; absent if the RRset is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_before: Option<u32>,
+    /// TTL afterwards, in seconds; absent if the RRset is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_after: Option<u32>,
+    /// Records that go, in presentation format.
+    pub removed: Vec<String>,
+    /// Records that come, in presentation format.
+    pub added: Vec<String>,
 }
 
 /// Body of `POST /admissions`: the holder of a name lets another tenant's pending zone in.

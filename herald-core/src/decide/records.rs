@@ -94,7 +94,14 @@ pub(super) fn replace(
         need_room_for_content(state, tenant, Some(&zone.content), &prepared.content)?;
     }
     let mut decision = Decision { subject: Some(Subject::Zone(zone.id)), warnings, ..Decision::default() };
-    if content.content != zone.content {
+    // What is not staged is little, or differs little from what there is.
+    if content.staged.is_none() {
+        let difference = zone.content.diff(&content.content);
+        if !difference.is_empty() {
+            let serial = next_zone_serial(state, zone, prepared.serial_floor, command.context().time_ms);
+            decision.changes.push(Change::ZoneEdited { zone: zone.id, serial, difference });
+        }
+    } else if content.content != zone.content {
         let serial = next_zone_serial(state, zone, prepared.serial_floor, command.context().time_ms);
         decision.changes.push(Change::ZoneReplaced { zone: zone.id, serial, content });
     }

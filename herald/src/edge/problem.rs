@@ -116,18 +116,24 @@ impl ApiError {
     }
 
     /// Adds the offending items, at most [`ITEMS_MAX`]; an empty detail becomes that of the first.
-    pub fn with_items(mut self, mut items: Vec<ProblemItem>) -> ApiError {
-        let count = items.len();
+    pub fn with_items(self, items: Vec<ProblemItem>) -> ApiError {
+        let count = items.len() as u64;
+        self.with_some_items(items, count)
+    }
+
+    /// Adds some of the offending items, of which there are so many in all.
+    pub fn with_some_items(mut self, mut items: Vec<ProblemItem>, count: u64) -> ApiError {
         items.truncate(ITEMS_MAX);
         if let (true, Some(first)) = (self.0.detail.is_empty(), items.first()) {
             self.0.detail.clone_from(&first.detail);
         }
         match count {
             0 | 1 => {}
-            2..=ITEMS_MAX => self.0.detail.push_str(&format!("; {count} items are wrong")),
+            _ if count == items.len() as u64 => {
+                self.0.detail.push_str(&format!("; {count} items are wrong"));
+            }
             _ => {
-                let more =
-                    format!("; more than {ITEMS_MAX} items are wrong, and the first {ITEMS_MAX} are told");
+                let more = format!("; {count} items are wrong, and the first {} are told", items.len());
                 self.0.detail.push_str(&more);
             }
         }

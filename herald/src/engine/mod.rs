@@ -3,6 +3,7 @@
 //! Commands that wait together are decided together against a draft that no reader sees, made durable with one
 //! sync, and only then become visible. If the append fails the draft is dropped and nothing happened.
 
+mod reaper;
 mod recover;
 mod writer;
 
@@ -21,6 +22,9 @@ use herald_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use recover::{RecoverError, StoreChunks, open_entry};
+
+/// So many chunks of content are staged with one sync.
+const STAGED_CHUNKS: usize = 7;
 
 /// How many commands may wait for the writer; more are made to wait at the door.
 const QUEUE_COMMANDS: usize = 4096;
@@ -176,18 +180,23 @@ impl Engine {
         Ok((decision, state))
     }
 
-    /// Puts content into the store ahead of the command that will name it. Blocking.
+    /// Puts content into the store ahead of the command that will name it, some megabytes at a time, so that appends get
+    /// their turn in between. Blocking.
     ///
     /// # Errors
     /// If the store can't be written.
     pub fn stage(&self, content: &Content) -> Result<Vec<ChunkAddress>, SubmitError> {
         let mut addresses = Vec::new();
-        for chunk in content_chunks(content) {
-            addresses.extend(
-                put_chunk(&*self.store, &chunk).map_err(|e| SubmitError::Unavailable(e.to_string()))?,
-            );
+        let mut chunks = content_chunks(content);
+        loop {
+            let some: Vec<Vec<u8>> = chunks.by_ref().take(STAGED_CHUNKS).collect();
+            if some.is_empty() {
+                return Ok(addresses);
+            }
+            let some: Vec<&[u8]> = some.iter().map(Vec::as_slice).collect();
+            let ids = self.store.put_chunks(&some).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+            addresses.extend(ids.iter().map(|id| *id.as_bytes()));
         }
-        Ok(addresses)
     }
 }
 

@@ -246,9 +246,9 @@ async fn a_payload_too_long_for_an_entry_is_chunked() {
     let platform = Platform::new(dir.path(), no_effects()).await;
     let zone = platform.create("example.com").await;
     // One just below the limit, one above it, one above what a chunk holds.
-    for (records, chunks) in [(500, 0), (1_000, 1), (10_000, 3)] {
+    for (records, chunks, mark) in [(500, 0, b'x'), (1_000, 1, b'y'), (10_000, 3, b'z')] {
         let chunks_before = platform.store.chunks();
-        let content = big_content("example.com", records, 200, b'x');
+        let content = big_content("example.com", records, 200, mark);
         let committed = platform.submit(replace(&platform, zone, content)).await.unwrap();
         let entry = &platform.store.read(committed.revision - 1, 1, 1).unwrap()[0];
         assert_eq!(platform.store.chunks() - chunks_before, chunks);

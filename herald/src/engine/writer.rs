@@ -14,6 +14,7 @@ use herald_core::{Generation, ZoneId};
 use herald_store::{Entry, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::reaper::Reaper;
 use super::recover::RecoverError;
 use super::{Commit, Committed, OnCommit, Submission, SubmitError, put_chunk};
 
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     on_commit: OnCommit,
     checkpoints: super::recover::Checkpointer,
     bytes_since_checkpoint: u64,
+    reaper: Reaper,
 }
 
 /// What a group has decided so far. Nobody sees it until it is durable.
@@ -57,7 +59,8 @@ impl Writer {
         on_commit: OnCommit,
     ) -> Writer {
         let checkpoints = super::recover::Checkpointer::new(Arc::clone(&store));
-        Writer { store, state, hash, announce, on_commit, checkpoints, bytes_since_checkpoint }
+        let reaper = Reaper::default();
+        Writer { store, state, hash, announce, on_commit, checkpoints, bytes_since_checkpoint, reaper }
     }
 
     /// Begins this leader's term, before any command is taken.
@@ -200,6 +203,8 @@ impl Writer {
             self.hash = draft.hash;
             self.bytes_since_checkpoint += draft.bytes as u64;
             (self.on_commit)(&state, &draft.commits);
+            let changes = draft.commits.iter().flat_map(|commit| commit.changes.iter());
+            self.reaper.keep(&self.state.load(), changes);
             self.state.store(Arc::clone(&state));
         }
         for (answer, decided) in draft.answers {

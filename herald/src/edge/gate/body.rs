@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use herald_core::Name;
+use herald_core::zonefile::{ZoneFile, ZoneFileErrors, ZoneFileReader};
 use herald_wire::api::ZoneCreate;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::Limits;
-use super::encoding::plain;
+use super::encoding::{PlainBody, plain};
+use super::{Limits, blocking};
 use crate::edge::problem::{ApiError, Code, item};
 
 /// The body of a request.
@@ -41,7 +45,8 @@ impl<T: DeserializeOwned + MayBeLarge> Body for Json<T> {
     async fn read(headers: &HeaderMap, body: axum::body::Body, limits: &Limits) -> Result<Json<T>, ApiError> {
         need_type(headers, "application/json")?;
         let bytes = if T::MAY_BE_LARGE {
-            collect(headers, body, limits.zone_file_bytes, limits.zone_file_time).await?
+            let bytes_max = limits.zone_file_bytes.min(ZONE_FILE_IN_JSON_BYTES_MAX);
+            collect(headers, body, bytes_max, limits.zone_file_time).await?
         } else {
             collect(headers, body, limits.body_bytes, limits.body_time).await?
         };
@@ -83,19 +88,77 @@ small!(
     ZonePatch
 );
 
-/// A zone file (`text/dns`, RFC 4027).
-pub struct ZoneFileText(pub Bytes);
+/// A zone file (`text/dns`, RFC 4027) that is still on its way: it is read as it arrives, and never whole in memory.
+pub struct ZoneFileStream {
+    body: PlainBody,
+    limits: Limits,
+}
 
-impl Body for ZoneFileText {
+impl Body for ZoneFileStream {
     async fn read(
         headers: &HeaderMap,
         body: axum::body::Body,
         limits: &Limits,
-    ) -> Result<ZoneFileText, ApiError> {
+    ) -> Result<ZoneFileStream, ApiError> {
         need_type(headers, "text/dns")?;
-        collect(headers, body, limits.zone_file_bytes, limits.zone_file_time).await.map(ZoneFileText)
+        Ok(ZoneFileStream { body: plain(headers, body, limits.zone_file_bytes)?, limits: *limits })
     }
 }
+
+impl ZoneFileStream {
+    /// Reads it as the file of a zone, on a thread where that holds nobody up.
+    ///
+    /// # Errors
+    /// Too large, too slow, cut off. What is wrong with the file comes with it.
+    pub async fn read_as(self, zone: &Name) -> Result<Result<ZoneFile, ZoneFileErrors>, ApiError> {
+        let Limits { import_records, stall_time, .. } = self.limits;
+        let mut reader = ZoneFileReader::new(zone, None).with_records_max(import_records);
+        let (parts, mut arriving) = mpsc::channel::<Bytes>(PARTS_AHEAD);
+        let (give_up, is_whole) = oneshot::channel::<()>();
+        let reading = blocking(move || {
+            while let Some(part) = arriving.blocking_recv() {
+                reader.read(&part);
+            }
+            // Of what was cut off nobody wants to know what it was.
+            is_whole.blocking_recv().is_ok().then(|| reader.finish())
+        });
+        let sending = async {
+            let mut body = self.body;
+            let (mut bytes, mut deadline) = (0, Instant::now() + stall_time);
+            loop {
+                let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
+                    Ok(None) => break,
+                    Ok(Some(frame)) => frame?,
+                    Err(_) => return Err(too_slow(stall_time)),
+                };
+                let Ok(part) = frame.into_data() else { continue };
+                bytes += part.len();
+                // It is the client's progress that is measured, and not ours.
+                let waiting = Instant::now();
+                _ = parts.send(part).await;
+                deadline += waiting.elapsed();
+                if bytes >= STALL_BYTES {
+                    (bytes, deadline) = (0, Instant::now() + stall_time);
+                }
+            }
+            drop(parts);
+            _ = give_up.send(());
+            Ok(())
+        };
+        let (sent, read) = tokio::join!(sending, reading);
+        sent?;
+        read?.ok_or_else(|| ApiError::new(Code::Unavailable, "the control plane is stopping"))
+    }
+}
+
+/// What a JSON body with a zone file in it may have at most, as it is in memory as a whole.
+const ZONE_FILE_IN_JSON_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// So many parts of a body wait for the one who reads them.
+const PARTS_AHEAD: usize = 4;
+
+/// So many octets have to arrive in a stall time for a body to be worth waiting for.
+const STALL_BYTES: usize = 64 * 1024;
 
 fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
     let given = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
@@ -107,6 +170,11 @@ fn need_type(headers: &HeaderMap, wanted: &str) -> Result<(), ApiError> {
         Code::UnsupportedMediaType,
         format!("the body is to be of the type `{wanted}`: say so with `Content-Type: {wanted}`"),
     ))
+}
+
+fn too_slow(stall_time: Duration) -> ApiError {
+    let (bytes, seconds) = (STALL_BYTES, stall_time.as_secs());
+    ApiError::new(Code::Timeout, format!("of the body no {bytes} bytes arrived within {seconds} s"))
 }
 
 async fn collect(

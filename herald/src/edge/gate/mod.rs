@@ -30,12 +30,12 @@ use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
 use tokio_util::sync::CancellationToken;
 
-pub use body::{Body, Json, NoBody, ZoneFileText};
+pub use body::{Body, Json, NoBody, ZoneFileStream};
 pub use encoding::ACCEPTED as ACCEPTED_ENCODINGS;
 pub use path::FromPath;
 pub use precondition::{IfMatch, Preconditions, rrset_tag};
 pub use query::{FromQuery, NoQuery, WriteOptions, WriteParams, WriteQuery};
-pub use write::{Answer, Done, Writer, blocking};
+pub use write::{Answer, Done, OffThread, Writer, blocking};
 
 use super::metrics::Metrics;
 use super::problem::{ApiError, Code};
@@ -51,14 +51,18 @@ const READY_TIME: Duration = Duration::from_secs(1);
 /// How much and how long a request may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Octets of a body with a zone file.
+    /// Octets of a zone file.
     pub zone_file_bytes: usize,
+    /// Records of a zone file that is imported.
+    pub import_records: usize,
     /// Octets of any other body.
     pub body_bytes: usize,
     /// For a body to arrive.
     pub body_time: Duration,
-    /// For a body with a zone file to arrive.
+    /// For a JSON body that may hold a zone file to arrive.
     pub zone_file_time: Duration,
+    /// For some of a zone file that is imported to arrive; the whole may take as long as it takes.
+    pub stall_time: Duration,
 }
 
 impl Default for Limits {
@@ -66,8 +70,10 @@ impl Default for Limits {
         Limits {
             zone_file_bytes: bytes(Limit::ZoneFileBytes.default_value()),
             body_bytes: bytes(Limit::BodyBytes.default_value()),
+            import_records: bytes(Limit::RecordsPerZone.default_value()),
             body_time: Duration::from_secs(30),
             zone_file_time: Duration::from_secs(300),
+            stall_time: Duration::from_secs(30),
         }
     }
 }
@@ -78,6 +84,7 @@ impl Limits {
         let set = |limit| set.and_then(|set| set.get(limit)).map(bytes);
         Limits {
             zone_file_bytes: set(Limit::ZoneFileBytes).unwrap_or(self.zone_file_bytes),
+            import_records: set(Limit::RecordsPerZone).unwrap_or(self.import_records),
             body_bytes: set(Limit::BodyBytes).unwrap_or(self.body_bytes),
             ..self
         }

@@ -88,6 +88,19 @@ impl Preconditions {
         self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.zone_revision(zone))
     }
 
+    /// What isn't there has no tag.
+    ///
+    /// # Errors
+    /// If it is to have one.
+    pub fn zone_is_absent(&self) -> Result<(), ApiError> {
+        match self.if_match {
+            None => Ok(()),
+            Some(_) => {
+                Err(ApiError::new(Code::PreconditionFailed, "there is no such zone, so it has no ETag"))
+            }
+        }
+    }
+
     /// What an RRset must be. Of several tags the one that it has now is the one it must still have.
     ///
     /// # Errors

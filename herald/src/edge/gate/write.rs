@@ -23,8 +23,8 @@ use crate::edge::problem::{ApiError, Code, Pointers};
 use crate::edge::respond;
 use crate::engine::SubmitError;
 
-/// Content of more records is staged ahead of the command that names it.
-const STAGED_RECORDS_MIN: u64 = 2_000;
+/// Content of more records, and with changes of more RRsets, is staged ahead of the command that names it.
+const STAGED_MIN: u64 = 2_000;
 
 /// A [`Caller`] whose whole request was read, so that it can have commands carried out.
 pub struct Writer {
@@ -140,17 +140,22 @@ impl Writer {
         })
     }
 
-    /// Makes checked content ready for a command, off the runtime's threads: staged, if it is much.
+    /// Makes checked content ready for a command, off the runtime's threads: staged, if it is much and changes much.
     ///
     /// # Errors
     /// If the store can't be written.
     pub async fn prepare(
         &self,
         content: CheckedContent,
+        rrsets_changed: u64,
         serial_floor: Option<u32>,
     ) -> Result<Prepared, ApiError> {
-        if self.options.dry_run || content.content().record_count() <= STAGED_RECORDS_MIN {
+        if rrsets_changed.min(content.content().record_count()) <= STAGED_MIN {
             return Ok(Prepared { content, staged: None, serial_floor });
+        }
+        if self.options.dry_run {
+            // To be judged it need not be anywhere.
+            return Ok(Prepared { content, staged: Some(Vec::new()), serial_floor });
         }
         let engine = self.caller.app.engine.clone();
         let staged = blocking(move || {
@@ -190,6 +195,32 @@ impl Writer {
         let change = Some(present::change(&self.caller, receipt));
         let status = if in_time { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok(Answer::new(status, Written { item, change, warnings }))
+    }
+}
+
+/// Something large that is freed on a thread where that holds nobody up, whenever it goes.
+pub struct OffThread<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> OffThread<T> {
+    /// Keeps it.
+    pub fn new(value: T) -> OffThread<T> {
+        OffThread(Some(value))
+    }
+}
+
+impl<T: Send + 'static> Deref for OffThread<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it goes only once")
+    }
+}
+
+impl<T: Send + 'static> Drop for OffThread<T> {
+    fn drop(&mut self) {
+        if let (Some(value), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(value));
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use herald_core::account::NsSet;
 use herald_core::check::CheckedContent;
 use herald_core::content::Content;
 use herald_core::rdata::rdata_names;
-use herald_core::zonefile::{ZoneFile, parse_zone_file};
+use herald_core::zonefile::{ZoneFile, ZoneFileError, ZoneFileErrors};
 use herald_core::{Name, RrKey, Rrset, Rtype};
-use herald_wire::api::{ProblemItem, RrsetInput, Warning};
+use herald_wire::api::{RrsetInput, Warning};
 
 use crate::edge::names::{Faults, parse_rrsets};
 use crate::edge::problem::{ApiError, Code, content_error, item};
@@ -32,17 +32,19 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads a zone file.
+    /// What a zone file was read as.
     ///
     /// # Errors
     /// Invalid, with an item for each error and where it is, as `line:column`.
-    pub(super) fn read(text: &[u8], zone: &Name) -> Result<File, ApiError> {
-        let ZoneFile { soa, mut rrsets, warnings } = parse_zone_file(text, zone, None).map_err(|errors| {
-            let items: Vec<ProblemItem> =
-                errors.iter().map(|e| item(format!("{}:{}", e.line, e.column), e.message.clone())).collect();
-            ApiError::new(Code::Invalid, "").with_items(items)
+    pub(super) fn of(read: Result<ZoneFile, ZoneFileErrors>, zone: &Name) -> Result<File, ApiError> {
+        let ZoneFile { soa, mut rrsets, warnings } = read.map_err(|errors| {
+            let place = |e: &ZoneFileError| format!("{}:{}", e.line, e.column);
+            let items = errors.first.iter().map(|e| item(place(e), e.message.clone())).collect();
+            ApiError::new(Code::Invalid, "").with_some_items(items, errors.count)
         })?;
-        let ns = rrsets.remove(&RrKey::new(zone.clone(), Rtype::NS));
+        let ns_key = RrKey::new(zone.clone(), Rtype::NS);
+        let ns = rrsets.get(&ns_key).cloned();
+        rrsets.delete(&ns_key);
         let nameservers =
             ns.iter().flat_map(|ns| &ns.rdatas).flat_map(|rdata| rdata_names(Rtype::NS, rdata)).collect();
         let warning = |warning: &dyn std::fmt::Display| Warning {
@@ -51,7 +53,7 @@ impl File {
             detail: warning.to_string(),
         };
         Ok(File {
-            content: rrsets.into_iter().collect(),
+            content: rrsets,
             nameservers,
             serial: soa.map(|(_, soa)| soa.serial),
             warnings: warnings.iter().map(|one| warning(one)).collect(),

@@ -1,9 +1,12 @@
 //! `POST /zones`
 
+use std::sync::Arc;
+
 use herald_core::Name;
-use herald_core::account::Verb;
+use herald_core::account::{NsSet, Verb};
 use herald_core::command::Action;
 use herald_core::rejection::Rejection;
+use herald_core::zonefile::parse_zone_file;
 use herald_wire::api::{self, Problem, Warning, Written, ZoneCreate};
 
 use super::content::{self, File};
@@ -58,23 +61,12 @@ async fn first_content(
         let both = item("/zone_file", "give `rrsets` or `zone_file`, not both");
         return Err(ApiError::new(Code::Invalid, "").with_items(vec![both]));
     }
-    let set = match &body.nameserver_set {
-        Some(text) => lookup::nameserver_set(writer.state(), text)?.arc(),
-        None => writer
-            .state()
-            .default_ns_set()
-            .ok_or_else(|| {
-                Rejection::conflict(
-                    "there is no set of name servers yet: an operator has to define one first",
-                )
-            })?
-            .arc(),
-    };
+    let set = first_set(writer, body.nameserver_set.as_deref())?;
     let name = name.clone();
     let parsed = blocking(move || match file {
         None => Ok((content::checked_rrsets(&name, &rrsets, &set)?, None, Vec::new())),
         Some(text) => {
-            let file = File::read(text.as_bytes(), &name)?;
+            let file = File::of(parse_zone_file(text.as_bytes(), &name, None), &name)?;
             let mut warnings: Vec<Warning> =
                 file.foreign_nameservers(&set).into_iter().map(replaced).collect();
             warnings.extend(file.warnings);
@@ -83,7 +75,17 @@ async fn first_content(
         }
     });
     let (content, serial_floor, warnings) = parsed.await??;
-    Ok((Some(writer.prepare(content, serial_floor).await?), warnings))
+    let rrsets = content.content().rrset_count();
+    Ok((Some(writer.prepare(content, rrsets, serial_floor).await?), warnings))
+}
+
+/// The set of name servers that a new zone gets.
+pub(super) fn first_set(writer: &Writer, set: Option<&str>) -> Result<Arc<NsSet>, ApiError> {
+    let missing = "there is no set of name servers yet: an operator has to define one first";
+    match set {
+        Some(text) => Ok(lookup::nameserver_set(writer.state(), text)?.arc()),
+        None => Ok(writer.state().default_ns_set().ok_or_else(|| Rejection::conflict(missing))?.arc()),
+    }
 }
 
 fn replaced(nameserver: String) -> Warning {

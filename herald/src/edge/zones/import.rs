@@ -1,23 +1,40 @@
 //! `POST /zones/{zone}/import`
+//!
+//! A zone file is read as it arrives, checked, compared with the zone as it is and staged before the writer hears of it; what
+//! the writer then does takes no longer for a million records than for one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use herald_core::account::{NsSet, Verb};
+use herald_core::check::CheckedContent;
 use herald_core::command::{Action, Prepared, ZoneRef};
-use herald_core::content::Content;
+use herald_core::content::{Content, RrsetChange};
+use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
 use herald_core::zone::Zone;
-use herald_wire::api::{ImportMode, ImportReport, Problem, Wait, Written};
+use herald_core::{Name, Rrset};
+use herald_wire::api::{ImportMode, ImportPreview, ImportReport, ImportedRrset, Problem, Wait, Written};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::content::{self, File};
-use crate::edge::gate::{Answer, WriteOptions, WriteParams, Writer, Writing, ZoneFileText, blocking};
+use super::create::first_set;
+use crate::edge::gate::{
+    Answer, Done, OffThread, WriteOptions, WriteParams, Writer, Writing, ZoneFileStream, blocking,
+};
+use crate::edge::lookup;
 use crate::edge::present;
 use crate::edge::problem::{ApiError, Code, Pointers};
 
 /// How often an import is prepared anew because the zone was changed meanwhile.
 pub(super) const ATTEMPTS: usize = 5;
+
+/// The most RRsets of a preview.
+const PREVIEW_MAX: u64 = 100_000;
+
+/// The most records of a preview: an RRset may have thousands.
+const PREVIEW_RECORDS_MAX: usize = 200_000;
 
 /// What an import does to the RRsets that the file doesn't have, and how to write.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -28,6 +45,16 @@ pub struct ImportQuery {
     /// stay (`merge`; the apex NS stay as they are, too).
     #[param(inline)]
     mode: Option<ImportMode>,
+    /// Make the zone if it isn't there; the path then has its name.
+    #[serde(default)]
+    create: bool,
+    /// For operators, where a zone is made: the tenant (id or name) that will hold it.
+    tenant: Option<String>,
+    /// Where a zone is made: its set of name servers (id or name), instead of the default one.
+    nameserver_set: Option<String>,
+    /// Report up to so many of the RRsets that change, at most 100000.
+    #[serde(default)]
+    preview: u64,
     /// Judge everything and do nothing.
     #[serde(default)]
     dry_run: bool,
@@ -42,6 +69,9 @@ pub struct ImportQuery {
 
 impl WriteParams for ImportQuery {
     fn options(&self) -> Result<WriteOptions, ApiError> {
+        if self.preview > PREVIEW_MAX {
+            return Err(ApiError::malformed(format!("preview is at most {PREVIEW_MAX}")));
+        }
         WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)
     }
 
@@ -63,44 +93,57 @@ impl WriteParams for ImportQuery {
     request_body(content = String, content_type = "text/dns", description = "A zone file (RFC 1035 §5)."),
     responses(
         (status = 200, body = Written<ImportReport>),
+        (status = 201, body = Written<ImportReport>, description = "The zone was made.",
+            headers(("Location" = String))),
         (status = 202, body = Written<ImportReport>, description = "Accepted; the wait's deadline passed."),
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn import(
-    request: Writing<ZoneRef, ZoneFileText, ImportQuery>,
+    request: Writing<ZoneRef, ZoneFileStream, ImportQuery>,
 ) -> Result<Answer<ImportReport>, ApiError> {
-    let Writing { mut writer, path, body: ZoneFileText(text), query, preconditions } = request;
+    let Writing { mut writer, path, body, query, preconditions } = request;
     writer.need_whole_zones()?;
-    let zone = writer.zone(&path, Verb::Create)?;
+    let zone = match (writer.zone(&path, Verb::Create), &path) {
+        (Ok(zone), _) => zone.arc(),
+        (Err(e), ZoneRef::Name(name)) if e.code() == Code::NotFound && query.create => {
+            preconditions.zone_is_absent()?;
+            return create(&writer, name, body, &query).await;
+        }
+        (Err(e), _) => return Err(e),
+    };
     // From here on it is this zone, whatever bears the name later.
     let path = ZoneRef::Id(zone.id);
-    let name = zone.name.clone();
-    let file = Arc::new(blocking(move || File::read(&text, &name)).await??);
+    let file = Arc::new(OffThread::new(File::of(body.read_as(&zone.name).await?, &zone.name)?));
+    drop(zone);
     let mode = query.mode.unwrap_or_default();
-    let mut earlier: Option<(Arc<NsSet>, Prepared)> = None;
+    let mut staged: Option<(Arc<NsSet>, Prepared)> = None;
     for _ in 0..ATTEMPTS {
         let zone = writer.zone(&path, Verb::Create)?.arc();
         preconditions.zone_revision(&zone)?;
         let set = set_of(&writer, &zone)?;
-        let content = match earlier.take() {
-            // What replaces a zone doesn't depend on what it was, so that what was prepared is good for any base.
-            Some((same, content)) if mode == ImportMode::Replace && same == set => content,
-            _ => prepare(&writer, &file, &zone, &set, mode).await?,
+        let (content, differences) = match staged.take() {
+            // What replaces a zone as a whole doesn't depend on what it was: it is good for any base.
+            Some((same, content)) if mode == ImportMode::Replace && same == set => (content, None),
+            _ => {
+                let (checked, differences) = prepare(&file, &zone, &set, mode, query.preview).await?;
+                let content = writer.prepare(checked, differences.rrsets(), file.serial).await?;
+                (content, Some(differences))
+            }
         };
+        if content.staged.is_some() {
+            staged = Some((Arc::clone(&set), content.clone()));
+        }
         let new = content.content.content().clone();
-        earlier = Some((Arc::clone(&set), content.clone()));
         let action = Action::ReplaceZone { zone: path.clone(), base: zone.revision, content };
         match writer.submit(action, None, Pointers::None).await {
             Ok(done) => {
-                let counts = blocking(move || Counts::of(&zone.content, &new)).await?;
-                let report = done.zone().map(|zone| ImportReport {
-                    zone: present::zone(&done.state, zone),
-                    rrsets_added: counts.added,
-                    rrsets_changed: counts.changed,
-                    rrsets_removed: counts.removed,
-                    foreign_nameservers: file.foreign_nameservers(&set),
-                });
+                let differences = match differences {
+                    Some(differences) => differences,
+                    None => blocking(move || Differences::of(&zone.content, &new, query.preview)).await?,
+                };
+                let report = differences.report(&done, &file, &set);
                 let etag = report.as_ref().map(|report| report.zone.revision.to_string());
+                let done = free_later(done);
                 return Ok(writer.answer_with(done, report, file.warnings.clone()).await?.tagged(etag));
             }
             Err(e) if e.code() == Code::Stale => writer.refresh()?,
@@ -113,49 +156,144 @@ pub async fn import(
     ))
 }
 
+/// The zone is made with its content or not at all, so that a bad file leaves no empty zone behind.
+async fn create(
+    writer: &Writer,
+    name: &Name,
+    body: ZoneFileStream,
+    query: &ImportQuery,
+) -> Result<Answer<ImportReport>, ApiError> {
+    writer.access().need_verb(Verb::Create)?;
+    let tenant = match &query.tenant {
+        Some(text) => Some(lookup::tenant(writer, text)?.id),
+        None => None,
+    };
+    let set = first_set(writer, query.nameserver_set.as_deref())?;
+    let file = Arc::new(OffThread::new(File::of(body.read_as(name).await?, name)?));
+    let (read, zone, wanted, preview) = (Arc::clone(&file), name.clone(), Arc::clone(&set), query.preview);
+    let checked = blocking(move || {
+        let content = content::with_apex_ns(&zone, read.content.clone(), &wanted);
+        let differences = Differences::of(&Content::default(), &content, preview);
+        Ok::<_, ApiError>((content::checked(&zone, content)?, differences))
+    });
+    let (checked, differences) = checked.await??;
+    let content = writer.prepare(checked, differences.rrsets(), file.serial).await?;
+    let action = Action::CreateZone {
+        name: name.clone(),
+        tenant,
+        ns_set: Some(set.id),
+        labels: BTreeMap::new(),
+        content: Some(content),
+    };
+    let done = writer.submit(action, None, Pointers::None).await?;
+    let report = differences.report(&done, &file, &set);
+    let path = done.zone().map(|zone| format!("/zones/{}", zone.id));
+    let etag = report.as_ref().map(|report| report.zone.revision.to_string());
+    let done = free_later(done);
+    Ok(writer.answer_with(done, report, file.warnings.clone()).await?.tagged(etag).created_at(path))
+}
+
+/// Of a dry run nobody else has the state that it would lead to.
+fn free_later(mut done: Done) -> Done {
+    if done.revision.is_none() {
+        drop(OffThread::new(std::mem::take(&mut done.state)));
+    }
+    done
+}
+
 pub(super) fn set_of(writer: &Writer, zone: &Zone) -> Result<Arc<NsSet>, ApiError> {
     let missing = || Rejection::not_found("set of name servers");
     Ok(writer.state().ns_set(zone.ns_set).ok_or_else(missing)?.arc())
 }
 
-/// The zone's new content, checked and perhaps staged.
+/// The zone's new content, checked, and how it differs from what there is.
 async fn prepare(
-    writer: &Writer,
-    file: &Arc<File>,
+    file: &Arc<OffThread<File>>,
     zone: &Arc<Zone>,
     set: &Arc<NsSet>,
     mode: ImportMode,
-) -> Result<Prepared, ApiError> {
+    preview: u64,
+) -> Result<(CheckedContent, Differences), ApiError> {
     let (read, zone, set) = (Arc::clone(file), Arc::clone(zone), Arc::clone(set));
     let checked = blocking(move || {
         let content = match mode {
             ImportMode::Replace => content::with_apex_ns(&zone.name, read.content.clone(), &set),
             ImportMode::Merge => {
                 let mut content = zone.content.clone();
-                read.content.iter().for_each(|(key, rrset)| content.put(key.clone(), rrset.clone()));
+                let new = read.content.iter().filter(|(key, rrset)| zone.content.get(key) != Some(*rrset));
+                content.extend(new.map(|(key, rrset)| (key.clone(), rrset.clone())));
                 content
             }
         };
-        content::checked(&zone.name, content)
+        let checked = content::checked(&zone.name, content)?.as_version_of(&zone.content);
+        let differences = Differences::of(&zone.content, checked.content(), preview);
+        Ok((checked, differences))
     });
-    writer.prepare(checked.await??, file.serial).await
+    checked.await?
 }
 
 /// RRsets by what becomes of them.
-pub(super) struct Counts {
+#[derive(Default)]
+pub(super) struct Differences {
     pub added: u64,
     pub changed: u64,
     pub removed: u64,
+    preview: Option<ImportPreview>,
 }
 
-impl Counts {
-    pub(super) fn of(old: &Content, new: &Content) -> Counts {
-        let difference = old.diff(new);
-        let changed = difference.puts.iter().filter(|(key, _)| old.get(key).is_some()).count();
-        Counts {
-            added: (difference.puts.len() - changed) as u64,
-            changed: changed as u64,
-            removed: difference.deletes.len() as u64,
+impl Differences {
+    /// Counts them, and describes up to `preview` of them.
+    pub(super) fn of(old: &Content, new: &Content, preview: u64) -> Differences {
+        let mut found = Differences::default();
+        let (mut shown, mut records) = (Vec::new(), 0);
+        for change in old.changes(new) {
+            match (change.old, change.new) {
+                (None, _) => found.added += 1,
+                (_, None) => found.removed += 1,
+                _ => found.changed += 1,
+            }
+            if (shown.len() as u64) < preview && records < PREVIEW_RECORDS_MAX {
+                let described = describe(&change);
+                records += described.removed.len() + described.added.len();
+                shown.push(described);
+            }
         }
+        let more = found.rrsets() - shown.len() as u64;
+        found.preview = (preview > 0).then_some(ImportPreview { changes: shown, more });
+        found
+    }
+
+    pub(super) fn rrsets(&self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+
+    fn report(self, done: &Done, file: &File, set: &NsSet) -> Option<ImportReport> {
+        Some(ImportReport {
+            zone: present::zone(&done.state, done.zone()?),
+            rrsets_added: self.added,
+            rrsets_changed: self.changed,
+            rrsets_removed: self.removed,
+            foreign_nameservers: file.foreign_nameservers(set),
+            preview: self.preview,
+        })
+    }
+}
+
+fn describe(change: &RrsetChange<'_>) -> ImportedRrset {
+    let rtype = change.key.rtype;
+    let only_in = |one: Option<&Rrset>, other: Option<&Rrset>| -> Vec<String> {
+        let Some(one) = one else { return Vec::new() };
+        let is_in_other =
+            |rdata: &[u8]| other.is_some_and(|other| other.ttl == one.ttl && other.rdatas.contains(rdata));
+        let rdatas = one.rdatas.iter().filter(|rdata| !is_in_other(rdata));
+        rdatas.map(|rdata| format_rdata(rtype, rdata)).collect()
+    };
+    ImportedRrset {
+        name: change.key.owner.to_string(),
+        rtype: format_rtype(rtype),
+        ttl_before: change.old.map(|rrset| rrset.ttl),
+        ttl_after: change.new.map(|rrset| rrset.ttl),
+        removed: only_in(change.old, change.new),
+        added: only_in(change.new, change.old),
     }
 }

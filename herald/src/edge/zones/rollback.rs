@@ -10,7 +10,7 @@ use herald_core::{RrKey, Rtype};
 use herald_wire::api::{self, Problem, Rollback, RollbackReport, Warning, Written};
 
 use super::content;
-use super::import::{ATTEMPTS, Counts, set_of};
+use super::import::{ATTEMPTS, Differences, set_of};
 use super::one::answer_zone_with;
 use crate::edge::at::{self, At};
 use crate::edge::gate::{Answer, Json, NoBody, WriteQuery, Writing, blocking};
@@ -48,23 +48,22 @@ pub async fn rollback(request: Writing<ZoneRef, Json<Rollback>>) -> Result<Answe
         preconditions.zone_revision(&zone)?;
         let set = set_of(&writer, &zone)?;
         let set_changed = writer.history().soa_was_set(zone.id, to, zone.revision).await?;
-        let name = zone.name.clone();
-        let old = then.content.clone();
+        let (base, old) = (Arc::clone(&zone), then.content.clone());
         let prepared = blocking(move || {
             let content = match set_changed {
-                true => content::with_apex_ns(&name, old.clone(), &set),
+                true => content::with_apex_ns(&base.name, old.clone(), &set),
                 false => old.clone(),
             };
             let nameservers_kept = content != old;
-            Ok::<_, ApiError>((content::checked(&name, content)?, nameservers_kept))
+            let checked = content::checked(&base.name, content)?.as_version_of(&base.content);
+            let counts = Differences::of(&base.content, checked.content(), 0);
+            Ok::<_, ApiError>((checked, counts, nameservers_kept))
         });
-        let (content, nameservers_kept) = prepared.await??;
-        let new = content.content().clone();
-        let content = writer.prepare(content, None).await?;
+        let (content, counts, nameservers_kept) = prepared.await??;
+        let content = writer.prepare(content, counts.rrsets(), None).await?;
         let action = Action::ReplaceZone { zone: path.clone(), base: zone.revision, content };
         match writer.submit(action, Some(message.clone()), Pointers::None).await {
             Ok(done) => {
-                let counts = blocking(move || Counts::of(&zone.content, &new)).await?;
                 let report = done.zone().map(|zone| RollbackReport {
                     zone: present::zone(&done.state, zone),
                     to,
@@ -124,7 +123,8 @@ pub async fn restore(request: Writing<ZoneRef, NoBody>) -> Result<Answer<api::Zo
             detail: format!("the apex NS are those of the set of name servers {} as it is now", set.name),
         });
     }
-    let content = writer.prepare(content, Some(then.serial)).await?;
+    let rrsets = content.content().rrset_count();
+    let content = writer.prepare(content, rrsets, Some(then.serial)).await?;
     let action = Action::CreateZone {
         name: then.name.clone(),
         tenant: Some(held.tenant),
