@@ -114,7 +114,7 @@ impl ZoneFileStream {
         let Limits { import_records, stall_time, .. } = self.limits;
         let mut reader = ZoneFileReader::new(zone, None).with_records_max(import_records);
         let (parts, mut arriving) = mpsc::channel::<Bytes>(PARTS_AHEAD);
-        let (give_up, is_whole) = oneshot::channel::<()>();
+        let (whole, is_whole) = oneshot::channel::<()>();
         let reading = blocking(move || {
             while let Some(part) = arriving.blocking_recv() {
                 reader.read(&part);
@@ -142,7 +142,7 @@ impl ZoneFileStream {
                 }
             }
             drop(parts);
-            _ = give_up.send(());
+            _ = whole.send(());
             Ok(())
         };
         let (sent, read) = tokio::join!(sending, reading);
