@@ -638,6 +638,7 @@ mod tests {
             rrsets_changed: 2,
             rrsets_removed: 0,
             foreign_nameservers: vec!["ns.other.example.".into()],
+            preview: None,
         };
         let dry = WriteArgs { dry_run: true, ..WriteArgs::default() };
         assert_eq!(
