@@ -135,17 +135,8 @@ pub fn open(
     envelope: &[u8],
     payload: &[u8],
 ) -> Result<(Envelope, [u8; 32]), LogError> {
-    let malformed = |source| LogError::Malformed { revision, source };
-    // Of a newer version nothing else may be readable.
-    let version = version_of(envelope).map_err(malformed)?;
-    if version > VERSION {
-        return Err(LogError::Version { revision, version });
-    }
-    let opened: Envelope = minicbor::decode(envelope).map_err(malformed)?;
+    let opened = open_envelope(revision, envelope)?;
     let broken = |what| Err(LogError::Chain { revision, what });
-    if opened.revision != revision {
-        return broken("its number is another");
-    }
     if opened.previous_hash != *previous_hash {
         return broken("it doesn't follow the entry before");
     }
@@ -153,6 +144,24 @@ pub fn open(
         return broken("its payload is another");
     }
     Ok((opened, Sha256::digest(envelope).into()))
+}
+
+/// Opens an envelope by itself.
+///
+/// # Errors
+/// [`LogError`].
+pub fn open_envelope(revision: u64, envelope: &[u8]) -> Result<Envelope, LogError> {
+    let malformed = |source| LogError::Malformed { revision, source };
+    // Of a newer version nothing else may be readable.
+    let version = version_of(envelope).map_err(malformed)?;
+    if version > VERSION {
+        return Err(LogError::Version { revision, version });
+    }
+    let opened: Envelope = minicbor::decode(envelope).map_err(malformed)?;
+    if opened.revision != revision {
+        return Err(LogError::Chain { revision, what: "its number is another" });
+    }
+    Ok(opened)
 }
 
 /// The version of an envelope: its first field, whatever the version.

@@ -2,7 +2,7 @@
 //!
 //! Written against `&dyn Store` and within [`crate::Limits`], so it knows nothing of how a store works.
 
-use crate::{AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Store, StoreError};
+use crate::{AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -37,6 +37,8 @@ const CASES: &[(&str, Case)] = &[
     ("orphans", orphans),
     ("staging-while-collecting", staging_while_collecting),
     ("checkpoints", checkpoints),
+    ("bases", bases),
+    ("erased-payloads", erased_payloads),
 ];
 
 fn empty(open: &dyn Fn() -> Box<dyn Store>) {
@@ -359,6 +361,87 @@ fn checkpoints(open: &dyn Fn() -> Box<dyn Store>) {
     drop(store);
     let found: Result<_, StoreError> = open().checkpoint();
     assert_eq!(found.unwrap(), Some(largest));
+}
+
+fn bases(open: &dyn Fn() -> Box<dyn Store>) {
+    let base = |revision| Checkpoint { revision, chunks: vec![ChunkId::of(b"one")], meta: b"meta".to_vec() };
+    {
+        let store = open();
+        assert_eq!(store.base().unwrap(), None);
+        assert_eq!(store.erase_payloads(0, 10).unwrap(), None, "without a base nothing is erased");
+        store.append(0, &entries(1..=10)).unwrap();
+        store.put_chunks(&[b"one"]).unwrap();
+        // The present never depends on what may be erased.
+        match store.set_base(&base(1)) {
+            Err(BaseError::AheadOfCheckpoint { revision: 1, checkpoint: 0 }) => {}
+            other => panic!("a base without a checkpoint gave {other:?}"),
+        }
+        store.set_checkpoint(&base(7)).unwrap();
+        assert!(matches!(store.set_base(&base(8)), Err(BaseError::AheadOfCheckpoint { checkpoint: 7, .. })));
+        for revision in [3, 5, 5, 7] {
+            store.set_base(&base(revision)).unwrap();
+            assert_eq!(store.base().unwrap(), Some(base(revision)));
+        }
+        match store.set_base(&base(6)) {
+            Err(BaseError::Behind { revision: 6, base: 7 }) => {}
+            other => panic!("an older base gave {other:?}"),
+        }
+        match store.set_checkpoint(&base(6)) {
+            Err(CheckpointError::BehindBase { revision: 6, base: 7 }) => {}
+            other => panic!("a checkpoint before the base gave {other:?}"),
+        }
+        store.set_checkpoint(&base(9)).unwrap();
+        let limit = store.limits().append_bytes_max;
+        let too_large = Checkpoint { meta: vec![3; limit], ..base(7) };
+        assert!(matches!(store.set_base(&too_large), Err(BaseError::TooLarge { .. })));
+    }
+    let store = open();
+    assert_eq!(store.base().unwrap(), Some(base(7)));
+    assert_eq!(store.checkpoint().unwrap(), Some(base(9)));
+}
+
+fn erased_payloads(open: &dyn Fn() -> Box<dyn Store>) {
+    let point = |revision| Checkpoint { revision, chunks: vec![], meta: vec![] };
+    let expected = |erased: u64| -> Vec<Entry> {
+        let mut entries = entries(1..=100);
+        let erased = entries.iter_mut().filter(|entry| entry.revision <= erased);
+        erased.for_each(|entry| entry.payload.clear());
+        entries
+    };
+    {
+        let store = open();
+        store.append(0, &entries(1..=100)).unwrap();
+        store.set_checkpoint(&point(90)).unwrap();
+        store.set_base(&point(40)).unwrap();
+        assert_eq!(store.read(0, 200, usize::MAX).unwrap(), expected(0), "a base alone erases nothing");
+        // In parts, and stopped in between.
+        let reached = store.erase_payloads(0, 7).unwrap().unwrap();
+        assert!((1..=7).contains(&reached), "{reached}");
+        assert_eq!(store.read(0, 200, usize::MAX).unwrap(), expected(reached));
+    }
+    let store = open();
+    let erase_all = || {
+        let mut after = 0;
+        while let Some(reached) = store.erase_payloads(after, 7).unwrap() {
+            assert!(reached > after && reached <= after + 7, "from {after} to {reached}");
+            after = reached;
+        }
+        after
+    };
+    assert_eq!(erase_all(), 40);
+    assert_eq!(store.read(0, 200, usize::MAX).unwrap(), expected(40));
+    assert_eq!(erase_all(), 40, "once more does no harm");
+    assert_eq!(store.erase_payloads(40, 7).unwrap(), None);
+    assert_eq!(store.erase_payloads(u64::MAX, 7).unwrap(), None);
+    // The log goes on, and so does erasing.
+    assert_eq!(store.head().unwrap(), 100);
+    store.append(100, &entries(101..=101)).unwrap();
+    store.set_base(&point(90)).unwrap();
+    assert_eq!(erase_all(), 90);
+    drop(store);
+    let mut all = expected(90);
+    all.extend(entries(101..=101));
+    assert_eq!(open().read(0, 200, usize::MAX).unwrap(), all);
 }
 
 /// Entries whose content tells their revision, all of a different size.

@@ -9,10 +9,10 @@ mod reading;
 mod tests;
 mod wal;
 
-pub use reading::{BackupError, StoreReader};
+pub use reading::{BackupError, Inspected, StoreReader};
 
 use crate::{
-    AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;
@@ -236,13 +236,60 @@ impl Store for EmbeddedStore {
             return Err(CheckpointError::AheadOfLog { revision: checkpoint.revision, head });
         }
         let encoded = encode_checkpoint(checkpoint);
-        self.writer()?
-            .commit("set the checkpoint", |transaction| set_record(transaction, CHECKPOINT, &encoded))?;
+        let mut writer = self.writer()?;
+        let base = read_base(&writer.db)?.map_or(0, |base| base.revision);
+        if checkpoint.revision < base {
+            return Err(CheckpointError::BehindBase { revision: checkpoint.revision, base });
+        }
+        writer.commit("set the checkpoint", |transaction| set_record(transaction, CHECKPOINT, &encoded))?;
         Ok(())
     }
 
     fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         read_checkpoint(&self.reader())
+    }
+
+    fn set_base(&self, base: &Checkpoint) -> Result<(), BaseError> {
+        let limit = self.limits().append_bytes_max;
+        if base.size() > limit {
+            return Err(BaseError::TooLarge { bytes: base.size(), limit });
+        }
+        let encoded = encode_checkpoint(base);
+        let mut writer = self.writer()?;
+        let checkpoint = read_checkpoint(&writer.db)?.map_or(0, |checkpoint| checkpoint.revision);
+        if base.revision > checkpoint {
+            return Err(BaseError::AheadOfCheckpoint { revision: base.revision, checkpoint });
+        }
+        let before = read_base(&writer.db)?.map_or(0, |base| base.revision);
+        if base.revision < before {
+            return Err(BaseError::Behind { revision: base.revision, base: before });
+        }
+        writer.commit("set the base", |transaction| set_record(transaction, BASE, &encoded))?;
+        Ok(())
+    }
+
+    fn base(&self) -> Result<Option<Checkpoint>, StoreError> {
+        read_base(&self.reader())
+    }
+
+    fn erase_payloads(&self, after: u64, entries_max: usize) -> Result<Option<u64>, StoreError> {
+        let mut writer = self.writer()?;
+        let up_to = read_base(&writer.db)?.map_or(0, |base| base.revision);
+        let entries = match after < up_to {
+            true => read_entries(&writer.db, after, entries_max, TRANSACTION_BYTES, up_to)?,
+            false => Vec::new(),
+        };
+        let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(None) };
+        writer.commit("erase payloads", |transaction| {
+            let mut update =
+                transaction.prepare_cached("UPDATE entry SET payload = x'', sum = ?2 WHERE revision = ?1")?;
+            for mut entry in entries.into_iter().filter(|entry| !entry.payload.is_empty()) {
+                entry.payload.clear();
+                update.execute((number(entry.revision), entry_sum(&entry)))?;
+            }
+            Ok(())
+        })?;
+        Ok(Some(last))
     }
 }
 
@@ -303,6 +350,8 @@ const SCHEMA: [&str; 3] = [
 const FORMAT: &str = "format";
 const HEAD: &str = "head";
 const CHECKPOINT: &str = "checkpoint";
+/// Not there before the first time that a base is set.
+const BASE: &str = "base";
 
 /// A connection to the database in `dir`.
 fn connect(dir: &Path) -> rusqlite::Result<Connection> {
@@ -570,14 +619,18 @@ fn recorded_head(db: &Connection) -> Result<u64, StoreError> {
 
 /// The value of a record, its checksum verified. All records are there from the first commit.
 fn record(db: &Connection, name: &str) -> Result<Vec<u8>, StoreError> {
+    optional_record(db, name)?.ok_or_else(|| damaged(format!("the record {name:?} is missing")))
+}
+
+fn optional_record(db: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let row: Option<(Vec<u8>, i64)> = db
         .prepare_cached("SELECT value, sum FROM record WHERE name = ?1")
         .and_then(|mut select| select.query_row((name,), |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(failed("read a record"))?;
     match row {
-        Some((value, sum)) if sum == record_sum(name, &value) => Ok(value),
+        Some((value, sum)) if sum == record_sum(name, &value) => Ok(Some(value)),
         Some(_) => Err(damaged(format!("the record {name:?} has a wrong checksum"))),
-        None => Err(damaged(format!("the record {name:?} is missing"))),
+        None => Ok(None),
     }
 }
 
@@ -600,7 +653,17 @@ fn encode_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
 }
 
 fn read_checkpoint(db: &Connection) -> Result<Option<Checkpoint>, StoreError> {
-    let bytes = record(db, CHECKPOINT)?;
+    decode_checkpoint(&record(db, CHECKPOINT)?)
+}
+
+fn read_base(db: &Connection) -> Result<Option<Checkpoint>, StoreError> {
+    match optional_record(db, BASE)? {
+        Some(bytes) => decode_checkpoint(&bytes),
+        None => Ok(None),
+    }
+}
+
+fn decode_checkpoint(bytes: &[u8]) -> Result<Option<Checkpoint>, StoreError> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -617,7 +680,7 @@ fn read_checkpoint(db: &Connection) -> Result<Option<Checkpoint>, StoreError> {
         })
     };
     // The checksum was right, so only a mistake of a program can have made it too short.
-    decode(&bytes).map(Some).ok_or_else(|| damaged("the checkpoint is cut short".into()))
+    decode(bytes).map(Some).ok_or_else(|| damaged("the checkpoint or base is cut short".into()))
 }
 
 fn read_chunk(db: &Connection, id: &ChunkId) -> Result<Option<Vec<u8>>, StoreError> {
@@ -646,6 +709,7 @@ fn verify(snapshot: &Connection) -> Result<Verified, StoreError> {
         entries = some.last().map_or(head, |entry| entry.revision);
     }
     read_checkpoint(snapshot)?;
+    read_base(snapshot)?;
     let mut chunks = 0;
     let mut select = snapshot.prepare("SELECT id, content FROM chunk").map_err(failed(DOING))?;
     let mut rows = select.query(()).map_err(failed(DOING))?;

@@ -4,14 +4,14 @@
 //! [`Store::append`]: "append these entries if the head is still N". Two writers can't both win, so a deposed
 //! leader is fenced by construction. Large payloads are staged first as chunks, named by their SHA-256, and
 //! one small entry that names them makes them real. A checkpoint is a shortcut for reading the log, never a
-//! part of it.
+//! part of it. A base is the state from which the past is told once payloads of older entries were erased.
 //!
 //! [`EmbeddedStore`] is the default: a directory, no setup. Other stores pass the same [`contract`].
 
 pub mod contract;
 mod embedded;
 
-pub use embedded::{BackupError, EmbeddedStore, OpenError, StoreReader, Verified};
+pub use embedded::{BackupError, EmbeddedStore, Inspected, OpenError, StoreReader, Verified};
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -56,11 +56,26 @@ pub trait Store: Send + Sync {
 
     /// Makes this the checkpoint; there is one, the latest, and it is replaced atomically.
     ///
-    /// Its chunks must have been kept before. Its revision may not be beyond the head.
+    /// Its chunks must have been kept before. Its revision may not be beyond the head, nor before that of the base.
     fn set_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError>;
 
     /// The checkpoint, `None` when there is none yet.
     fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Makes this the base: from now on the payloads of entries up to its revision may be erased, and the past before it
+    /// is gone. There is one, and it is replaced atomically.
+    ///
+    /// Its chunks must have been kept before. Its revision may not be beyond the checkpoint's, so that the present never
+    /// depends on what may be erased, nor before that of the base that it replaces.
+    fn set_base(&self, base: &Checkpoint) -> Result<(), BaseError>;
+
+    /// The base, `None` when nothing may have been erased yet.
+    fn base(&self) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Erases payloads of the entries after revision `after` and up to the base's, of at most `entries_max` of them, so that
+    /// appends get their turn; returns the revision up to which it came, `None` when there were no more. What is
+    /// erased is an empty payload from then on; envelopes stay. Erasing again does no harm.
+    fn erase_payloads(&self, after: u64, entries_max: usize) -> Result<Option<u64>, StoreError>;
 }
 
 /// One entry of the log.
@@ -274,6 +289,46 @@ pub enum CheckpointError {
         revision: u64,
         /// The log's head.
         head: u64,
+    },
+    /// The payloads that would be needed from there on may have been erased.
+    #[error("a checkpoint of revision {revision} is before the base, which is at {base}")]
+    BehindBase {
+        /// The checkpoint's revision.
+        revision: u64,
+        /// The base's.
+        base: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a base was not set; the one before it still stands.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// Its list of chunks and its meta are too large.
+    #[error("a base of {bytes} bytes is too large (at most {limit}): use larger chunks, or less meta")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The present would depend on what may be erased.
+    #[error("a base of revision {revision} is ahead of the checkpoint, which is at {checkpoint}")]
+    AheadOfCheckpoint {
+        /// The base's revision.
+        revision: u64,
+        /// The checkpoint's; 0 if there is none.
+        checkpoint: u64,
+    },
+    /// What the base before it let be erased can't be had back.
+    #[error("a base of revision {revision} is before the one that there is, of revision {base}")]
+    Behind {
+        /// The base's revision.
+        revision: u64,
+        /// That of the one that there is.
+        base: u64,
     },
     /// The store failed.
     #[error(transparent)]

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use herald::audit::{self, AuditCommand};
 use herald::backup::{self, BackupArgs};
 use herald::config::{Config, ServeArgs};
 use tracing_subscriber::EnvFilter;
@@ -22,12 +23,21 @@ enum Command {
     Serve(ServeArgs),
     /// Write the store into one file, verified, while the control plane goes on
     Backup(BackupArgs),
+    /// Verify what is kept
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 fn main() -> ExitCode {
     let args = match Cli::parse().command {
         Command::Serve(args) => args,
         Command::Backup(args) => return tell(backup::run(args)),
+        Command::Audit(command) => {
+            return match audit::run(command) {
+                Ok(status) => status,
+                Err(e) => tell(Err(e)),
+            };
+        }
     };
     let level = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     let is_terminal = std::io::stderr().is_terminal();

@@ -1,9 +1,12 @@
 //! A store as another process reads it, while the control plane goes on, or while there is none: for verifying and for
 //! backups.
 
-use super::{DATABASE, Opening, damaged, failed, read_checkpoint, read_chunk, read_entries, verify};
+use super::{
+    DATABASE, Opening, damaged, entry_sum, failed, number, read_base, read_checkpoint, read_chunk, read_entries,
+    recorded_head, verify,
+};
 use crate::{
-    AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, OpenError, Store,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, OpenError, Store,
     StoreError, Verified,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -25,6 +28,22 @@ pub struct StoreReader {
     /// In a transaction from its opening on: one snapshot.
     db: Mutex<Connection>,
     head: u64,
+}
+
+/// What opening confirms beside the format.
+#[derive(Clone, Copy)]
+enum Confirm {
+    Head,
+    Nothing,
+}
+
+/// An entry as it was found, right or wrong.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// What was found.
+    pub entry: Entry,
+    /// Whether its checksum is that of its content.
+    pub sum_is_right: bool,
 }
 
 /// Why there is no backup. What was half written was removed.
@@ -57,7 +76,17 @@ impl StoreReader {
     pub fn open(dir: &Path) -> Result<StoreReader, OpenError> {
         let opening = Opening { dir };
         opening.check_wal_unless_used()?;
-        Self::open_file(dir, DATABASE)
+        Self::open_file(dir, DATABASE, Confirm::Head)
+    }
+
+    /// Opens a store that may be damaged, to find out where: the head is what is recorded, and no entry is looked at yet.
+    ///
+    /// # Errors
+    /// [`OpenError`] if there is none, or it is of another format, or so damaged that SQLite can't open it.
+    pub fn open_damaged(dir: &Path) -> Result<StoreReader, OpenError> {
+        let opening = Opening { dir };
+        opening.check_wal_unless_used()?;
+        Self::open_file(dir, DATABASE, Confirm::Nothing)
     }
 
     /// Opens a backup, which is a database of the same format in one file.
@@ -68,12 +97,12 @@ impl StoreReader {
         let name = file.file_name().and_then(|name| name.to_str());
         let dir = file.parent().unwrap_or(Path::new(""));
         match name {
-            Some(name) => Self::open_file(dir, name),
+            Some(name) => Self::open_file(dir, name, Confirm::Head),
             None => Err(Opening { dir }.failed()(format!("{} is no file", file.display()))),
         }
     }
 
-    fn open_file(dir: &Path, name: &str) -> Result<StoreReader, OpenError> {
+    fn open_file(dir: &Path, name: &str, confirm: Confirm) -> Result<StoreReader, OpenError> {
         let opening = Opening { dir };
         let path = dir.join(name);
         if let Err(error) = fs::metadata(&path) {
@@ -86,7 +115,10 @@ impl StoreReader {
         // A transaction sees what was there when it first read.
         db.execute_batch("BEGIN").map_err(opening.library())?;
         opening.check_format(&db)?;
-        let head = opening.check_head(&db)?;
+        let head = match confirm {
+            Confirm::Head => opening.check_head(&db)?,
+            Confirm::Nothing => recorded_head(&db).map_err(opening.store())?,
+        };
         Ok(StoreReader { dir: dir.to_owned(), db: Mutex::new(db), head })
     }
 
@@ -96,6 +128,62 @@ impl StoreReader {
     /// [`StoreError::Damaged`] says what is wrong.
     pub fn verify(&self) -> Result<Verified, StoreError> {
         verify(&self.db())
+    }
+
+    /// What SQLite finds wrong with its own structure, a line for each, at most `problems_max`.
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    pub fn structure(&self, problems_max: u32) -> Result<Vec<String>, StoreError> {
+        const DOING: &str = "check the structure";
+        let db = self.db();
+        let mut check =
+            db.prepare(&format!("PRAGMA integrity_check({problems_max})")).map_err(failed(DOING))?;
+        let lines = check.query_map((), |row| row.get(0)).map_err(failed(DOING))?;
+        let lines: Vec<String> = lines.collect::<rusqlite::Result<_>>().map_err(failed(DOING))?;
+        Ok(if lines == ["ok"] { Vec::new() } else { lines })
+    }
+
+    /// The entries after revision `after`, as they are: with gaps, wrong checksums, and beyond the head, at most
+    /// `entries_max` of them.
+    ///
+    /// # Errors
+    /// If SQLite can't read on.
+    pub fn inspect(&self, after: u64, entries_max: usize) -> Result<Vec<Inspected>, StoreError> {
+        const DOING: &str = "inspect entries";
+        let db = self.db();
+        let mut select = db
+            .prepare_cached(
+                "SELECT revision, envelope, payload, sum FROM entry WHERE revision > ?1 ORDER BY revision LIMIT ?2",
+            )
+            .map_err(failed(DOING))?;
+        let rows = select
+            .query_map((number(after), number(entries_max as u64)), |row| {
+                let blob = |column| row.get::<_, Vec<u8>>(column).ok();
+                let (envelope, payload) = (blob(1), blob(2));
+                let is_readable = envelope.is_some() && payload.is_some();
+                let entry = Entry {
+                    revision: row.get::<_, i64>(0)?.cast_unsigned(),
+                    envelope: envelope.unwrap_or_default(),
+                    payload: payload.unwrap_or_default(),
+                };
+                let sum = row.get::<_, i64>(3).ok();
+                Ok(Inspected { sum_is_right: is_readable && sum == Some(entry_sum(&entry)), entry })
+            })
+            .map_err(failed(DOING))?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed(DOING))
+    }
+
+    /// The ids of all chunks.
+    ///
+    /// # Errors
+    /// If SQLite can't read them.
+    pub fn chunk_ids(&self) -> Result<Vec<ChunkId>, StoreError> {
+        const DOING: &str = "list chunks";
+        let db = self.db();
+        let mut select = db.prepare("SELECT id FROM chunk").map_err(failed(DOING))?;
+        let ids = select.query_map((), |row| row.get(0).map(ChunkId)).map_err(failed(DOING))?;
+        ids.collect::<rusqlite::Result<_>>().map_err(failed(DOING))
     }
 
     /// Writes a copy into one file, which only its owner may read, and verifies the copy. The control plane goes on meanwhile.
@@ -195,6 +283,18 @@ impl Store for StoreReader {
 
     fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         read_checkpoint(&self.db())
+    }
+
+    fn set_base(&self, _: &Checkpoint) -> Result<(), BaseError> {
+        Err(for_reading("set the base").into())
+    }
+
+    fn base(&self) -> Result<Option<Checkpoint>, StoreError> {
+        read_base(&self.db())
+    }
+
+    fn erase_payloads(&self, _: u64, _: usize) -> Result<Option<u64>, StoreError> {
+        Err(for_reading("erase payloads"))
     }
 }
 

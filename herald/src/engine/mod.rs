@@ -5,6 +5,7 @@
 
 mod reaper;
 mod recover;
+mod upkeep;
 mod writer;
 
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use herald_core::state::State;
 use herald_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use recover::{RecoverError, StoreChunks, open_entry};
+pub use recover::{RecoverError, StoreChunks, load_checkpoint, open_entry};
+pub use upkeep::{CompactError, Compacted, load_base, zone_of_base};
+use upkeep::{Remembering, Upkeep};
 
 /// So many chunks of content are staged with one sync.
 const STAGED_CHUNKS: usize = 7;
@@ -36,6 +39,7 @@ pub struct Engine {
     state: Arc<ArcSwap<State>>,
     revision: watch::Receiver<u64>,
     store: Arc<dyn Store>,
+    upkeep: Arc<Upkeep>,
 }
 
 /// The log as it grows, and the state beside it.
@@ -121,13 +125,13 @@ impl Engine {
         now_ms: u64,
         on_commit: OnCommit,
     ) -> Result<(Engine, Writer), RecoverError> {
-        let Stepped { writer, state, revision } = Stepped::open(Arc::clone(&store), now_ms, on_commit)?;
+        let Stepped { writer, state, revision, store, upkeep } = Stepped::open(store, now_ms, on_commit)?;
         let (commands, queue) = mpsc::channel(QUEUE_COMMANDS);
         let thread = std::thread::Builder::new()
             .name("herald-writer".into())
             .spawn(move || writer.run(queue))
             .map_err(RecoverError::Thread)?;
-        Ok((Engine { commands, state, revision, store }, Writer { thread }))
+        Ok((Engine { commands, state, revision, store, upkeep }, Writer { thread }))
     }
 
     /// The state as it is now.
@@ -180,6 +184,15 @@ impl Engine {
         Ok((decision, state))
     }
 
+    /// Erases what of the past is before this revision, and deletes chunks that nobody names. Blocking, and long; what goes on
+    /// meanwhile is not held up.
+    ///
+    /// # Errors
+    /// [`CompactError`]; nothing is lost, and the next time it goes on from there.
+    pub fn compact(&self, horizon: u64) -> Result<Compacted, CompactError> {
+        upkeep::compact(&*self.store, &self.upkeep, horizon)
+    }
+
     /// Puts content into the store ahead of the command that will name it, some megabytes at a time, so that appends get
     /// their turn in between. Blocking.
     ///
@@ -210,6 +223,8 @@ pub struct Stepped {
     writer: writer::Writer,
     state: Arc<ArcSwap<State>>,
     revision: watch::Receiver<u64>,
+    store: Arc<dyn Store>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Stepped {
@@ -218,19 +233,22 @@ impl Stepped {
     /// # Errors
     /// As [`Engine::start`].
     pub fn open(store: Arc<dyn Store>, now_ms: u64, on_commit: OnCommit) -> Result<Stepped, RecoverError> {
+        let upkeep = Arc::<Upkeep>::default();
+        let store: Arc<dyn Store> = Arc::new(Remembering { store, upkeep: Arc::clone(&upkeep) });
         let recovered = recover::recover(&*store)?;
         let state = Arc::new(ArcSwap::from_pointee(recovered.state));
         let (announce, revision) = watch::channel(state.load().revision());
         let mut writer = writer::Writer::new(
-            store,
+            Arc::clone(&store),
             Arc::clone(&state),
             recovered.hash,
             recovered.bytes_since_checkpoint,
             announce,
             on_commit,
+            Arc::clone(&upkeep),
         );
         writer.begin_epoch(now_ms)?;
-        Ok(Stepped { writer, state, revision })
+        Ok(Stepped { writer, state, revision, store, upkeep })
     }
 
     /// The state as it is now.

@@ -11,7 +11,7 @@ use herald_core::decide::Subject;
 use herald_core::zone::{SoaFields, Zone};
 use herald_core::{Name, Rdatas, RrKey, Rtype, State, ZoneId};
 use herald_store::{
-    AppendError, Checkpoint, CheckpointError, ChunkError, ChunkId, EmbeddedStore, Entry, Limits, Store,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, EmbeddedStore, Entry, Limits, Store,
     StoreError,
 };
 
@@ -130,6 +130,18 @@ impl Store for TestStore {
             damage(checkpoint);
         }
         Ok(checkpoint)
+    }
+
+    fn set_base(&self, base: &Checkpoint) -> Result<(), BaseError> {
+        self.inner.set_base(base)
+    }
+
+    fn base(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner.base()
+    }
+
+    fn erase_payloads(&self, after: u64, entries_max: usize) -> Result<Option<u64>, StoreError> {
+        self.inner.erase_payloads(after, entries_max)
     }
 }
 

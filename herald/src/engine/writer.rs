@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::reaper::Reaper;
 use super::recover::RecoverError;
+use super::upkeep::Upkeep;
 use super::{Commit, Committed, OnCommit, Submission, SubmitError, put_chunk};
 
 /// A payload over this is staged in chunks and only named by its entry, in bytes.
@@ -57,8 +58,9 @@ impl Writer {
         bytes_since_checkpoint: u64,
         announce: watch::Sender<u64>,
         on_commit: OnCommit,
+        upkeep: Arc<Upkeep>,
     ) -> Writer {
-        let checkpoints = super::recover::Checkpointer::new(Arc::clone(&store));
+        let checkpoints = super::recover::Checkpointer::new(Arc::clone(&store), upkeep);
         let reaper = Reaper::default();
         Writer { store, state, hash, announce, on_commit, checkpoints, bytes_since_checkpoint, reaper }
     }

@@ -174,7 +174,8 @@ impl Publisher {
 
 fn read_facts(store: &dyn Store, state: &State, revision: u64) -> Option<ChangeFacts> {
     let after = revision.checked_sub(1)?;
-    let entry = store.read(after, 1, 1).ok()?.into_iter().next()?;
+    // One whose payload was erased is as good as gone.
+    let entry = store.read(after, 1, 1).ok()?.into_iter().next().filter(|entry| !entry.payload.is_empty())?;
     let envelope: herald_core::log::Envelope = minicbor::decode(&entry.envelope).ok()?;
     let (_, changes, _) = crate::engine::open_entry(store, &envelope.previous_hash, &entry)
         .inspect_err(|e| tracing::error!("{e}"))
