@@ -136,6 +136,11 @@ impl ZoneFold {
         ZoneFold { id, state: State::default() }
     }
 
+    /// Begins with the zone as it was, content and all.
+    pub fn restore(&mut self, at: At, zone: &Zone) {
+        self.apply(at, &Change::ZoneRestored { zone: zone.clone() });
+    }
+
     /// Folds a change in, if it is about this zone.
     pub fn apply(&mut self, at: At, change: &Change) {
         let zone = match change {

@@ -2,7 +2,9 @@
 //!
 //! Written against `&dyn Store` and within [`crate::Limits`], so it knows nothing of how a store works.
 
-use crate::{AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Store, StoreError};
+use crate::{
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Store, StoreError,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;

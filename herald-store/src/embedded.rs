@@ -12,7 +12,8 @@ mod wal;
 pub use reading::{BackupError, Inspected, StoreReader};
 
 use crate::{
-    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store,
+    StoreError,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;

@@ -182,7 +182,8 @@ impl Point {
             None
         })?;
         if found.revision > report.head {
-            report.add(place, format!("it is of revision {}, beyond the head {}", found.revision, report.head));
+            report
+                .add(place, format!("it is of revision {}, beyond the head {}", found.revision, report.head));
         }
         let held = load(&found).map_err(|e| report.add(place, plain_recover(&e))).ok();
         Some(Point { place, revision: found.revision, held })
@@ -234,7 +235,10 @@ impl<'a> Follower<'a> {
             let some = match self.store.inspect(after, BATCH_ENTRIES) {
                 Ok(some) => some,
                 Err(e) => {
-                    self.report.add(Place::Revision(after + 1), format!("it can't be read on from here: {}", plain(&e)));
+                    self.report.add(
+                        Place::Revision(after + 1),
+                        format!("it can't be read on from here: {}", plain(&e)),
+                    );
                     return;
                 }
             };
@@ -327,7 +331,8 @@ impl<'a> Follower<'a> {
             if envelope.revision <= self.report.horizon {
                 self.report.erased += 1;
             } else {
-                self.report.add(place, "its payload is missing, and it is not so old that it may have been erased");
+                self.report
+                    .add(place, "its payload is missing, and it is not so old that it may have been erased");
             }
             return None;
         }
@@ -365,7 +370,10 @@ impl<'a> Follower<'a> {
         match &self.state {
             Some(led_to) => {
                 if let Some(what) = first_difference(led_to, &state) {
-                    self.report.add(place, format!("it is not what the log leads to at revision {revision}: {what}"));
+                    self.report.add(
+                        place,
+                        format!("it is not what the log leads to at revision {revision}: {what}"),
+                    );
                 }
             }
             // What couldn't be followed up to here can be from here on.

@@ -12,6 +12,9 @@ use serde::Deserialize;
 const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_POP_LISTEN: &str = "127.0.0.1:8054";
 
+/// More than a year, so that what was done a year ago can be looked up.
+const DEFAULT_HISTORY_DAYS: u32 = 400;
+
 /// Port of resolvers.
 const DNS_PORT: u16 = 53;
 
@@ -44,6 +47,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "IP[:PORT]")]
     #[serde(default)]
     pub resolver: Vec<String>,
+    /// For how many days the past is kept: zones as they were, and who changed what [default: 400]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub history_days: Option<u32>,
     /// A TOML file with the same settings (`pop-listen = "…"`)
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -65,6 +71,8 @@ pub struct Config {
     pub pop_tls: Option<Arc<rustls::ServerConfig>>,
     /// Resolvers for proofs and checks; none: those of `/etc/resolv.conf`.
     pub resolvers: Vec<SocketAddr>,
+    /// For how many days the past is kept.
+    pub history_days: u32,
 }
 
 /// What is wrong with the settings, and what to do.
@@ -89,6 +97,9 @@ pub enum ConfigError {
     /// No directory.
     #[error("say where the data is to be kept: --data DIR")]
     NoData,
+    /// The past of no time at all.
+    #[error("history-days is at least 1")]
+    NoHistory,
     /// Half of a pair.
     #[error("--{0}-cert and --{0}-key go together: give both or none")]
     HalfTls(&'static str),
@@ -142,6 +153,7 @@ impl Config {
             pop_listen,
             tls,
             pop_tls,
+            history_days: history_days(args.history_days.or(file.history_days))?,
             resolvers: resolvers.into_iter().map(parse_resolver).collect::<Result<_, _>>()?,
         })
     }
@@ -158,6 +170,14 @@ pub fn data_dir(data: Option<PathBuf>, file: Option<&Path>) -> Result<PathBuf, C
         (None, None) => None,
     };
     named.ok_or(ConfigError::NoData)
+}
+
+/// For how many days the past is kept.
+fn history_days(days: Option<u32>) -> Result<u32, ConfigError> {
+    match days.unwrap_or(DEFAULT_HISTORY_DAYS) {
+        0 => Err(ConfigError::NoHistory),
+        days => Ok(days),
+    }
 }
 
 fn literal(address: &str) -> SocketAddr {

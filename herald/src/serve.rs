@@ -31,6 +31,11 @@ const SHUTDOWN_S: u64 = 10;
 /// File descriptors that are not for connections of the API: the store's, PoPs', looks into the DNS.
 const RESERVED_FILES: usize = 512;
 
+/// How often what is too old is erased, and how long after the start for the first time.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const COMPACTION_DELAY: Duration = Duration::from_secs(300);
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
 /// Why the daemon could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -90,6 +95,7 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
     bootstrap(&engine, &config.data_dir).await?;
     let publisher = Publisher::new(engine.clone(), shared);
     let history = History::start(&config.data_dir, engine.follow())?;
+    let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -124,11 +130,46 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
     }
     tracing::info!("herald is stopping");
     shutdown.cancel();
+    compaction.abort();
     let ended = async { tokio::join!(api, sessions) };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }
     Ok(())
+}
+
+/// Once a day, and soon after the start, erases what is older than the past that is kept.
+async fn keep_history(engine: Engine, history: History, days: u32) {
+    let mut interval = tokio::time::interval(COMPACTION_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval.tick().await;
+    tokio::time::sleep(COMPACTION_DELAY).await;
+    loop {
+        let oldest_ms = clock::now_ms().saturating_sub(u64::from(days) * DAY_MS);
+        let horizon = match history.revision_at(oldest_ms).await {
+            Ok(horizon) => horizon,
+            Err(e) => {
+                tracing::error!("the past can't be compacted: {e}");
+                0
+            }
+        };
+        let engine = engine.clone();
+        match tokio::task::spawn_blocking(move || engine.compact(horizon)).await {
+            Ok(Ok(done)) => {
+                if done.horizon > history.horizon() || done.chunks_deleted > 0 {
+                    tracing::info!(
+                        "the past is kept from revision {} on; {} chunks were deleted",
+                        done.horizon,
+                        done.chunks_deleted
+                    );
+                }
+                history.set_horizon(done.horizon);
+            }
+            Ok(Err(e)) => tracing::error!("the past could not be compacted: {e}"),
+            Err(_) => return,
+        }
+        interval.tick().await;
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -2,12 +2,12 @@
 //! backups.
 
 use super::{
-    DATABASE, Opening, damaged, entry_sum, failed, number, read_base, read_checkpoint, read_chunk, read_entries,
-    recorded_head, verify,
+    DATABASE, Opening, damaged, entry_sum, failed, number, read_base, read_checkpoint, read_chunk,
+    read_entries, recorded_head, verify,
 };
 use crate::{
-    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, OpenError, Store,
-    StoreError, Verified,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, OpenError,
+    Store, StoreError, Verified,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{self, File};

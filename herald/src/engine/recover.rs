@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use herald_core::zone::Zone;
-use herald_core::{Generation, ZoneId};
 use herald_core::change::{Change, ChunkAddress, Chunks};
 use herald_core::log;
 use herald_core::state::{At, State};
+use herald_core::zone::Zone;
+use herald_core::{Generation, ZoneId};
 use herald_store::{Checkpoint, ChunkId, Entry, Store, StoreError};
 
 use super::SubmitError;
@@ -275,7 +275,9 @@ pub(super) fn write_state(store: &dyn Store, state: &State) -> Result<Written, h
         if !chunk.is_empty() && chunk.len() + change_bytes.len() > chunk_bytes {
             put(&mut chunk, &mut first_zone, zones_begun)?;
         }
-        if let Change::ZoneRestored { zone: Zone { id, .. } } | Change::ContentRestored { zone: id, .. } = &change {
+        if let Change::ZoneRestored { zone: Zone { id, .. } } | Change::ContentRestored { zone: id, .. } =
+            &change
+        {
             first_zone.get_or_insert(*id);
             zones_begun = true;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use herald_core::account::{Principal, Scope};
@@ -11,8 +11,8 @@ use herald_core::decide::Subject;
 use herald_core::zone::{SoaFields, Zone};
 use herald_core::{Name, Rdatas, RrKey, Rtype, State, ZoneId};
 use herald_store::{
-    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, EmbeddedStore, Entry, Limits, Store,
-    StoreError,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, EmbeddedStore, Entry, Limits,
+    Store, StoreError,
 };
 
 use super::{Committed, Engine, OnCommit, RecoverError, SubmitError, Writer};
@@ -24,6 +24,8 @@ pub(crate) struct TestStore {
     pub failing_appends: AtomicU32,
     /// Whether there is no room for checkpoints.
     pub no_checkpoints: AtomicBool,
+    /// After so many more writes that are no appends, none goes through any more: as after a crash; below 0 all do.
+    pub crash_after: AtomicI64,
     /// How many appends of entries have been done.
     pub appends: AtomicU64,
     /// Damages entries as they are read.
@@ -41,12 +43,25 @@ impl TestStore {
             inner: EmbeddedStore::open(dir).unwrap(),
             failing_appends: AtomicU32::new(0),
             no_checkpoints: AtomicBool::new(false),
+            crash_after: AtomicI64::new(-1),
             appends: AtomicU64::new(0),
             damage: Mutex::new(None),
             damage_checkpoint: Mutex::new(None),
             gate: Mutex::new((false, false)),
             moved: Condvar::new(),
         })
+    }
+
+    fn pass_crash(&self) -> Result<(), StoreError> {
+        let count = |left: i64| match left {
+            0 => None,
+            left if left < 0 => Some(left),
+            left => Some(left - 1),
+        };
+        match self.crash_after.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::Full),
+        }
     }
 
     /// How many chunks there are.
@@ -106,6 +121,7 @@ impl Store for TestStore {
     }
 
     fn put_chunks(&self, chunks: &[&[u8]]) -> Result<Vec<ChunkId>, ChunkError> {
+        self.pass_crash()?;
         self.inner.put_chunks(chunks)
     }
 
@@ -114,6 +130,7 @@ impl Store for TestStore {
     }
 
     fn collect_chunks(&self, keep: &dyn Fn(&ChunkId) -> bool) -> Result<u64, StoreError> {
+        self.pass_crash()?;
         self.inner.collect_chunks(keep)
     }
 
@@ -133,6 +150,7 @@ impl Store for TestStore {
     }
 
     fn set_base(&self, base: &Checkpoint) -> Result<(), BaseError> {
+        self.pass_crash()?;
         self.inner.set_base(base)
     }
 
@@ -141,6 +159,7 @@ impl Store for TestStore {
     }
 
     fn erase_payloads(&self, after: u64, entries_max: usize) -> Result<Option<u64>, StoreError> {
+        self.pass_crash()?;
         self.inner.erase_payloads(after, entries_max)
     }
 }

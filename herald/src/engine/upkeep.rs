@@ -8,15 +8,16 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use herald_core::Generation;
 use herald_core::ZoneId;
 use herald_core::change::{Bulk, Change, ChunkAddress};
 use herald_core::history::ZoneFold;
 use herald_core::log;
 use herald_core::state::{At, State};
 use herald_core::zone::Zone;
-use herald_core::Generation;
 use herald_store::{
-    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store, StoreError,
+    AppendError, BaseError, Checkpoint, CheckpointError, ChunkError, ChunkId, Entry, Limits, Store,
+    StoreError,
 };
 
 use super::recover::{READ_BYTES, READ_ENTRIES, RecoverError, StoreChunks, open_entry, write_state};
@@ -25,7 +26,7 @@ use super::recover::{READ_BYTES, READ_ENTRIES, RecoverError, StoreChunks, open_e
 const BASE_VERSION: u8 = 1;
 
 /// Payloads of so many entries are erased in one transaction.
-const ERASED_AT_ONCE: usize = 1000;
+const ERASED_AT_ONCE: usize = if cfg!(test) { 7 } else { 1000 };
 
 /// What compaction and checkpoints share.
 #[derive(Default)]
@@ -111,7 +112,8 @@ fn replace_base(
             return Err(StoreError::Damaged { what }.into());
         }
         for entry in entries {
-            let (envelope, changes, entry_hash) = open_entry(store, &hash, &entry).map_err(RecoverError::Log)?;
+            let (envelope, changes, entry_hash) =
+                open_entry(store, &hash, &entry).map_err(RecoverError::Log)?;
             changes.iter().for_each(|change| state.apply(envelope.at(), change));
             hash = entry_hash;
         }
@@ -224,7 +226,11 @@ pub fn load_base(store: &dyn Store, base: &Checkpoint) -> Result<(State, [u8; 32
 ///
 /// # Errors
 /// As [`load_base`].
-pub fn zone_of_base(store: &dyn Store, base: &Checkpoint, id: ZoneId) -> Result<Option<Arc<Zone>>, RecoverError> {
+pub fn zone_of_base(
+    store: &dyn Store,
+    base: &Checkpoint,
+    id: ZoneId,
+) -> Result<Option<Arc<Zone>>, RecoverError> {
     let (_, first_zones) = base_meta(base)?;
     // The last chunk that begins before the zone has its begin; those after it may have the rest.
     let begin = first_zones.partition_point(|first| *first < id).saturating_sub(1);
@@ -237,6 +243,25 @@ pub fn zone_of_base(store: &dyn Store, base: &Checkpoint, id: ZoneId) -> Result<
         super::recover::for_each_change(store, chunk, |change| fold.apply(at, change))?;
     }
     Ok(fold.zone())
+}
+
+/// Each zone of the base, without its records.
+///
+/// # Errors
+/// As [`load_base`].
+pub fn for_each_zone_of_base(
+    store: &dyn Store,
+    base: &Checkpoint,
+    mut found: impl FnMut(&Zone),
+) -> Result<(), RecoverError> {
+    for chunk in &base.chunks {
+        super::recover::for_each_change(store, chunk, |change| {
+            if let Change::ZoneRestored { zone } = change {
+                found(zone);
+            }
+        })?;
+    }
+    Ok(())
 }
 
 fn base_meta(base: &Checkpoint) -> Result<([u8; 32], Vec<ZoneId>), RecoverError> {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald_core::ZoneId;
 use herald_core::history::{ChangeKind, FoldPlan, ZoneFold};
 use herald_core::log::{self, Envelope, LogError};
+use herald_core::state::At;
 use herald_core::zone::Zone;
-use herald_store::{Store, StoreError};
+use herald_core::{Generation, ZoneId};
+use herald_store::{Checkpoint, Store, StoreError};
 
 use super::HistoryError;
-use crate::engine::StoreChunks;
+use crate::engine::{StoreChunks, zone_of_base};
 
 /// For so long a zone of the past is kept at hand after it was put together: a list of its records is read page by page.
 pub const RECENT_TIME: Duration = Duration::from_secs(60);
@@ -19,19 +20,37 @@ pub const RECENT_TIME: Duration = Duration::from_secs(60);
 const RECENT_ZONES: usize = 8;
 const RECENT_RECORDS: u64 = 500_000;
 
-/// The zone after the last of these entries, which are all of those that touched it, in order.
+/// The zone after the last of these entries, which are all of those after the horizon that touched it, in order.
 pub fn fold(
     store: &dyn Store,
     zone: ZoneId,
+    horizon: u64,
     touches: &[(u64, ChangeKind)],
 ) -> Result<Option<Arc<Zone>>, HistoryError> {
     let plan = FoldPlan::new(touches);
     let mut fold = ZoneFold::new(zone);
+    let base = store.base()?;
+    // Compaction may have gone on meanwhile.
+    let erased =
+        |base: Option<Checkpoint>| HistoryError::Erased { horizon: base.map_or(0, |base| base.revision) };
+    match base {
+        Some(base) if base.revision == horizon => {
+            if let Some(zone) = zone_of_base(store, &base, zone).map_err(HistoryError::base)? {
+                let at = At { generation: Generation::default(), time_ms: 0 };
+                fold.restore(at, &zone);
+            }
+        }
+        Some(base) if base.revision > horizon => return Err(erased(Some(base))),
+        _ => {}
+    }
     for revision in plan.revisions {
         let entry = store.read(revision - 1, 1, 0)?.into_iter().next();
         let entry = entry.filter(|entry| entry.revision == revision);
         let entry =
             entry.ok_or_else(|| StoreError::Damaged { what: format!("entry {revision} is missing") })?;
+        if entry.payload.is_empty() {
+            return Err(erased(store.base()?));
+        }
         let malformed = |source| LogError::Malformed { revision, source };
         let envelope: Envelope = minicbor::decode(&entry.envelope).map_err(malformed)?;
         let (envelope, _) = log::open(revision, &envelope.previous_hash, &entry.envelope, &entry.payload)?;

@@ -63,6 +63,9 @@ pub enum IndexError {
     /// No thread.
     #[error("a thread can't be started: {0}")]
     Thread(String),
+    /// The state from which the past is told can't be read.
+    #[error("the base can't be read: {0}")]
+    Base(String),
     /// It was damaged, and is being made anew.
     #[error("it is being made anew: try again soon")]
     BeingMade,
@@ -261,22 +264,92 @@ impl Index {
         transaction.commit()?;
         Ok(revision)
     }
+
+    /// Begins at the base: of what was before it nothing is known any more but the zones that were there.
+    pub fn begin_at_base(&mut self, store: &dyn Store) -> Result<()> {
+        let Some(base) = store.base()? else { return Ok(()) };
+        let entry = store.read(base.revision - 1, 1, 0)?.into_iter().next();
+        let missing = || StoreError::Damaged { what: format!("entry {} is missing", base.revision) };
+        let entry = entry.ok_or_else(missing)?;
+        let transaction = self.db.transaction()?;
+        transaction
+            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM concern; DELETE FROM zone;")?;
+        let mut failed = None;
+        let zones = crate::engine::for_each_zone_of_base(store, &base, |zone| {
+            let inserted =
+                transaction.prepare_cached("INSERT INTO zone VALUES (?1, ?2, ?3, 0, NULL)").and_then(
+                    |mut insert| insert.execute((id(zone.id.0), zone.name.as_wire(), id(zone.tenant.0))),
+                );
+            failed = failed.take().or(inserted.err());
+        });
+        zones.map_err(|e| IndexError::Base(e.to_string()))?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let revision = base.revision;
+        let envelope = log::open_envelope(revision, &entry.envelope)?;
+        add_envelope(&transaction, &envelope, Kinds::default(), 0)?;
+        let hash: [u8; 32] = Sha256::digest(&entry.envelope).into();
+        transaction
+            .execute("UPDATE position SET revision = ?1, hash = ?2", (revision.cast_signed(), hash))?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Drops what it has of entries before the horizon, if it has anything of them.
+    pub fn forget_before(&mut self, horizon: u64) -> Result<()> {
+        let first: Option<i64> =
+            self.db.query_row("SELECT min(revision) FROM entry", (), |row| row.get(0))?;
+        if first.is_none_or(|first| first.cast_unsigned() >= horizon) {
+            return Ok(());
+        }
+        let transaction = self.db.transaction()?;
+        // The entry at the horizon stays: its time says which times are before it.
+        for delete in [
+            "DELETE FROM entry WHERE revision < ?1",
+            "DELETE FROM touch WHERE revision <= ?1",
+            "DELETE FROM concern WHERE revision <= ?1",
+            "DELETE FROM zone WHERE deleted <= ?1",
+        ] {
+            transaction.execute(delete, (horizon.cast_signed(),))?;
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+fn add_envelope(db: &Transaction<'_>, envelope: &Envelope, kinds: Kinds, zones: u64) -> Result<()> {
+    let token = match envelope.principal {
+        Principal::System => None,
+        Principal::Operator { token } | Principal::Tenant { token, .. } => Some(token),
+    };
+    db.prepare_cached("INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+        params![
+            envelope.revision.cast_signed(),
+            envelope.time_ms.cast_signed(),
+            minicbor::to_vec(envelope.principal).expect("writing to a Vec can't fail"),
+            token.map(|token| id(token.0)),
+            envelope.message,
+            kinds.0,
+            zones.cast_signed(),
+        ],
+    )?;
+    Ok(())
 }
 
 fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Entry) -> Result<()> {
     let revision = entry.revision;
     let malformed = |source| LogError::Malformed { revision, source };
     let envelope: Envelope = minicbor::decode(&entry.envelope).map_err(malformed)?;
+    if entry.payload.is_empty() {
+        // Erased before it was seen: the index begins anew, at the base.
+        return Err(IndexError::BeingMade);
+    }
     let changes = log::decode_outline(&entry.payload, &StoreChunks(store)).map_err(malformed)?;
     let mut kinds = Kinds::default();
     let mut concerned: Vec<TenantId> = Vec::new();
     let mut zones = 0_u64;
-    let (tenant, token) = match envelope.principal {
-        Principal::System => (None, None),
-        Principal::Operator { token } => (None, Some(token)),
-        Principal::Tenant { tenant, token } => (Some(tenant), Some(token)),
-    };
-    concerned.extend(tenant);
+    if let Principal::Tenant { tenant, .. } = envelope.principal {
+        concerned.push(tenant);
+    }
     let mut last_zone = None;
     for change in &changes {
         let kind = ChangeKind::of(change);
@@ -321,17 +394,7 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
             concerned.extend(holder.map(|id| TenantId(u128::from_be_bytes(id))));
         }
     }
-    db.prepare_cached("INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
-        params![
-            revision.cast_signed(),
-            envelope.time_ms.cast_signed(),
-            minicbor::to_vec(envelope.principal).expect("writing to a Vec can't fail"),
-            token.map(|token| id(token.0)),
-            envelope.message,
-            kinds.0,
-            zones.cast_signed(),
-        ],
-    )?;
+    add_envelope(db, &envelope, kinds, zones)?;
     concerned.sort_unstable();
     concerned.dedup();
     for tenant in concerned {
@@ -410,12 +473,13 @@ impl Index {
         Ok(select.query_row((id(zone.0),), |row| known_zone(row, 0)).optional()?)
     }
 
-    /// What touched a zone up to a revision, in order.
-    pub fn touches(&self, zone: ZoneId, up_to: u64) -> Result<Vec<(u64, ChangeKind)>> {
+    /// What touched a zone after a revision and up to another, in order.
+    pub fn touches(&self, zone: ZoneId, after: u64, up_to: u64) -> Result<Vec<(u64, ChangeKind)>> {
         let mut select = self.db.prepare_cached(
-            "SELECT revision, kind FROM touch WHERE zone = ?1 AND revision <= ?2 ORDER BY revision, kind",
+            "SELECT revision, kind FROM touch WHERE zone = ?1 AND revision > ?2 AND revision <= ?3
+             ORDER BY revision, kind",
         )?;
-        let rows = select.query_map((id(zone.0), up_to.cast_signed()), |row| {
+        let rows = select.query_map((id(zone.0), after.cast_signed(), up_to.cast_signed()), |row| {
             let kind = ChangeKind::from_number(row.get(1)?).ok_or(rusqlite::Error::InvalidQuery)?;
             Ok((unsigned(row, 0)?, kind))
         })?;
@@ -433,15 +497,21 @@ impl Index {
     }
 
     /// What was done to a zone, newest first.
-    pub fn of_zone(&self, zone: ZoneId, before: Option<u64>, limit: usize) -> Result<Vec<ZoneRecord>> {
+    pub fn of_zone(
+        &self,
+        zone: ZoneId,
+        after: u64,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<ZoneRecord>> {
         // The kinds of one entry differ, so that their sum is their set.
         let mut select = self.db.prepare_cached(
             "SELECT entry.revision, time_ms, principal, message, sum(1 << kind), total(puts), total(deletes)
-             FROM touch JOIN entry USING (revision) WHERE zone = ?1 AND revision < ?2
-             GROUP BY revision ORDER BY revision DESC LIMIT ?3",
+             FROM touch JOIN entry USING (revision) WHERE zone = ?1 AND revision > ?2 AND revision < ?3
+             GROUP BY revision ORDER BY revision DESC LIMIT ?4",
         )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = select.query_map((id(zone.0), bound(before), limit), |row| {
+        let rows = select.query_map((id(zone.0), after.cast_signed(), bound(before), limit), |row| {
             Ok(ZoneRecord {
                 record: record(row)?,
                 rrsets_put: count(row, 5)?,

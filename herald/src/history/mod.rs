@@ -11,6 +11,7 @@ mod index;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ struct Inner {
     indexed: watch::Receiver<u64>,
     /// Somebody waits for it.
     hurry: Arc<Notify>,
+    /// The revision from which on the past is kept.
+    horizon: Arc<AtomicU64>,
     folds: Semaphore,
     recent: Mutex<Recent>,
 }
@@ -83,9 +86,18 @@ pub enum HistoryError {
     /// An entry can't be read.
     #[error(transparent)]
     Log(#[from] herald_core::log::LogError),
+    /// The state from which the past is told can't be read.
+    #[error("the past can't be told: {0}")]
+    Base(String),
     /// The daemon is stopping.
     #[error("the control plane is stopping")]
     Stopping,
+}
+
+impl HistoryError {
+    fn base(error: crate::engine::RecoverError) -> HistoryError {
+        HistoryError::Base(error.to_string())
+    }
 }
 
 impl History {
@@ -96,6 +108,8 @@ impl History {
     /// If the index can't be made or the thread can't be started.
     pub fn start(dir: &Path, follow: Follow) -> Result<History, HistoryError> {
         let index = Index::open(dir, &**follow.store())?;
+        let horizon = follow.store().base()?.map_or(0, |base| base.revision);
+        let horizon = Arc::new(AtomicU64::new(horizon));
         let (announce, indexed) = watch::channel(index.indexed()?);
         let reader = Arc::new(Mutex::new(Some(Index::open_reader(dir)?)));
         let hurry = Arc::new(Notify::new());
@@ -106,6 +120,7 @@ impl History {
             reader: Arc::clone(&reader),
             announce,
             hurry: Arc::clone(&hurry),
+            horizon: Arc::clone(&horizon),
         };
         let thread = std::thread::Builder::new().name("herald-history".into());
         thread.spawn(|| follower.run()).map_err(|e| IndexError::Thread(e.to_string()))?;
@@ -114,9 +129,21 @@ impl History {
             reader,
             indexed,
             hurry,
+            horizon,
             folds: Semaphore::new(FOLDS_MAX),
             recent: Mutex::default(),
         })))
+    }
+
+    /// The revision from which on the past is kept; 0 if all of it is.
+    pub fn horizon(&self) -> u64 {
+        self.0.horizon.load(Ordering::Acquire)
+    }
+
+    /// Payloads before this revision were erased: what the index has of them goes too.
+    pub fn set_horizon(&self, horizon: u64) {
+        self.0.horizon.fetch_max(horizon, Ordering::AcqRel);
+        self.0.hurry.notify_one();
     }
 
     /// The revision that was the last one at this time.
@@ -153,14 +180,16 @@ impl History {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<ZoneRecord>, HistoryError> {
-        self.read(move |index| index.of_zone(zone, before, limit)).await
+        let horizon = self.horizon();
+        self.read(move |index| index.of_zone(zone, horizon, before, limit)).await
     }
 
     /// What was done at all, newest first.
     ///
     /// # Errors
     /// [`HistoryError`].
-    pub async fn changes(&self, filter: ChangesFilter) -> Result<Changes, HistoryError> {
+    pub async fn changes(&self, mut filter: ChangesFilter) -> Result<Changes, HistoryError> {
+        filter.after = filter.after.max(self.horizon());
         self.read(move |index| index.changes(&filter)).await
     }
 
@@ -184,8 +213,15 @@ impl History {
         {
             return Ok(Some(zone.arc()));
         }
-        let touches = self.read(move |index| index.touches(zone, revision)).await?;
-        let Some((last, _)) = touches.last().copied() else { return Ok(None) };
+        let horizon = self.horizon();
+        if revision < horizon {
+            return Err(HistoryError::Erased { horizon });
+        }
+        let touches = self.read(move |index| index.touches(zone, horizon, revision)).await?;
+        let last = touches.last().map_or(horizon, |(revision, _)| *revision);
+        if last == 0 {
+            return Ok(None);
+        }
         if let Some(known) = self.recent().get(zone, last) {
             return Ok(Some(known));
         }
@@ -195,7 +231,7 @@ impl History {
             return Ok(Some(known));
         }
         let store = Arc::clone(self.0.follow.store());
-        let folded = tokio::task::spawn_blocking(move || as_of::fold(&*store, zone, &touches));
+        let folded = tokio::task::spawn_blocking(move || as_of::fold(&*store, zone, horizon, &touches));
         let folded = folded.await.map_err(|_| HistoryError::Stopping)??;
         if let Some(folded) = &folded {
             self.recent().put(zone, last, Arc::clone(folded));
@@ -251,6 +287,7 @@ struct Follower {
     reader: Arc<Mutex<Option<Index>>>,
     announce: watch::Sender<u64>,
     hurry: Arc<Notify>,
+    horizon: Arc<AtomicU64>,
 }
 
 impl Follower {
@@ -291,8 +328,16 @@ impl Follower {
             let index = self.index.insert(Index::open(&self.dir, &**self.follow.store())?);
             self.announce.send_replace(index.indexed()?);
             *reader = Some(Index::open_reader(&self.dir)?);
+            let base = self.follow.store().base()?.map_or(0, |base| base.revision);
+            self.horizon.fetch_max(base, Ordering::AcqRel);
         }
         let Some(index) = &mut self.index else { return Ok(()) };
+        let horizon = self.horizon.load(Ordering::Acquire);
+        if horizon > index.indexed()? {
+            index.begin_at_base(&**self.follow.store())?;
+        } else if horizon > 0 {
+            index.forget_before(horizon)?;
+        }
         let head = *self.follow.revision().borrow_and_update();
         let mut indexed = index.indexed()?;
         while indexed < head {

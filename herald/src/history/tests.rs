@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use herald_core::State;
 use herald_core::account::Principal;
@@ -8,6 +7,7 @@ use herald_core::command::{Action, Prepared, ZoneRef};
 use herald_core::content::Content;
 use herald_core::history::ChangeKind;
 use herald_core::{RrKey, Rtype};
+use herald_store::Store;
 
 use super::*;
 use crate::engine::testing::*;
@@ -261,4 +261,87 @@ async fn a_reader_waits_for_what_is_in_the_state() {
         assert_eq!(records[0].record.revision, committed.revision);
     }
     assert!(platform.store.appends.load(Ordering::Relaxed) > 50);
+}
+
+/// Whatever is erased, and wherever that was interrupted: the present is the same, so is what is kept of the past, and
+/// all verifies.
+#[tokio::test]
+async fn compaction_loses_nothing_that_is_kept() {
+    for seed in [11_u64, 12] {
+        let dir = dir();
+        let seed = &mut (seed * 0x9e37_79b9);
+        let mut platform = Platform::new(dir.path(), no_effects()).await;
+        let mut lived = Lived::default();
+        for round in 0..6_i64 {
+            lived.live(&platform, 25, seed).await;
+            // What was staged for a command that never came, and what a restart makes nobody's.
+            let orphan = format!("\u{82}orphan {round}").into_bytes();
+            platform.store.put_chunks(&[&orphan]).unwrap();
+            platform = platform.restart(dir.path(), false).await;
+            let before = held(&platform.engine.state());
+            let head = platform.engine.state().revision();
+            let horizon = below(head, seed);
+            // Half the time it comes to its end.
+            let crash_after = if round % 2 == 0 { -1 } else { i64::try_from(below(12, seed)).unwrap() };
+            platform.store.crash_after.store(crash_after, std::sync::atomic::Ordering::Relaxed);
+            let engine = platform.engine.clone();
+            let done = tokio::task::spawn_blocking(move || engine.compact(horizon)).await.unwrap();
+            assert_eq!(held(&platform.engine.state()), before);
+            platform.store.crash_after.store(-1, std::sync::atomic::Ordering::Relaxed);
+            if crash_after < 0 {
+                let done = done.unwrap();
+                assert!(done.chunks_deleted > 0, "round {round}");
+                let id = herald_store::ChunkId::of(&orphan);
+                assert_eq!(platform.store.chunk(&id).unwrap(), None, "an orphan of an earlier start");
+                let base = platform.store.base().unwrap().map_or(0, |base| base.revision);
+                assert_eq!(done.horizon, base);
+                assert!(base >= horizon);
+                let entries = platform.store.read(0, usize::MAX, usize::MAX).unwrap();
+                for entry in entries {
+                    assert_eq!(entry.payload.is_empty(), entry.revision <= base, "entry {}", entry.revision);
+                }
+            }
+            // From the log as it is now, all is found again, and nothing is wrong with it.
+            drop(platform.stop().await);
+            let report = crate::audit::verify(dir.path()).unwrap();
+            assert_eq!(report.problems, [], "round {round}, crash after {crash_after}");
+            platform = Platform::open(dir.path());
+            assert_eq!(held(&platform.engine.state()), before);
+            let history = History::start(dir.path(), platform.engine.follow()).unwrap();
+            let horizon = history.horizon();
+            for state in &lived.states {
+                for zone in &lived.zones {
+                    match history.zone_at(*zone, state.revision()).await {
+                        Ok(told) => {
+                            assert_eq!(told.as_deref(), state.zone(*zone).map(|zone| &**zone));
+                        }
+                        Err(HistoryError::Erased { horizon: said }) => {
+                            assert!(state.revision() < horizon && said == horizon);
+                        }
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            }
+            if let Some(state) = lived.states.iter().find(|state| state.revision() < horizon) {
+                let too_early = history.revision_at(state.time_ms().saturating_sub(1)).await.unwrap();
+                assert!(too_early < horizon);
+            }
+            let changes = ChangesFilter { limit: 1_000, ..ChangesFilter::default() };
+            let changes = history.changes(changes).await.unwrap().items;
+            assert!(changes.iter().all(|(record, ..)| record.revision > horizon));
+            assert_eq!(changes.len() as u64, platform.engine.state().revision() - horizon);
+            // Every other time the index is made anew, with nothing left of the past that was erased.
+            let indexed = history.0.indexed.clone();
+            drop(history);
+            let store = platform.stop().await;
+            while indexed.has_changed().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            drop(store);
+            platform = Platform::open(dir.path());
+            if round % 2 == 1 {
+                std::fs::remove_file(dir.path().join(index::FILE)).unwrap();
+            }
+        }
+    }
 }
