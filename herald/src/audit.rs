@@ -338,6 +338,7 @@ impl<'a> Follower<'a> {
         }
         if envelope.payload_hash[..] != Sha256::digest(payload)[..] {
             self.report.add(place, "its payload is not the one that its envelope names");
+            return None;
         }
         let mut chunks = AuditedChunks { store: self.store, wrong: Default::default() };
         let changes = log::decode_payload(payload, &mut chunks);
