@@ -84,28 +84,25 @@ async fn what_is_right_is_found_right() {
 
 #[tokio::test]
 async fn damage_is_told_with_its_place() {
+    /// Flips a bit in the last byte of a column.
+    fn flip(db: &Connection, column: &str, at: i64) {
+        let select = format!("SELECT {column} FROM entry WHERE revision = ?1");
+        let mut bytes: Vec<u8> = db.query_row(&select, (at,), |row| row.get(0)).unwrap();
+        *bytes.last_mut().unwrap() ^= 4;
+        db.execute(&format!("UPDATE entry SET {column} = ?2 WHERE revision = ?1"), (at, bytes)).unwrap();
+    }
     type Damage = fn(&Connection, i64);
     let cases: &[(Damage, &[(u64, &str)])] = &[
         (
-            |db, at| {
-                db.execute(
-                    "UPDATE entry SET payload = CAST(x'00ff' || substr(payload, 3) AS BLOB) WHERE revision = ?1",
-                    (at,),
-                )
-                .unwrap();
-            },
+            |db, at| flip(db, "payload", at),
             &[
                 (0, "the checksum is not that of the entry"),
                 (0, "its payload is not the one that its envelope names"),
             ],
         ),
         (
-            |db, at| {
-                // The last byte: the hash of the envelope before.
-                let sql = "UPDATE entry SET envelope = CAST(substr(envelope, 1, length(envelope) - 1) || x'5a' AS BLOB)
-                           WHERE revision = ?1";
-                db.execute(sql, (at,)).unwrap();
-            },
+            // The last byte of an envelope is of the hash of the one before.
+            |db, at| flip(db, "envelope", at),
             &[
                 (0, "the checksum is not that of the entry"),
                 (0, "the hash chain breaks"),
