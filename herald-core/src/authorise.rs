@@ -72,17 +72,9 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
             access.need_verb(Verb::Admin)?;
             access.visible_token(state, *token)?;
         }
-        Action::CreateZone { name, tenant, .. } => {
-            access.need_verb(Verb::Create)?;
-            access.need_whole_zones()?;
-            if let (Some(own), Some(other)) = (access.tenant, tenant)
-                && own != *other
-            {
-                return Err(Rejection::not_found("tenant"));
-            }
-            if !access.scope.allows_zone(None, name) {
-                return Err(Rejection::forbidden(format!("this token's scope has no zone {name}")));
-            }
+        Action::CreateZone { name, tenant, .. } => need_new_zones(&access, *tenant, [name])?,
+        Action::CreateZones { tenant, zones } => {
+            need_new_zones(&access, *tenant, zones.iter().map(|zone| &zone.name))?;
         }
         Action::UpdateZone { zone, .. } | Action::ReplaceZone { zone, .. } => {
             access.zone_for(state, zone, Verb::Create)?;
@@ -110,6 +102,25 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         }
     }
     Ok(Authorised { command })
+}
+
+/// Asks for the right to make zones of these names, for this tenant if one is named.
+fn need_new_zones<'a>(
+    access: &Access,
+    tenant: Option<TenantId>,
+    names: impl IntoIterator<Item = &'a Name>,
+) -> Result<(), Rejection> {
+    access.need_verb(Verb::Create)?;
+    access.need_whole_zones()?;
+    if let (Some(own), Some(other)) = (access.tenant, tenant)
+        && own != other
+    {
+        return Err(Rejection::not_found("tenant"));
+    }
+    match names.into_iter().find(|name| !access.scope.allows_zone(None, name)) {
+        Some(name) => Err(Rejection::forbidden(format!("this token's scope has no zone {name}"))),
+        None => Ok(()),
+    }
 }
 
 /// What a principal can see and do in a state.

@@ -130,6 +130,13 @@ pub enum Action {
         /// Its first content; apex NS alone if none.
         content: Option<Prepared>,
     },
+    /// Make several zones: all or none.
+    CreateZones {
+        /// Who will hold them; a tenant's token stands for its tenant.
+        tenant: Option<TenantId>,
+        /// The zones, at most [`ZONES_PER_BATCH_MAX`].
+        zones: Vec<ZoneDraft>,
+    },
     /// Change a zone's labels or set of name servers.
     UpdateZone {
         /// Which.
@@ -176,6 +183,22 @@ pub enum Action {
         /// Its challenge.
         code: String,
     },
+}
+
+/// So many zones can be made at once: the writer is busy with them for some ten milliseconds.
+pub const ZONES_PER_BATCH_MAX: usize = 1_000;
+
+/// One of several zones that are to be made.
+#[derive(Clone, Debug)]
+pub struct ZoneDraft {
+    /// Apex.
+    pub name: Name,
+    /// Set of name servers; the default set if none.
+    pub ns_set: Option<NsSetId>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its first content; apex NS alone if none.
+    pub content: Option<Prepared>,
 }
 
 /// Content that was parsed, checked and perhaps staged before the command was given.

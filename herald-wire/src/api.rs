@@ -216,11 +216,18 @@ pub struct RrsetBatch {
 }
 
 /// Body of `POST /batches`: changes of several zones, atomic in the log and per zone at a PoP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MultiZoneBatch {
-    /// A zone may appear once.
+    /// Zones whose RRsets change; a zone may appear once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<ZoneBatch>,
+    /// Zones to make instead, at most 1000. They have no `tenant` and no `message` of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub create: Vec<ZoneCreate>,
+    /// For operators who make zones: the tenant (id or name) that will hold them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -209,7 +209,7 @@ mod tests {
         for line in [
             "koder dns zone create",
             "koder dns zone delete example.com --wait --dry-run",
-            "koder dns zone import a b",
+            "koder dns zone import --full a",
             "koder dns zone set example.com",
             "koder dns zone list --label team",
             "koder dns zone list --limit 0",

@@ -90,6 +90,14 @@ pub enum Failure {
         /// For how long.
         timeout: Duration,
     },
+    /// Some of several zone files were not imported; why was said of each.
+    #[error("{failed} of {files} files were not imported")]
+    SomeFiles {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        files: usize,
+    },
     /// The output can't be written.
     #[error("can't write the output: {0}")]
     Output(io::Error),
@@ -127,7 +135,9 @@ impl Failure {
             Failure::Settings(_) | Failure::Usage(_) => ExitStatus::Usage,
             Failure::Name { .. } | Failure::FileContent { .. } => ExitStatus::Invalid,
             Failure::NotInSync { .. } => ExitStatus::NotInSync,
-            Failure::File { .. } | Failure::NotConfirmed | Failure::Output(_) => ExitStatus::Failed,
+            Failure::File { .. } | Failure::NotConfirmed | Failure::SomeFiles { .. } | Failure::Output(_) => {
+                ExitStatus::Failed
+            }
         }
     }
 

@@ -12,11 +12,13 @@ pub mod failure;
 pub mod names;
 pub mod output;
 pub mod plan;
+pub mod progress;
 pub mod receipt;
 pub mod secret;
 pub mod settings;
 pub mod table;
 pub mod times;
+pub mod upload;
 pub mod zonefile;
 
 use std::ffi::OsString;

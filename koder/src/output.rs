@@ -44,6 +44,11 @@ impl<'a> Output<'a> {
         self.stdout.write_all(content).map_err(Failure::Output)
     }
 
+    /// Where results go that have only one form and are long.
+    pub fn stdout(&mut self) -> &mut dyn Write {
+        self.stdout
+    }
+
     /// A remark on stderr. If nobody listens there, so be it.
     pub fn note(&mut self, text: &str) {
         // On a terminal the two streams meet: in the order in which things were said.

@@ -104,6 +104,10 @@ pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection
             };
             zones::create(state, context, new)
         }
+        Action::CreateZones { tenant, zones } => {
+            let is_operator = matches!(context.principal, Principal::Operator { .. });
+            zones::create_all(state, context, command.tenant().or(*tenant), zones, is_operator)
+        }
         Action::UpdateZone { zone, if_match, labels, ns_set } => {
             zones::update(state, command, zone, *if_match, labels.as_ref(), *ns_set)
         }
@@ -124,6 +128,12 @@ fn new_id(context: &Context, n: u8) -> u128 {
 /// Random bytes of the command's chance.
 fn derived(context: &Context, n: u8) -> [u8; 32] {
     Sha256::new().chain_update(context.entropy).chain_update([n]).finalize().into()
+}
+
+/// The command with a chance of its own for one of the many things that it is about.
+fn nth(context: &Context, place: usize) -> Context {
+    let entropy = Sha256::new().chain_update(context.entropy).chain_update((place as u64).to_be_bytes());
+    Context { entropy: entropy.finalize().into(), ..context.clone() }
 }
 
 /// Short names of tenants, PoPs, sets: letters, digits and `-`, at most 63, not at the ends.

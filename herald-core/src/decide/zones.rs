@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{move_zone, ns_rrset};
 use super::quotas::{need_room, need_room_for_content};
-use super::{Decision, Subject, derived, new_id};
+use super::{Decision, Subject, derived, new_id, nth};
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
-use crate::command::{Context, Prepared, ZoneRef};
+use crate::command::{Context, Prepared, ZONES_PER_BATCH_MAX, ZoneDraft, ZoneRef};
 use crate::content::Content;
 use crate::limits::Limit;
-use crate::rejection::{Rejection, RejectionKind};
-use crate::state::{Shared, State};
+use crate::rejection::{RejectedItem, Rejection, RejectionKind};
+use crate::state::{At, Shared, State};
 use crate::zone::{Zone, ZoneStatus, newest_serial, next_serial_above};
 use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
 
@@ -97,6 +97,47 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         warnings,
         subject: Some(Subject::Zone(id)),
     })
+}
+
+/// Makes several zones, each judged with those before it in place.
+pub(super) fn create_all(
+    state: &State,
+    context: &Context,
+    tenant: Option<TenantId>,
+    zones: &[ZoneDraft],
+    is_operator: bool,
+) -> Result<Decision, Rejection> {
+    if zones.len() > ZONES_PER_BATCH_MAX {
+        return Err(Rejection::invalid(format!(
+            "{} zones at once are too many: at most {ZONES_PER_BATCH_MAX}",
+            zones.len()
+        )));
+    }
+    let mut draft = state.clone();
+    let at = At { generation: state.head(), time_ms: context.time_ms };
+    let mut decision = Decision::default();
+    let (mut kind, mut items) = (None, Vec::new());
+    for (place, zone) in zones.iter().enumerate() {
+        let ZoneDraft { name, ns_set, labels, content } = zone;
+        let content = content.as_ref();
+        let new = NewZone { name, tenant, ns_set: *ns_set, labels, content, is_operator };
+        match create(&draft, &nth(context, place), new) {
+            Ok(made) => {
+                made.changes.iter().for_each(|change| draft.apply(at, change));
+                decision.changes.extend(made.changes);
+                decision.warnings.extend(made.warnings);
+            }
+            Err(Rejection { kind: other, detail, .. }) => {
+                kind.get_or_insert(other);
+                let owner = Some(name.clone());
+                items.push(RejectedItem { zone: Some(place), detail, owner, ..RejectedItem::default() });
+            }
+        }
+    }
+    match kind {
+        None => Ok(decision),
+        Some(kind) => Err(Rejection::new(kind, items[0].detail.clone()).with_items(items)),
+    }
 }
 
 pub(super) fn update(

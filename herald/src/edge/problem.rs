@@ -177,6 +177,11 @@ impl ApiError {
         }
     }
 
+    /// The offending items; the error itself where it names none.
+    pub fn into_items(self) -> Vec<ProblemItem> {
+        if self.0.items.is_empty() { vec![item("", self.0.detail)] } else { self.0.items }
+    }
+
     /// What kind it is.
     pub fn code(&self) -> Code {
         self.0.code
@@ -250,13 +255,17 @@ pub enum Pointers {
     Changes,
     /// `/zones/n/changes/m`.
     Zones,
+    /// `/create/n`.
+    Create,
 }
 
 impl Pointers {
     fn item(self, rejected: RejectedItem) -> ProblemItem {
         let mut pointer = String::new();
-        if let (Pointers::Zones, Some(zone)) = (self, rejected.zone) {
-            pointer = format!("/zones/{zone}");
+        match (self, rejected.zone) {
+            (Pointers::Zones, Some(zone)) => pointer = format!("/zones/{zone}"),
+            (Pointers::Create, Some(zone)) => pointer = format!("/create/{zone}"),
+            _ => {}
         }
         if let (Pointers::Zones | Pointers::Changes, Some(edit)) = (self, rejected.edit) {
             pointer.push_str(&format!("/changes/{edit}"));

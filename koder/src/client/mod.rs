@@ -6,7 +6,7 @@ mod query;
 mod routes;
 mod server;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 pub use error::{ClientError, SetupError};
-pub use query::{ChangeQuery, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+pub use query::{ChangeQuery, ImportOptions, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
 pub use server::ServerUrl;
 
 use crate::secret::Secret;
@@ -34,6 +34,9 @@ const BULK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 4 << 30;
+
+/// So much of an answer is copied at once.
+const COPIED_BYTES: usize = 64 * 1024;
 
 /// How to connect.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +141,7 @@ impl Client {
             path,
             query: Query::default(),
             if_match: None,
-            body: None,
+            body: Content::Nothing,
             timeout: self.timeout,
         }
     }
@@ -151,12 +154,28 @@ struct Call<'a> {
     path: String,
     query: Query,
     if_match: Option<String>,
-    /// Content type and content. Present, if empty, for every method that usually has a body.
-    body: Option<(Option<&'static str>, Vec<u8>)>,
+    body: Content<'a>,
     timeout: Duration,
 }
 
-impl Call<'_> {
+/// What a request carries.
+enum Content<'a> {
+    Nothing,
+    /// Content type and content. Present, if empty, for every method that usually has a body.
+    Whole(Option<&'static str>, Vec<u8>),
+    /// A zone file that is read while it is sent.
+    ZoneFile(ZoneFileUpload<'a>),
+}
+
+/// A zone file on its way to the server.
+pub struct ZoneFileUpload<'a> {
+    /// The content, perhaps compressed.
+    pub content: &'a mut dyn Read,
+    /// How it is compressed, as `Content-Encoding` says it.
+    pub encoding: Option<&'static str>,
+}
+
+impl<'a> Call<'a> {
     fn query(mut self, query: Query) -> Self {
         self.query.append(query);
         self
@@ -164,17 +183,17 @@ impl Call<'_> {
 
     fn json(mut self, body: &impl Serialize) -> Self {
         let text = serde_json::to_vec(body).expect("the API's types have string keys only");
-        self.body = Some((Some("application/json"), text));
+        self.body = Content::Whole(Some("application/json"), text);
         self
     }
 
-    fn zone_file(mut self, text: &[u8]) -> Self {
-        self.body = Some((Some("text/dns"), text.to_vec()));
+    fn zone_file(mut self, upload: ZoneFileUpload<'a>) -> Self {
+        self.body = Content::ZoneFile(upload);
         self.bulk()
     }
 
     fn empty_body(mut self) -> Self {
-        self.body = Some((None, Vec::new()));
+        self.body = Content::Whole(None, Vec::new());
         self
     }
 
@@ -209,29 +228,42 @@ impl Call<'_> {
 
     /// Sends it; the answer's body is text.
     fn send_for_text(self) -> Result<Answer<()>, ClientError> {
-        let (status, response, text) = self.exchange()?;
+        let (server, method) = (&self.client.server.clone(), &self.method.clone());
+        let transport = |source| ClientError::transport(server, method, source);
+        let (response, body) = self.exchange()?;
+        let text = read_text(body).map_err(transport)?;
+        let status = response.status();
         if status.is_success() {
             let etag = header_text(&response, header::ETAG);
             return Ok(Answer { status: status.as_u16(), etag, text, value: () });
         }
-        if status.is_redirection() {
-            let location = header_text(&response, header::LOCATION).unwrap_or_default();
-            return Err(ClientError::Malformed {
-                status: status.as_u16(),
-                detail: format!("a redirection to \"{location}\": give the address that it leads to"),
-            });
-        }
-        Err(match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => ClientError::Problem { problem: Box::new(problem), text },
-            Err(_) => ClientError::Malformed {
-                status: status.as_u16(),
-                detail: "not a problem document: is it a Koder Herald that answers there?".to_owned(),
-            },
-        })
+        Err(refusal(&response, text))
     }
 
-    /// One trip: the status, the head and the text of the answer, whatever they are.
-    fn exchange(self) -> Result<(StatusCode, Response<()>, String), ClientError> {
+    /// Sends it; the answer's body is copied to `out` as it comes. What `out` says is the inner result.
+    fn send_to(self, out: &mut dyn Write) -> Result<io::Result<u64>, ClientError> {
+        let (server, method) = (&self.client.server.clone(), &self.method.clone());
+        let transport = |source| ClientError::transport(server, method, source);
+        let (response, body) = self.exchange()?;
+        if !response.status().is_success() {
+            return Err(refusal(&response, read_text(body).map_err(transport)?));
+        }
+        let mut body = body.into_with_config().limit(ANSWER_BYTES_MAX).reader();
+        let (mut part, mut bytes) = (vec![0; COPIED_BYTES], 0);
+        loop {
+            let length = body.read(&mut part).map_err(|e| transport(ureq::Error::Io(e)))?;
+            if length == 0 {
+                return Ok(out.flush().map(|()| bytes));
+            }
+            if let Err(e) = out.write_all(&part[..length]) {
+                return Ok(Err(e));
+            }
+            bytes += length as u64;
+        }
+    }
+
+    /// One trip: the head of the answer and its body, whatever they are.
+    fn exchange(self) -> Result<(Response<()>, Body), ClientError> {
         let transport = |source| ClientError::transport(&self.client.server, &self.method, source);
         let uri = format!("{}{}{}", self.client.server.as_str(), self.path, self.query.as_text());
         let mut request = Request::builder().method(self.method.clone()).uri(uri);
@@ -242,24 +274,52 @@ impl Call<'_> {
             request = request.header(header::IF_MATCH, tag);
         }
         let agent = &self.client.agent;
-        let response = match &self.body {
-            None => {
+        let response = match self.body {
+            Content::Nothing => {
                 let request = request.body(()).map_err(|error| transport(error.into()))?;
                 agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
             }
-            Some((content_type, content)) => {
+            Content::Whole(content_type, content) => {
                 if let Some(content_type) = content_type {
-                    request = request.header(header::CONTENT_TYPE, *content_type);
+                    request = request.header(header::CONTENT_TYPE, content_type);
                 }
                 let request = request.body(content.as_slice()).map_err(|error| transport(error.into()))?;
                 agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
             }
+            Content::ZoneFile(ZoneFileUpload { content, encoding }) => {
+                request = request.header(header::CONTENT_TYPE, "text/dns");
+                if let Some(encoding) = encoding {
+                    request = request.header(header::CONTENT_ENCODING, encoding);
+                }
+                let body = SendBody::from_reader(content);
+                let request = request.body(body).map_err(|error| transport(error.into()))?;
+                // However long it takes to send, as long as the server goes on taking it.
+                let request = agent.configure_request(request).timeout_recv_response(Some(self.timeout));
+                agent.run(request.build())
+            }
         }
         .map_err(transport)?;
         let (head, body) = response.into_parts();
-        let text = read_text(body).map_err(transport)?;
-        let status = head.status;
-        Ok((status, Response::from_parts(head, ()), text))
+        Ok((Response::from_parts(head, ()), body))
+    }
+}
+
+/// What an answer says that is no success.
+fn refusal(response: &Response<()>, text: String) -> ClientError {
+    let status = response.status();
+    if status.is_redirection() {
+        let location = header_text(response, header::LOCATION).unwrap_or_default();
+        return ClientError::Malformed {
+            status: status.as_u16(),
+            detail: format!("a redirection to \"{location}\": give the address that it leads to"),
+        };
+    }
+    match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => ClientError::Problem { problem: Box::new(problem), text },
+        Err(_) => ClientError::Malformed {
+            status: status.as_u16(),
+            detail: "not a problem document: is it a Koder Herald that answers there?".to_owned(),
+        },
     }
 }
 

@@ -213,8 +213,22 @@ impl WriteOptions {
     }
 }
 
-pub(super) fn import_query(mode: ImportMode) -> Query {
+/// What an import does, beside what every write does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ImportOptions {
+    /// What becomes of RRsets that the file doesn't have.
+    pub mode: ImportMode,
+    /// Make the zone if it isn't there.
+    pub create: bool,
+    /// Tell so many of the RRsets that change.
+    pub preview: u64,
+}
+
+pub(super) fn import_query(options: &ImportOptions) -> Query {
+    let ImportOptions { mode, create, preview } = *options;
     let mut query = Query::default();
+    query.set("create", create.then_some(true));
+    query.set("preview", (preview > 0).then_some(preview));
     let mode = match mode {
         ImportMode::Replace => "replace",
         ImportMode::Merge => "merge",

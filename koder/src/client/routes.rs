@@ -1,10 +1,12 @@
 //! One method per route of the API, in the order of its reference.
 
+use std::io::{self, Write};
+
 use herald_wire::api::{
-    Admission, Change, ChangeItem, ImportMode, ImportReport, MultiZoneBatch, NameserverSet,
-    NameserverSetInput, Page, Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch,
-    RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck,
-    ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
+    Admission, Change, ChangeItem, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
+    Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate,
+    TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem,
+    ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
@@ -12,6 +14,7 @@ use super::query::{at_query, diff_query, import_query};
 use super::{
     Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
 };
+use super::{ImportOptions, ZoneFileUpload};
 
 type Result<T> = std::result::Result<Answer<T>, ClientError>;
 
@@ -71,24 +74,30 @@ impl Client {
         self.call(Method::GET, &["zones", zone, "check"]).send()
     }
 
-    /// `POST /zones/{zone}/import`: a zone file goes in.
-    pub fn import_zone(
-        &self,
+    /// `POST /zones/{zone}/import`: a zone file goes in, read while it is sent.
+    pub fn import_zone<'a>(
+        &'a self,
         zone: &str,
-        zone_file: &[u8],
-        mode: ImportMode,
+        zone_file: ZoneFileUpload<'a>,
+        import: &ImportOptions,
         options: &WriteOptions,
     ) -> Result<Written<ImportReport>> {
         self.call(Method::POST, &["zones", zone, "import"])
-            .query(import_query(mode))
+            .query(import_query(import))
             .zone_file(zone_file)
             .write(options)
             .send()
     }
 
-    /// `GET /zones/{zone}/export`: a zone file comes out, as the answer's `text`; as of a revision or time if one is given.
-    pub fn export_zone(&self, zone: &str, at: Option<&str>) -> Result<()> {
-        self.call(Method::GET, &["zones", zone, "export"]).query(at_query(at)).bulk().send_for_text()
+    /// `GET /zones/{zone}/export`: a zone file comes out, into `out` while it arrives, and its size in octets is given; as of
+    /// a revision or time if one is given. What `out` says is the inner result.
+    pub fn export_zone(
+        &self,
+        zone: &str,
+        at: Option<&str>,
+        out: &mut dyn Write,
+    ) -> std::result::Result<io::Result<u64>, ClientError> {
+        self.call(Method::GET, &["zones", zone, "export"]).query(at_query(at)).bulk().send_to(out)
     }
 
     /// `GET /zones/{zone}/history`: what was done to it, newest first.
@@ -322,7 +331,8 @@ impl Client {
 
     /// `GET /readyz`: whether it accepts writes.
     pub fn readyz(&self) -> std::result::Result<bool, ClientError> {
-        let (status, ..) = self.call_outside(Method::GET, "/readyz".to_owned()).exchange()?;
+        let (response, _) = self.call_outside(Method::GET, "/readyz".to_owned()).exchange()?;
+        let status = response.status();
         match status {
             status if status.is_success() => Ok(true),
             StatusCode::SERVICE_UNAVAILABLE => Ok(false),

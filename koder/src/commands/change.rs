@@ -63,7 +63,12 @@ pub(super) fn run(session: &mut Session<'_>, command: &ChangeCommand) -> Result<
 }
 
 /// Asks until it is in sync or the time is over, a minute at a time.
-fn wait_for(client: &Client, id: &str, wait: Wait, timeout: Duration) -> Result<Answer<Change>, ClientError> {
+pub(super) fn wait_for(
+    client: &Client,
+    id: &str,
+    wait: Wait,
+    timeout: Duration,
+) -> Result<Answer<Change>, ClientError> {
     let start = Instant::now();
     loop {
         let left = timeout.saturating_sub(start.elapsed());

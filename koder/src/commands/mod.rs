@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod context;
+pub mod import;
 mod input;
 mod list;
 pub mod login;

@@ -1,24 +1,23 @@
 //! `koder dns zone …`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use herald_core::Name;
 use herald_wire::api::{
-    Admission, DelegationState, ImportMode, ImportReport, Zone, ZoneCheck, ZoneCreate, ZonePatch, ZoneProof,
-    ZoneStatus,
+    Admission, DelegationState, Zone, ZoneCheck, ZoneCreate, ZonePatch, ZoneProof, ZoneStatus,
 };
 
+use super::import::{self, ExportArgs, ImportArgs};
 use super::list::Listing;
 use super::past::{self, DiffArgs, HistoryArgs, RestoreArgs, RollbackArgs};
 use super::{ListArgs, MessageArgs, Session, WriteArgs, input, yes_no};
-use crate::client::{Client, ClientError, ZoneQuery};
+use crate::client::{Client, ZoneQuery};
 use crate::failure::Failure;
 use crate::names;
 use crate::table;
 use crate::times::format_time;
-use crate::zonefile::{self, ApexSource};
 
 /// What to do about zones.
 #[derive(Debug, Subcommand)]
@@ -33,8 +32,8 @@ pub enum ZoneCommand {
     Set(SetArgs),
     /// Delete a zone and all of its records
     Delete(DeleteArgs),
-    /// Bring a zone file in; the zone is made if it isn't there
-    Import(ImportArgs),
+    /// Bring zone files in; zones are made if they aren't there
+    Import(Box<ImportArgs>),
     /// Write a zone as a zone file
     Export(ExportArgs),
     /// What was done to a zone: when, by whom, why
@@ -175,50 +174,6 @@ pub struct DeleteArgs {
     pub reason: MessageArgs,
 }
 
-/// Flags of `koder dns zone import`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-The zone's name is --zone, or else the owner of the SOA record, or $ORIGIN, or the file's name.
-
-Examples:
-  koder dns zone import example.com.zone --dry-run
-  koder dns zone import db.example.com --wait
-  dig @old-server example.com AXFR | koder dns zone import - --zone example.com
-  koder dns zone import more.zone --zone example.com --merge")]
-pub struct ImportArgs {
-    /// A zone file; "-" is stdin
-    pub file: PathBuf,
-    /// Name of the zone
-    #[arg(long, value_name = "NAME")]
-    pub zone: Option<String>,
-    /// Keep the RRsets that the file doesn't have
-    #[arg(long)]
-    pub merge: bool,
-    /// How to write.
-    #[command(flatten)]
-    pub write: WriteArgs,
-    /// Why.
-    #[command(flatten)]
-    pub reason: MessageArgs,
-}
-
-/// Flags of `koder dns zone export`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  koder dns zone export example.com > example.com.zone
-  koder dns zone export example.com --at 2026-11-01T12:00:00Z")]
-pub struct ExportArgs {
-    /// Name or id of the zone
-    pub zone: String,
-    /// As it was at this revision or time (4711, 2026-11-01, 2026-11-01T12:00:00Z)
-    #[arg(long, value_name = "WHEN")]
-    pub at: Option<String>,
-    /// Write to this file instead of stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
 /// Flags of `koder dns zone verify` and `admit`.
 #[derive(Args, Debug)]
 pub struct LetInArgs {
@@ -260,8 +215,8 @@ pub(super) fn run(session: &mut Session<'_>, command: &ZoneCommand) -> Result<()
         }
         ZoneCommand::Set(args) => set(session, &client, args),
         ZoneCommand::Delete(args) => delete(session, &client, args),
-        ZoneCommand::Import(args) => import(session, &client, args),
-        ZoneCommand::Export(args) => export(session, &client, args),
+        ZoneCommand::Import(args) => import::run(session, &client, args),
+        ZoneCommand::Export(args) => import::export(session, &client, args),
         ZoneCommand::History(args) => past::history(session, &client, args),
         ZoneCommand::Diff(args) => past::diff(session, &client, args),
         ZoneCommand::Rollback(args) => past::rollback(session, &client, args),
@@ -292,7 +247,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &ZoneCommand) -> Result<()
     }
 }
 
-fn zone_name(text: &str) -> Result<Name, Failure> {
+pub(super) fn zone_name(text: &str) -> Result<Name, Failure> {
     Name::parse(text).map_err(|source| Failure::Name { text: text.to_owned(), source })
 }
 
@@ -383,77 +338,6 @@ fn delete(session: &mut Session<'_>, client: &Client, args: &DeleteArgs) -> Resu
         client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
     let verb = args.write.tense("deleted", "would delete");
     session.written(&args.write, &answer, &format!("{verb} {}\n", args.zone))
-}
-
-fn import(session: &mut Session<'_>, client: &Client, args: &ImportArgs) -> Result<(), Failure> {
-    let content = input::read(&args.file)?;
-    let name = match &args.zone {
-        Some(name) => zone_name(name)?,
-        None => {
-            let (name, source) = guess_name(&content, &args.file)?;
-            session.output.note(&format!("the zone is {}, from {source}", name.to_unicode()));
-            name
-        }
-    };
-    let zone = name.to_string();
-    match client.zone(&zone) {
-        Ok(_) => {
-            let mode = if args.merge { ImportMode::Merge } else { ImportMode::Replace };
-            let answer = client.import_zone(&zone, &content, mode, &args.write.options_for(&args.reason))?;
-            let text = answer.item.as_ref().map(|report| imported(&args.write, report)).unwrap_or_default();
-            session.written(&args.write, &answer, &text)
-        }
-        Err(ClientError::Problem { problem, .. }) if problem.status == 404 => {
-            // Made with its content or not at all: a bad file leaves no empty zone behind.
-            let zone = ZoneCreate {
-                name: zone,
-                zone_file: Some(input::text(content, &args.file)?),
-                message: args.reason.message.clone(),
-                ..ZoneCreate::default()
-            };
-            let answer = client.create_zone(&zone, &args.write.options())?;
-            let text = answer.item.as_ref().map(|zone| created(&args.write, zone)).unwrap_or_default();
-            session.written(&args.write, &answer, &text)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn guess_name(content: &[u8], file: &Path) -> Result<(Name, ApexSource), Failure> {
-    let file_name = (file != Path::new("-")).then_some(file);
-    zonefile::apex(&String::from_utf8_lossy(content), file_name).ok_or_else(|| {
-        Failure::Usage("the file doesn't say which zone it is of: give --zone NAME".to_owned())
-    })
-}
-
-fn imported(write: &WriteArgs, report: &ImportReport) -> String {
-    let mut text = format!(
-        "{} into {}: {} RRsets added, {} changed, {} removed\n",
-        write.tense("imported", "would import"),
-        report.zone.name_unicode,
-        report.rrsets_added,
-        report.rrsets_changed,
-        report.rrsets_removed
-    );
-    if !report.foreign_nameservers.is_empty() {
-        let foreign: Vec<String> =
-            report.foreign_nameservers.iter().map(|name| names::for_people(name)).collect();
-        text.push_str(&format!(
-            "NS at the apex that are not of the zone's set, replaced by the set's: {}\n",
-            foreign.join(", ")
-        ));
-    }
-    text
-}
-
-fn export(session: &mut Session<'_>, client: &Client, args: &ExportArgs) -> Result<(), Failure> {
-    let text = client.export_zone(&names::zone_for_path(&args.zone), args.at.as_deref())?.text;
-    match &args.output {
-        None => session.output.raw(text.as_bytes()),
-        Some(path) => {
-            std::fs::write(path, text).map_err(|source| Failure::File { path: path.clone(), source })
-        }
-    }
 }
 
 fn table_of(zones: &[Zone]) -> String {
@@ -631,25 +515,6 @@ mod tests {
     }
 
     #[test]
-    fn an_import_says_what_it_did_or_would_do() {
-        let report = ImportReport {
-            zone: zone("example.com.", "example.com."),
-            rrsets_added: 1,
-            rrsets_changed: 2,
-            rrsets_removed: 0,
-            foreign_nameservers: vec!["ns.other.example.".into()],
-            preview: None,
-        };
-        let dry = WriteArgs { dry_run: true, ..WriteArgs::default() };
-        assert_eq!(
-            imported(&dry, &report),
-            "would import into example.com.: 1 RRsets added, 2 changed, 0 removed\n\
-             NS at the apex that are not of the zone's set, replaced by the set's: ns.other.example.\n"
-        );
-        assert!(imported(&WriteArgs::default(), &report).starts_with("imported into example.com.:"));
-    }
-
-    #[test]
     fn a_check_says_what_differs() {
         let text = check(&ZoneCheck {
             delegation: DelegationState::Partial,
@@ -679,12 +544,5 @@ mod tests {
         let before = BTreeMap::from([("a".into(), "1".into()), ("b".into(), "2".into())]);
         let labels = relabelled(&before, &[("c".into(), "3".into())], &["a".into()]);
         assert_eq!(labels_text(&labels), "b=2 c=3");
-    }
-
-    #[test]
-    fn a_stream_without_a_name_needs_one() {
-        assert!(matches!(guess_name(b"www A 192.0.2.1\n", Path::new("-")), Err(Failure::Usage(_))));
-        let (name, source) = guess_name(b"www A 192.0.2.1\n", Path::new("example.com.zone")).unwrap();
-        assert_eq!((name.to_string().as_str(), source), ("example.com.", ApexSource::FileName));
     }
 }

@@ -1,4 +1,6 @@
-//! `POST /batches`: changes of several zones, atomic in the log.
+//! `POST /batches`: changes of several zones, or several new ones, atomic in the log.
+
+mod create;
 
 use herald_core::account::Verb;
 use herald_core::command::{Action, ZoneEdit, ZoneRef};
@@ -13,18 +15,22 @@ use super::problem::{ApiError, Pointers};
 
 /// The routes of batches.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(create))
+    OpenApiRouter::new().routes(routes!(batch))
 }
 
-/// Change several zones: all or nothing.
+/// Change several zones, or make several: all or nothing.
 #[utoipa::path(post, path = "/batches", tag = "rrsets", operation_id = "create_batch",
     params(WriteQuery), request_body = MultiZoneBatch, responses(
     (status = 200, body = Written<Vec<api::Zone>>),
+    (status = 201, body = Written<Vec<api::Zone>>, description = "The zones were made."),
     (status = 202, body = Written<Vec<api::Zone>>, description = "Accepted; the wait's deadline passed."),
     (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn create(request: Writing<(), Json<MultiZoneBatch>>) -> Result<Answer<Vec<api::Zone>>, ApiError> {
+pub async fn batch(request: Writing<(), Json<MultiZoneBatch>>) -> Result<Answer<Vec<api::Zone>>, ApiError> {
     let Writing { writer, body: Json(batch), .. } = request;
+    if !batch.create.is_empty() {
+        return create::zones(&writer, batch).await;
+    }
     let mut faults = Faults::default();
     let (mut ids, mut edits) = (Vec::new(), Vec::new());
     for (place, part) in batch.zones.iter().enumerate() {

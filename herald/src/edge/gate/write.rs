@@ -258,6 +258,14 @@ impl<T: Serialize> Answer<T> {
         self
     }
 
+    /// Something was made that has no one path: 201, unless PoPs were waited for in vain or nothing was done.
+    pub fn created(mut self) -> Answer<T> {
+        if self.status == StatusCode::OK && self.written.change.is_some() {
+            self.status = StatusCode::CREATED;
+        }
+        self
+    }
+
     /// The item's tag, without quotes.
     pub fn tagged(mut self, etag: Option<String>) -> Answer<T> {
         self.etag = etag.filter(|_| self.written.change.is_some());

@@ -152,3 +152,93 @@ async fn an_import_is_fitted_in_between_other_changes() {
         assert_eq!(world.records("example.com", &format!("w{n}"), "A").await, json!(["192.0.2.1"]));
     }
 }
+
+#[tokio::test]
+async fn an_import_can_make_the_zone() {
+    let world = World::new().await;
+    let import = |query: &str, file: &str| {
+        let path = format!("/zones/example.com/import{query}");
+        world.alice("POST", &path).body("text/dns", file.to_owned()).send()
+    };
+    import("", FILE).await.problem(404, "not_found");
+    import("?create=true", "x A 192.0.2\n").await.problem(422, "invalid");
+    world.alice("GET", "/zones/example.com").send().await.problem(404, "not_found");
+    let dry = import("?create=true&dry_run=true&preview=2", FILE).await.ok(200);
+    let preview = &dry.json["item"]["preview"];
+    assert_eq!(preview["changes"].as_array().map(Vec::len), Some(2));
+    assert_eq!(preview["more"], 4);
+    let made = import("?create=true", FILE).await.ok(201);
+    assert!(made.header(header::LOCATION).starts_with("/api/v1/zones/z"));
+    assert_eq!(made.json["item"]["foreign_nameservers"], json!(["ns.old.example."]));
+    // From then on it is an import like any other.
+    import("?create=true", FILE).await.ok(200);
+    let changed = FILE.replace("192.0.2.25", "192.0.2.26").replace("@ MX 10 mail\n", "");
+    let dry = import("?dry_run=true&preview=10", &changed).await.ok(200);
+    assert_eq!(
+        dry.json["item"]["preview"],
+        json!({
+            "changes": [
+                { "name": "example.com.", "type": "MX", "ttl_before": 3600, "removed": ["10 mail.example.com."], "added": [] },
+                {
+                    "name": "mail.example.com.", "type": "A", "ttl_before": 3600, "ttl_after": 3600,
+                    "removed": ["192.0.2.25"], "added": ["192.0.2.26"],
+                },
+            ],
+            "more": 0,
+        })
+    );
+    import("?preview=100001", FILE).await.problem(400, "malformed");
+}
+
+#[tokio::test]
+async fn a_batch_makes_all_of_its_zones_or_none() {
+    let world = World::new().await;
+    let batch = |body: Value| world.alice("POST", "/batches").json(&body).send();
+    let zone = |n: usize| match n % 3 {
+        0 => json!({ "name": format!("n{n}.example") }),
+        1 => {
+            json!({ "name": format!("n{n}.example"), "zone_file": "$TTL 60\nwww A 192.0.2.1\n@ NS ns.old.example.\n" })
+        }
+        _ => json!({
+            "name": format!("n{n}.example"), "labels": { "n": n.to_string() },
+            "rrsets": [{ "name": "www", "type": "A", "ttl": 60, "records": ["192.0.2.1"] }],
+        }),
+    };
+    let zones: Vec<Value> = (0..30).map(zone).collect();
+    batch(json!({ "create": zones, "message": "moved in" })).await.ok(201);
+    let made = world.alice("GET", "/zones?name=.example").send().await.ok(200);
+    let made = made.json["items"].as_array().unwrap().clone();
+    assert_eq!(made.len(), 30);
+    let mut ids: Vec<&str> = made.iter().map(|zone| zone["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 30);
+    assert_eq!(world.records("n1.example", "www", "A").await, world.records("n2.example", "www", "A").await);
+    // One entry of the log, so that all have one revision.
+    assert!(made.iter().all(|zone| zone["revision"] == made[0]["revision"]));
+
+    // Each bad one is named, and the good one isn't made either.
+    let bad = json!({ "create": [
+        { "name": "good.example" },
+        { "name": "n1.example" },
+        { "name": "good.example" },
+    ] });
+    assert_eq!(batch(bad).await.problem(409, "conflict"), ["/create/1", "/create/2"]);
+    let bad = json!({ "create": [
+        { "name": "good.example" },
+        { "name": "a..b" },
+        { "name": "c.example", "zone_file": "x A 1\n" },
+        { "name": "d.example", "message": "no" },
+        { "name": "e.example", "rrsets": [{ "name": "x", "type": "A", "ttl": 1, "records": ["?"] }] },
+    ] });
+    assert_eq!(
+        batch(bad).await.problem(422, "invalid"),
+        ["/create/1/name", "/create/2/zone_file", "/create/3/message", "/create/4/rrsets/0/records/0"]
+    );
+    world.alice("GET", "/zones/good.example").send().await.problem(404, "not_found");
+    let both =
+        json!({ "create": [{ "name": "good.example" }], "zones": [{ "zone": "n1.example", "changes": [] }] });
+    batch(both).await.problem(400, "malformed");
+    let many: Vec<Value> = (0..1001).map(|n| json!({ "name": format!("m{n}.example") })).collect();
+    assert_eq!(batch(json!({ "create": many })).await.problem(422, "invalid"), ["/create"]);
+}

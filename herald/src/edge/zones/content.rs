@@ -13,14 +13,14 @@ use crate::edge::names::{Faults, parse_rrsets};
 use crate::edge::problem::{ApiError, Code, content_error, item};
 
 /// Content with the apex NS that a set of name servers gives.
-pub(super) fn with_apex_ns(zone: &Name, mut content: Content, set: &NsSet) -> Content {
+pub(in crate::edge) fn with_apex_ns(zone: &Name, mut content: Content, set: &NsSet) -> Content {
     let rdatas = set.nameservers.iter().map(Name::as_wire).collect();
     content.put(RrKey::new(zone.clone(), Rtype::NS), Rrset { ttl: set.soa.ttl, rdatas });
     content
 }
 
 /// A zone file that was read.
-pub(super) struct File {
+pub(in crate::edge) struct File {
     /// All RRsets but the SOA and the apex NS.
     pub content: Content,
     /// Apex name servers in the file.
@@ -36,7 +36,7 @@ impl File {
     ///
     /// # Errors
     /// Invalid, with an item for each error and where it is, as `line:column`.
-    pub(super) fn of(read: Result<ZoneFile, ZoneFileErrors>, zone: &Name) -> Result<File, ApiError> {
+    pub(in crate::edge) fn of(read: Result<ZoneFile, ZoneFileErrors>, zone: &Name) -> Result<File, ApiError> {
         let ZoneFile { soa, mut rrsets, warnings } = read.map_err(|errors| {
             let place = |e: &ZoneFileError| format!("{}:{}", e.line, e.column);
             let items = errors.first.iter().map(|e| item(place(e), e.message.clone())).collect();
@@ -61,7 +61,7 @@ impl File {
     }
 
     /// Apex name servers in the file that are not of the set.
-    pub(super) fn foreign_nameservers(&self, set: &NsSet) -> Vec<String> {
+    pub(in crate::edge) fn foreign_nameservers(&self, set: &NsSet) -> Vec<String> {
         let foreign = self.nameservers.iter().filter(|name| !set.nameservers.contains(name));
         foreign.map(Name::to_string).collect()
     }
@@ -71,7 +71,7 @@ impl File {
 ///
 /// # Errors
 /// Invalid, with an item for each error.
-pub(super) fn checked(zone: &Name, content: Content) -> Result<CheckedContent, ApiError> {
+pub(in crate::edge) fn checked(zone: &Name, content: Content) -> Result<CheckedContent, ApiError> {
     CheckedContent::new(zone.clone(), content).map_err(|findings| content_error(findings, |_| String::new()))
 }
 
@@ -79,7 +79,7 @@ pub(super) fn checked(zone: &Name, content: Content) -> Result<CheckedContent, A
 ///
 /// # Errors
 /// Invalid, with an item for each error.
-pub(super) fn checked_rrsets(
+pub(in crate::edge) fn checked_rrsets(
     zone: &Name,
     rrsets: &[RrsetInput],
     set: &NsSet,

@@ -80,7 +80,7 @@ async fn first_content(
 }
 
 /// The set of name servers that a new zone gets.
-pub(super) fn first_set(writer: &Writer, set: Option<&str>) -> Result<Arc<NsSet>, ApiError> {
+pub(in crate::edge) fn first_set(writer: &Writer, set: Option<&str>) -> Result<Arc<NsSet>, ApiError> {
     let missing = "there is no set of name servers yet: an operator has to define one first";
     match set {
         Some(text) => Ok(lookup::nameserver_set(writer.state(), text)?.arc()),
@@ -88,7 +88,7 @@ pub(super) fn first_set(writer: &Writer, set: Option<&str>) -> Result<Arc<NsSet>
     }
 }
 
-fn replaced(nameserver: String) -> Warning {
+pub(in crate::edge) fn replaced(nameserver: String) -> Warning {
     Warning {
         code: "foreign_nameserver".into(),
         detail: format!(

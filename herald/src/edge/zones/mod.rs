@@ -1,8 +1,8 @@
 //! `/zones`: zones, their proofs, their zone files.
 
 mod check;
-mod content;
-mod create;
+pub(super) mod content;
+pub(super) mod create;
 mod diff;
 mod export;
 mod history;
