@@ -22,14 +22,14 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    BUCKETS, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, inventory_digest,
+    BUCKETS, Holding, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, inventory_digest,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
@@ -125,6 +125,9 @@ pub enum ReplicaError {
     /// What is on the disk isn't what was written.
     #[error("the replica is damaged: {0}")]
     Damaged(String),
+    /// Rows of single zones aren't what was written. Opening the replica anew takes them out.
+    #[error("the replica is damaged: {0}")]
+    DamagedZone(String),
     /// Anything else. Whether a commit that failed in this way is on the disk, the next opening tells.
     #[error("the replica failed: {0}")]
     Failed(String),
@@ -234,7 +237,9 @@ enum Fate {
 #[derive(Default)]
 struct Draft {
     buckets: Vec<(usize, u128)>,
+    digest: u128,
     zones: i64,
+    rrsets: i64,
     newest: Option<Generation>,
     is_complete: bool,
     /// Whole zones on their way as they were before, for a rollback.
@@ -248,7 +253,12 @@ pub struct Replica {
     db: Connection,
     dir: PathBuf,
     buckets: Box<[u128; BUCKETS]>,
+    /// Buckets that changed since somebody wanted to know.
+    watched: Option<HashSet<usize>>,
+    /// The wrapping sum of the buckets.
+    digest: u128,
     zones: u64,
+    rrsets: u64,
     newest: Generation,
     is_complete: bool,
     next_content: i64,
@@ -279,7 +289,10 @@ impl Replica {
             db,
             dir: dir.into(),
             buckets: Box::new([0; BUCKETS]),
+            watched: None,
+            digest: 0,
             zones: 0,
+            rrsets: 0,
             newest: Generation::default(),
             is_complete: false,
             next_content: 1,
@@ -306,7 +319,9 @@ impl Replica {
                     Some(zone) => {
                         let bucket = &mut self.buckets[bucket_of(zone.id)];
                         *bucket = bucket.wrapping_add(digest_of(&zone));
+                        self.digest = self.digest.wrapping_add(digest_of(&zone));
                         self.zones += 1;
+                        self.rrsets = self.rrsets.wrapping_add(zone.rrset_count);
                     }
                     None => damaged.push(row.get(0)?),
                 }
@@ -357,6 +372,50 @@ impl Replica {
     /// The digest of each inventory bucket.
     pub fn bucket_digests(&self) -> &[u128; BUCKETS] {
         &self.buckets
+    }
+
+    /// All zones in sum, the open transaction counted.
+    pub fn holding(&self) -> Holding {
+        Holding {
+            zones: self.zones.saturating_add_signed(self.draft.zones),
+            digest: self.digest.wrapping_add(self.draft.digest),
+        }
+    }
+
+    /// How many RRsets there are.
+    pub fn rrset_count(&self) -> u64 {
+        self.rrsets
+    }
+
+    /// From now on, which buckets change is noted.
+    pub fn watch_buckets(&mut self) {
+        self.watched = Some(HashSet::new());
+    }
+
+    /// The buckets that have changed since [`Replica::watch_buckets`]; none if that wasn't said of this replica as it is open.
+    pub fn watched_buckets(&mut self) -> Option<HashSet<usize>> {
+        self.watched.take()
+    }
+
+    /// The zones that follow this one in the order of their ids: so many at most, and no more once they have so many RRsets.
+    pub fn zones_after(
+        &self,
+        after: Option<ZoneId>,
+        zones_max: usize,
+        rrsets_max: u64,
+    ) -> Result<Vec<ZoneId>, ReplicaError> {
+        let mut select =
+            self.db.prepare_cached("SELECT id, rrset_count FROM zone WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let after = after.map_or_else(Vec::new, |after| after.0.to_be_bytes().to_vec());
+        let mut rows = select.query((after, zones_max as i64))?;
+        let (mut zones, mut rrsets) = (Vec::new(), 0_u64);
+        while rrsets < rrsets_max.max(1)
+            && let Some(row) = rows.next()?
+        {
+            zones.push(ZoneId(u128::from_be_bytes(row.get(0)?)));
+            rrsets = rrsets.saturating_add(unsigned(row.get(1)?));
+        }
+        Ok(zones)
     }
 
     /// A zone.
@@ -441,7 +500,12 @@ impl Replica {
         let draft = std::mem::take(&mut self.draft);
         for (bucket, change) in draft.buckets {
             self.buckets[bucket] = self.buckets[bucket].wrapping_add(change);
+            if let Some(watched) = &mut self.watched {
+                watched.insert(bucket);
+            }
         }
+        self.digest = self.digest.wrapping_add(draft.digest);
+        self.rrsets = self.rrsets.wrapping_add_signed(draft.rrsets);
         self.zones = self.zones.saturating_add_signed(draft.zones);
         self.newest = draft.newest.unwrap_or(self.newest);
         self.is_complete |= draft.is_complete;
@@ -759,8 +823,10 @@ impl Replica {
             ))?;
         self.mark(&zone.name, zone.id, zone.generation)?;
         let before = old.map_or(0, digest_of);
-        self.draft.buckets.push((bucket_of(zone.id), digest_of(zone).wrapping_sub(before)));
+        self.count(zone.id, digest_of(zone).wrapping_sub(before));
         self.draft.zones += i64::from(old.is_none());
+        let rrsets_before = old.map_or(0, |old| old.rrset_count);
+        self.draft.rrsets += zone.rrset_count.wrapping_sub(rrsets_before).cast_signed();
         self.saw(zone.generation);
         Ok(())
     }
@@ -768,9 +834,15 @@ impl Replica {
     fn delete_zone(&mut self, zone: &ZoneRow) -> Result<(), ReplicaError> {
         self.db.prepare_cached("DELETE FROM zone WHERE id = ?1")?.execute((zone.id.0.to_be_bytes(),))?;
         discard(&self.db, zone.content)?;
-        self.draft.buckets.push((bucket_of(zone.id), digest_of(zone).wrapping_neg()));
+        self.count(zone.id, digest_of(zone).wrapping_neg());
         self.draft.zones -= 1;
+        self.draft.rrsets -= zone.rrset_count.cast_signed();
         Ok(())
+    }
+
+    fn count(&mut self, zone: ZoneId, change: u128) {
+        self.draft.buckets.push((bucket_of(zone), change));
+        self.draft.digest = self.draft.digest.wrapping_add(change);
     }
 
     fn mark(&self, name: &Name, zone: ZoneId, generation: Generation) -> Result<(), ReplicaError> {
@@ -908,7 +980,7 @@ fn one_zone(mut rows: rusqlite::Rows<'_>) -> Result<Option<ZoneRow>, ReplicaErro
 }
 
 fn damaged_zone_row() -> ReplicaError {
-    ReplicaError::Damaged("the row of a zone has a wrong checksum".into())
+    ReplicaError::DamagedZone("the row of a zone has a wrong checksum".into())
 }
 
 /// A zone's row; none if it is damaged.

@@ -74,16 +74,6 @@ pub enum SessionEvent {
     Closed,
 }
 
-#[cfg(test)]
-impl Frame {
-    /// A frame outside of any bound.
-    pub(crate) fn unbounded(message: ToPop) -> Frame {
-        let room = Arc::new(Semaphore::new(0));
-        let permit = room.try_acquire_many_owned(0).expect("there is always room for nothing");
-        Frame { message, bytes: 0, _permit: permit }
-    }
-}
-
 /// What the agent says of its replica in a hello.
 pub struct Greeting {
     /// The newest generation it has taken.
@@ -98,7 +88,15 @@ pub struct Frame {
     pub message: ToPop,
     /// Its length, the length field counted.
     pub bytes: u64,
-    _permit: OwnedSemaphorePermit,
+    /// None for one that nobody read ahead.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Frame {
+    /// A frame outside of the bound.
+    pub fn new(message: ToPop, bytes: u64) -> Frame {
+        Frame { message, bytes, _permit: None }
+    }
 }
 
 /// Why a session ended, or none came about.
@@ -318,7 +316,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                     Arc::clone(&room).acquire_many_owned(share).await.map_err(|_| SessionError::Ending)?
                 }
             };
-            batch.push(Frame { message, bytes: bytes as u64, _permit: permit });
+            batch.push(Frame { message, bytes: bytes as u64, _permit: Some(permit) });
         }
     }
 

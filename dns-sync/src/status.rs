@@ -17,6 +17,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use herald_core::Generation;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::core::Figures;
+
 /// Version of the document.
 pub const STATUS_VERSION: u32 = 1;
 
@@ -60,6 +62,9 @@ pub struct Status {
     pub replica_commits: u64,
     /// What is wrong with the replica at the moment: a full disk, say. Answers go on, changes wait.
     pub replica_error: Option<String>,
+    /// Whether the replica holds what it must.
+    #[serde(default)]
+    pub drift: DriftStatus,
     /// knotd.
     pub knot: KnotStatus,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
@@ -79,6 +84,25 @@ pub struct SessionStatus {
     pub herald: String,
     /// Why it is down.
     pub reason: Option<String>,
+}
+
+/// Whether the replica holds what the control plane says it must, and what re-reading it found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// When it was last compared, in ms since the epoch.
+    pub compared_at_ms: Option<u64>,
+    /// Whether it holds something else; what differs is asked for.
+    pub is_drifted: bool,
+    /// How often it was found to, since the agent started.
+    pub found: u64,
+    /// How often that was mended.
+    pub mended: u64,
+    /// Zones that were re-read since the agent started.
+    pub zones_scrubbed: u64,
+    /// How often all zones were.
+    pub scrub_rounds: u64,
+    /// Zones that were damaged, and were asked for anew.
+    pub zones_damaged: u64,
 }
 
 /// knotd.
@@ -138,6 +162,7 @@ impl Board {
             changes_taken: 0,
             replica_commits: 0,
             replica_error: None,
+            drift: DriftStatus::default(),
             knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
@@ -155,12 +180,29 @@ impl Board {
         change(&mut self.lock().status);
     }
 
-    /// Notes how the replica is.
-    pub fn replica_is(&self, newest: Generation, zones: u64, zones_lagging: u64) {
+    /// Takes over the core's figures.
+    pub fn show(&self, figures: &Figures) {
         let mut inner = self.lock();
-        inner.newest = newest;
-        inner.status.zones = zones;
-        inner.status.zones_lagging = zones_lagging;
+        inner.newest = figures.newest;
+        let status = &mut inner.status;
+        status.zones = figures.zones;
+        status.zones_lagging = figures.zones_lagging;
+        status.herald_head = figures.herald_head.map(|head| head.to_string());
+        status.in_sync = figures.in_sync;
+        status.changes_taken = figures.changes_taken;
+        status.replica_commits = figures.replica_commits;
+        status.replica_error.clone_from(&figures.replica_error);
+        let started_at_ms = status.started_at_ms;
+        let at_ms = |at: Duration| started_at_ms + u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        status.drift = DriftStatus {
+            compared_at_ms: figures.compared_at.map(at_ms),
+            is_drifted: figures.is_drifted,
+            found: figures.drifts_found,
+            mended: figures.drifts_mended,
+            zones_scrubbed: figures.zones_scrubbed,
+            scrub_rounds: figures.scrub_rounds,
+            zones_damaged: figures.zones_damaged,
+        };
     }
 
     /// Notes an error.
@@ -205,7 +247,11 @@ impl Board {
 impl Status {
     /// Whether all is as it should be: it is connected, the replica can be written, knotd answers, and nothing is refused.
     pub fn is_ok(&self) -> bool {
-        self.session.connected && self.replica_error.is_none() && self.knot.running && self.refused.is_empty()
+        self.session.connected
+            && self.replica_error.is_none()
+            && !self.drift.is_drifted
+            && self.knot.running
+            && self.refused.is_empty()
     }
 
     /// The status for people.
@@ -245,6 +291,20 @@ impl Status {
         if let Some(error) = &self.replica_error {
             line("replica", format!("CAN'T BE WRITTEN: {error}"));
         }
+        let drift = &self.drift;
+        let compared = match drift.compared_at_ms {
+            Some(at_ms) if drift.is_drifted => format!("NOT what it must hold (compared {})", ago(at_ms)),
+            Some(at_ms) => format!("as it must be (compared {})", ago(at_ms)),
+            None => "not yet compared".into(),
+        };
+        line("content", format!("{compared}; drift found {}, mended {}", drift.found, drift.mended));
+        line(
+            "scrub",
+            format!(
+                "{} zones re-read in {} rounds, {} damaged",
+                drift.zones_scrubbed, drift.scrub_rounds, drift.zones_damaged
+            ),
+        );
         let knot = &self.knot;
         line(
             "knotd",
@@ -332,18 +392,28 @@ mod tests {
         assert!(ask(&path).is_err());
         let board = Arc::new(Board::new("fra1"));
         serve(&path, board.clone()).unwrap();
-        board.replica_is(Generation { epoch: 2, counter: 7 }, 3, 1);
+        board.show(&Figures {
+            newest: Generation { epoch: 2, counter: 7 },
+            zones: 3,
+            zones_lagging: 1,
+            is_drifted: true,
+            compared_at: Some(Duration::from_secs(1)),
+            ..Figures::default()
+        });
         board.refused("example.com.", Some("bad".into()));
         let status: Status = serde_json::from_str(&ask(&path).unwrap()).unwrap();
         assert_eq!((status.version, status.newest.as_str(), status.zones), (STATUS_VERSION, "2.7", 3));
         assert!(!status.is_ok());
         let text = status.render();
-        for part in ["fra1", "2.7", "3, 1 lagging", "NOT connected", "example.com.: bad"] {
+        for part in
+            ["fra1", "2.7", "3, 1 lagging", "NOT connected", "NOT what it must hold", "example.com.: bad"]
+        {
             assert!(text.contains(part), "{text}");
         }
         board.update(|status| {
             status.session.connected = true;
             status.knot.running = true;
+            status.drift.is_drifted = false;
         });
         board.refused("example.com.", None);
         assert!(board.status().is_ok());

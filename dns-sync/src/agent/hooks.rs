@@ -1,21 +1,18 @@
 //! What the supervisor of knotd asks of the agent, in the supervisor's thread.
 
-use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use herald_core::{Name, ZoneId};
+use herald_core::Name;
 
-use super::Event;
+use super::shell::Event;
 use crate::config::Config;
 use crate::knot::ctl::{self, Batch, Command, Item};
-use crate::knot::driver::{Driver, ZoneContent};
+use crate::knot::driver::Driver;
 use crate::knot::process::{HookError, Hooks, StartError};
-use crate::knot::zonefile::ZoneWriter;
 use crate::materialize::{Materialized, materialize, with_causes};
-use crate::replica::{OpenError, ReadZoneError, Reader};
 use crate::status::{Board, now_ms};
 
 /// How long knotd may take to tell its version.
@@ -116,57 +113,4 @@ fn knot_version(socket: &Path) -> Option<String> {
     })
     .ok()?;
     version
-}
-
-/// Reads the replica for the driver; opened when it is first needed, and anew after the replica was.
-pub(super) struct SharedReader {
-    config: Arc<Config>,
-    reader: Mutex<Option<Reader>>,
-}
-
-impl SharedReader {
-    pub fn new(config: Arc<Config>) -> SharedReader {
-        SharedReader { config, reader: Mutex::new(None) }
-    }
-
-    /// The replica's files are other ones now.
-    pub fn close(&self) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// A zone as the replica has it when it is written, which may be newer than when it was put.
-///
-/// The serial is then still the one that it was put with: the driver waits for that, and what is newer follows as
-/// deltas, which change nothing but the serial.
-pub(super) struct ReplicaContent {
-    pub reader: Arc<SharedReader>,
-    pub events: Sender<Event>,
-    pub zone: ZoneId,
-    pub serial: u32,
-}
-
-impl ZoneContent for ReplicaContent {
-    fn write(&self, out: &mut ZoneWriter<'_>) -> io::Result<()> {
-        let mut reader = self.reader.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = match &mut *reader {
-            Some(reader) => reader,
-            closed => {
-                let opened = Reader::open(&self.reader.config.replica_dir());
-                closed.insert(opened.map_err(|error: OpenError| io::Error::other(with_causes(&error)))?)
-            }
-        };
-        let each =
-            |key: &herald_core::RrKey, rrset: &herald_core::Rrset| out.rrset(&key.owner, key.rtype, rrset);
-        match reader.zone(self.zone, Some(self.serial), each) {
-            Ok(_) => Ok(()),
-            Err(ReadZoneError::Write(error)) => Err(error),
-            Err(error) => {
-                if let ReadZoneError::Damaged(_) = error {
-                    let _ = self.events.send(Event::Damaged(self.zone));
-                }
-                Err(io::Error::other(error.to_string()))
-            }
-        }
-    }
 }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use herald_core::content::Content;
 use herald_core::{Generation, Name, Rdatas, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    BUCKETS, BULK_WINDOW_BYTES, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop,
-    Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, decode_frame, encode_frame,
+    BUCKETS, BULK_WINDOW_BYTES, Hello, Holding, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald,
+    ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, decode_frame, encode_frame,
     inventory_digest,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Class, Queue};
+use super::core::queue::{Class, Queue};
 use super::{Agent, StartError};
 use crate::config::Config;
 use crate::knot::ctl::{self, Batch, Command, Item};
@@ -605,6 +605,75 @@ fn a_session_goes_on_where_the_last_one_ended() {
 }
 
 #[test]
+fn drift_is_told_and_mended() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (one, mut two, three) =
+        (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6), Zone::new(3, "three.test", 7));
+    let holding = |zones: &[&Zone]| {
+        let digest = |zone: &&Zone| inventory_digest(zone.id, zone.generation, zone.content.digest());
+        let digest = zones.iter().map(digest).fold(0, u128::wrapping_add);
+        ToPop::Ping {
+            head: generation(9),
+            in_sync: true,
+            holding: Some(Holding { zones: zones.len() as u64, digest }),
+        }
+    };
+    peer.put(&one);
+    peer.put(&two);
+    // What comes in the same go counts, before the ping and not after it.
+    let before = holding(&[&one, &two]);
+    let delta = ToPop::Delta(two.change_a(8, [192, 0, 2, 8]));
+    peer.send(&[before, delta, holding(&[&one, &two])]);
+    peer.wait_applied([two.receipt()]);
+    let status = pop.wait_status("a comparison", |status| status.drift.compared_at_ms.is_some());
+    assert!(!status.drift.is_drifted && status.is_ok(), "{status:?}");
+
+    peer.send(&[holding(&[&one, &two, &three])]);
+    let ToHerald::Drifted { bucket_digests } = peer.next() else { panic!("no drift") };
+    let (theirs, _) = bucket_digests.as_chunks::<16>();
+    assert_eq!((theirs.len(), theirs[3]), (BUCKETS, [0; 16]));
+    pop.wait_status("drift", |status| status.drift.is_drifted && !status.is_ok());
+    // The inventory is that of its place: the zone that comes behind the question isn't in it.
+    peer.send(&[ToPop::Compare { buckets: vec![2, 3] }]);
+    peer.send(&three.whole());
+    let ToHerald::Inventory { zones, last: true } = peer.next() else { panic!("no inventory") };
+    let told: Vec<_> = zones.iter().map(|told| (told.zone, told.generation, told.digest)).collect();
+    assert_eq!(told, [(two.id, two.generation, two.content.digest())]);
+    peer.wait_applied([three.receipt()]);
+    peer.send(&[holding(&[&one, &two, &three])]);
+    let status = pop.wait_status("the end of it", |status| !status.drift.is_drifted);
+    assert_eq!((status.drift.found, status.drift.mended), (1, 1));
+}
+
+#[test]
+fn what_is_damaged_on_the_disk_is_found_by_rereading_it() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (one, two) = (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6));
+    peer.put(&one);
+    peer.put(&two);
+    pop.damage(
+        "UPDATE rrset SET value = x'82183d' || substr(value, 4) WHERE content = 1 AND key = x'000002'",
+    );
+    let refused = peer.wait_refused();
+    assert_eq!((refused.zone, refused.cause, refused.have), (one.id, RefusalCause::Gap, None));
+    pop.wait_status("the damage", |status| status.zones == 1 && status.drift.zones_damaged == 1);
+    assert_eq!(pop.serial("one.test"), Some(5));
+    peer.put(&one);
+
+    // A row of a zone: what is kept in memory doesn't show it, so the replica is opened anew.
+    pop.damage("UPDATE zone SET counter = 4 WHERE id = x'00000000000000000000000000000002'");
+    let (mut peer, inventory) = herald.welcome(7, &[&one, &two]);
+    assert_eq!(inventory, []);
+    peer.put(&two);
+    pop.wait_status("the zone", |status| status.zones == 2);
+    assert_eq!(pop.serial("two.test"), Some(6));
+}
+
+#[test]
 fn one_agent_has_a_directory_alone() {
     let herald = Herald::listen();
     let pop = Pop::started(&herald);
@@ -983,7 +1052,7 @@ mod queue {
     use crate::session::Frame;
 
     fn frame(message: ToPop) -> Frame {
-        Frame::unbounded(message)
+        Frame::new(message, 0)
     }
 
     fn labels(queue: &mut Queue) -> Vec<String> {
@@ -1059,6 +1128,30 @@ mod queue {
         assert_eq!(all.len(), fill_len());
         assert_eq!(all[0], "d4");
         assert_eq!(all.last().unwrap(), "d1");
+    }
+
+    #[test]
+    fn what_comes_after_a_question_waits_for_its_answer() {
+        let mut queue = Queue::default();
+        let compare = || ToPop::Compare { buckets: vec![3] };
+        whole(1, 5_000, 2).into_iter().for_each(|message| queue.push(frame(message)));
+        for message in [compare(), delta(2), compare(), delta(3)] {
+            queue.push(frame(message));
+        }
+        for _ in 0..4 {
+            assert_eq!(label(&queue.next(false).unwrap().frame.message)[1..], *"1");
+        }
+        for after in ["d2", "d3"] {
+            for _ in 0..2 {
+                // It is asked again and again, as a transaction may fail.
+                let asked = queue.next(false).unwrap().frame.message;
+                assert_eq!(asked, compare());
+            }
+            assert!(!queue.is_empty());
+            queue.pass_barrier();
+            assert_eq!(label(&queue.next(false).unwrap().frame.message), after);
+        }
+        assert!(queue.is_empty());
     }
 
     fn fill_len() -> usize {

@@ -4,12 +4,13 @@ use std::io;
 use std::path::Path;
 
 use herald_core::{RrKey, Rrset, Rtype, ZoneId};
+use herald_wire::stream::{BUCKETS, bucket_of};
 use rusqlite::{Connection, OpenFlags};
 
 use super::row::{ZoneRow, parse_row_key, parse_row_value, row_key, with_serial};
 use super::{
-    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, check_format, connect, one_zone,
-    read_zone_row, record,
+    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, check_format, connect, digest_of,
+    one_zone, read_zone_row, record,
 };
 
 /// Memory that a reader's pages may take, in KiB.
@@ -83,6 +84,17 @@ impl Reader {
         Ok((zones, damaged))
     }
 
+    /// The digest of each inventory bucket, from the zones' rows; none if one of them is damaged.
+    pub fn bucket_digests(&self) -> Result<Option<Box<[u128; BUCKETS]>>, ReplicaError> {
+        let (zones, damaged) = self.zones()?;
+        let mut buckets = Box::new([0_u128; BUCKETS]);
+        for zone in &zones {
+            let bucket = &mut buckets[bucket_of(zone.id)];
+            *bucket = bucket.wrapping_add(digest_of(zone));
+        }
+        Ok((damaged == 0).then_some(buckets))
+    }
+
     /// Gives the RRsets of a zone, the SOA first, as they are at one moment; then the zone's row, if all that was given adds up
     /// to what it says. With `serial`, the SOA has that one.
     ///
@@ -100,7 +112,9 @@ impl Reader {
             let mut select =
                 snapshot.prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE id = ?1"))?;
             match one_zone(select.query((id.0.to_be_bytes(),))?) {
-                Err(ReplicaError::Damaged(what)) => return Err(ReadZoneError::Damaged(what)),
+                Err(ReplicaError::Damaged(what) | ReplicaError::DamagedZone(what)) => {
+                    return Err(ReadZoneError::Damaged(what));
+                }
                 zone => zone?.ok_or(ReadZoneError::Gone)?,
             }
         };

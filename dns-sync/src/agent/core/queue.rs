@@ -2,6 +2,8 @@
 //!
 //! Deltas and removals come first, then small whole zones and the parts of large ones by turns. The frames of one
 //! zone stay in order: as long as some of them wait in a class, its later ones wait behind them.
+//!
+//! Pings stand among the urgent frames. What comes after a question for the inventory waits until that is answered.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,7 +17,7 @@ const SMALL_ZONE_RRSETS_MAX: u64 = 1_000;
 
 /// What goes first, and what waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(in crate::agent) enum Class {
     /// Deltas and removals.
     Urgent,
     /// Small whole zones.
@@ -25,14 +27,14 @@ pub(super) enum Class {
 }
 
 /// A frame and where it waits.
-pub(super) struct Queued {
+pub(in crate::agent) struct Queued {
     pub frame: Frame,
     pub class: Class,
 }
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in crate::agent) struct Queue {
     urgent: VecDeque<Frame>,
     small: VecDeque<Frame>,
     large: VecDeque<Frame>,
@@ -42,12 +44,27 @@ pub(super) struct Queue {
     open: HashMap<ZoneId, Class>,
     /// Whether it is a large zone's turn.
     large_next: bool,
+    /// The buckets whose inventory is asked for, and the frames that came after the question.
+    barrier: Option<(Vec<u16>, VecDeque<Frame>)>,
 }
 
 impl Queue {
-    /// Adds a frame behind all of its zone's. Those of no zone are not for here.
+    /// Adds a frame behind all of its zone's. Those that open a session are not for here.
     pub fn push(&mut self, frame: Frame) {
-        let Some(zone) = zone_of(&frame.message) else { return };
+        if let Some((_, behind)) = &mut self.barrier {
+            return behind.push_back(frame);
+        }
+        let zone = match &frame.message {
+            ToPop::Compare { buckets } => {
+                self.barrier = Some((buckets.clone(), VecDeque::new()));
+                return;
+            }
+            ToPop::Ping { .. } => return self.urgent.push_back(frame),
+            message => match zone_of(message) {
+                Some(zone) => zone,
+                None => return,
+            },
+        };
         let natural = match &frame.message {
             ToPop::ZoneBegin(begin) => {
                 let is_small = begin.rrset_count <= SMALL_ZONE_RRSETS_MAX;
@@ -67,7 +84,8 @@ impl Queue {
         self.queue(class).push_back(frame);
     }
 
-    /// Puts frames back to where they were taken from, in the order in which they were taken.
+    /// Puts frames back to where they were taken from, in the order in which they were taken. Pings are dropped: the next
+    /// one is soon to come.
     pub fn put_back(&mut self, frames: Vec<Queued>) {
         for Queued { frame, class } in frames.into_iter().rev() {
             if let Some(zone) = zone_of(&frame.message) {
@@ -79,6 +97,13 @@ impl Queue {
 
     /// The next frame; with `urgent_only`, if it is urgent.
     pub fn next(&mut self, urgent_only: bool) -> Option<Queued> {
+        if !self.has_urgent()
+            && !self.has_bulk()
+            && let Some((buckets, _)) = &self.barrier
+        {
+            let message = ToPop::Compare { buckets: buckets.clone() };
+            return Some(Queued { frame: Frame::new(message, 0), class: Class::Urgent });
+        }
         let class = if !self.urgent.is_empty() {
             Class::Urgent
         } else if urgent_only {
@@ -109,9 +134,20 @@ impl Queue {
         !self.urgent.is_empty()
     }
 
+    /// Whether frames of whole zones wait, or what has to stay behind them.
+    pub fn has_bulk(&self) -> bool {
+        !self.small.is_empty() || !self.large.is_empty()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        !self.has_urgent() && !self.has_bulk() && self.barrier.is_none()
+    }
+
+    /// The inventory that was asked for is told, and durable: what came after the question is next.
+    pub fn pass_barrier(&mut self) {
+        let Some((_, behind)) = self.barrier.take() else { return };
+        behind.into_iter().for_each(|frame| self.push(frame));
     }
 
     fn count_in(&mut self, zone: ZoneId, class: Class) {
@@ -130,7 +166,7 @@ impl Queue {
 }
 
 /// The zone that a message is about.
-pub(super) fn zone_of(message: &ToPop) -> Option<ZoneId> {
+pub(in crate::agent) fn zone_of(message: &ToPop) -> Option<ZoneId> {
     match message {
         ToPop::Delta(delta) => Some(delta.zone),
         ToPop::ZoneBegin(begin) => Some(begin.zone),

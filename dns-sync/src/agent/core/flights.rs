@@ -3,7 +3,7 @@
 //! Each job has a tag. The newest job of a zone's name answers for all that went before it: knotd then has the newest
 //! content, whatever became of the older jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use herald_core::{Name, ZoneId};
 use herald_wire::stream::ZoneGeneration;
@@ -15,7 +15,7 @@ pub(super) struct Flights {
     by_tag: HashMap<u64, Flight>,
     newest: HashMap<Name, u64>,
     /// The newest job that each zone waits for.
-    zones: HashMap<ZoneId, u64>,
+    zones: BTreeMap<ZoneId, u64>,
 }
 
 struct Flight {

@@ -1,0 +1,180 @@
+//! What knotd is given to do, and what becomes of it.
+
+use std::time::Duration;
+
+use herald_core::{Name, ZoneId};
+use herald_wire::stream::{RefusalCause, Refused, ToHerald, ZoneGeneration};
+
+use super::flights::Landed;
+use super::{Action, Core};
+use crate::knot::driver::{Job, Report, Task, TaskError};
+
+/// The first wait before a zone that knotd refused, or that came wrong, is tried again; it doubles up to
+/// [`ZONE_WAIT_MAX`].
+pub(super) const ZONE_WAIT_MIN: Duration = Duration::from_secs(1);
+pub(super) const ZONE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+impl Core {
+    /// What a killed agent may have left undone is done again, by file.
+    pub fn resume_unapplied(&mut self, now: Duration) {
+        self.now = now;
+        let unapplied = match self.replica.unapplied() {
+            Ok(unapplied) => unapplied,
+            Err(error) => return self.replica_failed(&error),
+        };
+        for (name, receipt) in unapplied {
+            self.give_again(&name, vec![receipt]);
+        }
+    }
+
+    /// Gives knotd what the replica has of this name: the zone, or that there is none.
+    fn give_again(&mut self, name: &Name, receipts: Vec<ZoneGeneration>) {
+        let tag = self.flights.launch(name, receipts);
+        self.give(name.clone(), tag);
+    }
+
+    pub(super) fn give(&mut self, name: Name, tag: u64) {
+        match self.replica.zone_named(&name) {
+            Ok(zone) => {
+                let task = zone.map_or(Task::Remove, |zone| Task::Put(self.contents.put_of(&zone)));
+                self.actions.push(Action::Submit(vec![Job { zone: name, tag, task }]));
+            }
+            Err(error) => self.replica_failed(&error),
+        }
+    }
+
+    pub(super) fn knot_up(&mut self, written: Option<Vec<(Name, u32)>>) {
+        let expected = match written {
+            Some(written) => written,
+            // What is under way may be half done: it is done by file once knotd turns out not to serve it so.
+            None => {
+                let mut expected = Vec::new();
+                let all = self.replica.for_each_zone(|zone| {
+                    if !self.flights.has_name(&zone.name) {
+                        expected.push((zone.name, zone.serial));
+                    }
+                });
+                if let Err(error) = all {
+                    self.replica_failed(&error);
+                }
+                expected
+            }
+        };
+        self.actions.push(Action::Resume(expected));
+    }
+
+    pub(super) fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Done { tag, result, .. } => {
+                if let Some(landed) = self.flights.land(tag) {
+                    match result {
+                        Ok(()) => self.landed(landed),
+                        Err(error) if landed.is_newest => self.failed(landed, &error),
+                        // A newer job is under way.
+                        Err(_) => {}
+                    }
+                }
+            }
+            Report::Stale { zone, serving } => self.found_stale(&zone, serving),
+            Report::Unexpected { zone } => self.found_unexpected(zone),
+            Report::Settled => tracing::info!("knotd serves what it should"),
+            Report::ControlFailed { error } => self.error(error),
+        }
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        if landed.is_newest {
+            if self.retry_waits.remove(&landed.name).is_some() {
+                self.actions.push(Action::KnotRefuses { zone: landed.name.clone(), reason: None });
+            }
+            self.applied.extend(&landed.zones);
+        }
+        self.acks.extend(landed.zones);
+    }
+
+    /// knotd doesn't have the newest content of a zone. It is put by file: at once if it was a change that failed, and
+    /// later and later if that fails as well.
+    fn failed(&mut self, landed: Landed, error: &TaskError) {
+        let Landed { name, zones, .. } = landed;
+        match error {
+            TaskError::Ended => return,
+            TaskError::NotServed => return self.give_again(&name, zones),
+            _ => {}
+        }
+        let reason = error.to_string();
+        self.error(format!("the zone {name}: {reason}"));
+        self.actions.push(Action::KnotRefuses { zone: name.clone(), reason: Some(reason.clone()) });
+        for ZoneGeneration { zone, generation } in zones.iter().copied() {
+            let (cause, reason) = (RefusalCause::Knot, reason.clone());
+            self.send(ToHerald::Refused(Refused { zone, generation, cause, reason, have: Some(generation) }));
+        }
+        match self.retry_waits.get_mut(&name) {
+            None => {
+                self.retry_waits.insert(name.clone(), ZONE_WAIT_MIN);
+                self.give_again(&name, zones);
+            }
+            Some(wait) => {
+                let at = self.now + *wait;
+                *wait = (*wait * 2).min(ZONE_WAIT_MAX);
+                let tag = self.flights.launch(&name, zones);
+                self.retries.insert((at, tag));
+            }
+        }
+    }
+
+    fn found_stale(&mut self, name: &Name, serving: Option<u32>) {
+        // What is under way makes it right.
+        if self.flights.has_name(name) {
+            return;
+        }
+        tracing::warn!(
+            "knotd serves another serial of {name} than it should ({serving:?}): the zone is put again"
+        );
+        match self.replica.zone_named(name) {
+            Ok(Some(row)) => {
+                let receipt = ZoneGeneration { zone: row.id, generation: row.generation };
+                self.give_again(name, vec![receipt]);
+            }
+            Ok(None) => {}
+            Err(error) => self.replica_failed(&error),
+        }
+    }
+
+    fn found_unexpected(&mut self, name: Name) {
+        if self.flights.has_name(&name) {
+            return;
+        }
+        match self.replica.zone_named(&name) {
+            Ok(Some(_)) => self.found_stale(&name, None),
+            Ok(None) => {
+                self.leftovers.insert(name);
+                self.remove_leftovers();
+            }
+            Err(error) => self.replica_failed(&error),
+        }
+    }
+
+    /// Zones that the replica doesn't have are removed from knotd, but not for a replica that is still being filled.
+    pub(super) fn remove_leftovers(&mut self) {
+        if self.replica.is_complete() {
+            for name in std::mem::take(&mut self.leftovers) {
+                self.give_again(&name, Vec::new());
+            }
+        }
+    }
+
+    /// A zone that can't be read as it was written. What knotd has of it is the last good state.
+    pub(super) fn zone_damaged(&mut self, zone: ZoneId) {
+        match self.replica.zone(zone) {
+            Ok(Some(row)) => {
+                self.error(format!("the zone {} is damaged in the replica and is asked for anew", row.name));
+                // It waits for what comes: not to be taken for confirmed, nor for absent, as knotd has it.
+                let receipt = ZoneGeneration { zone, generation: row.generation };
+                self.flights.launch(&row.name, vec![receipt]);
+                self.damaged.push(zone);
+            }
+            Ok(None) => {}
+            Err(error) => self.replica_failed(&error),
+        }
+    }
+}
