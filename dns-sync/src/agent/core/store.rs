@@ -6,9 +6,9 @@ use std::time::Duration;
 use herald_core::ZoneId;
 use herald_wire::stream::{RefusalCause, Refused, ToHerald, ToPop};
 
-use super::{Action, Core};
 use super::intake::Group;
 use super::queue::Queued;
+use super::{Action, Core};
 use crate::materialize::with_causes;
 use crate::replica::{OpenError, Replica, ReplicaError};
 
