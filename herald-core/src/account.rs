@@ -8,7 +8,7 @@ use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, RrKey, Rtype, TenantId, TokenId, ZoneId};
 
 /// Who is behind a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum Principal {
     /// The platform itself.
     #[n(0)]

@@ -517,6 +517,56 @@ pub struct RollbackReport {
     pub nameservers_kept: bool,
 }
 
+/// What a record of the access log is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessKind {
+    /// A request was refused for who it came from: 401, 403, or 404 for what is there and not to be seen.
+    Denied,
+    /// A token was used, for the first time in this hour.
+    TokenUsed,
+    /// A token was made, and its secret shown.
+    TokenCreated,
+    /// Another secret was shown: a PoP's credential.
+    SecretShown,
+    /// So many events are not told one by one: there were too many.
+    Others,
+}
+
+/// One record of the access log. What comes again within a minute is one more record, with a count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AccessRecord {
+    /// Its number.
+    pub number: u64,
+    /// When; the first time, if it stands for several.
+    pub time_ms: u64,
+    /// The last time, if it stands for several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+    /// For how many it stands.
+    pub count: u64,
+    /// What.
+    pub kind: AccessKind,
+    /// Who, if that was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Id of the token that was presented, used or made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The answer's status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The request's method.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// The request's route.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub route: String,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
 // ----------------------------------------------------------------------------------- import, admission
 
 /// `?mode=` of an import.

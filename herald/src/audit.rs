@@ -16,6 +16,7 @@ use herald_core::log::{self, Envelope, LogError};
 use herald_store::{Checkpoint, ChunkId, Inspected, OpenError, Store, StoreError, StoreReader};
 use sha2::{Digest, Sha256};
 
+use crate::access_log::{self, AccessLogError};
 use crate::backup::store_dir;
 use crate::config::{self, ConfigError};
 use crate::engine::{RecoverError, load_base, load_checkpoint};
@@ -53,6 +54,9 @@ pub enum AuditError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The access log can't be opened.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
 }
 
 /// Something that is not what it should be.
@@ -77,6 +81,8 @@ pub enum Place {
     Checkpoint,
     /// The state from which the past is told.
     Base,
+    /// A record of the access log.
+    Access(u64),
 }
 
 impl fmt::Display for Problem {
@@ -87,6 +93,7 @@ impl fmt::Display for Problem {
             Place::Chunk(id) => write!(f, "chunk {id}: {}", self.what),
             Place::Checkpoint => write!(f, "checkpoint: {}", self.what),
             Place::Base => write!(f, "base: {}", self.what),
+            Place::Access(number) => write!(f, "access log, record {number}: {}", self.what),
         }
     }
 }
@@ -121,7 +128,11 @@ impl Report {
 pub fn run(command: AuditCommand) -> Result<ExitCode, AuditError> {
     let AuditCommand::Verify(args) = command;
     let data = config::data_dir(args.data, args.config.as_deref())?;
-    let report = verify(&store_dir(&data))?;
+    let mut report = verify(&store_dir(&data))?;
+    let (wrong, records) = access_log::verify(&data)?;
+    for (number, what) in wrong {
+        report.add(Place::Access(number), what);
+    }
     for problem in &report.problems {
         println!("{problem}");
     }
@@ -130,7 +141,9 @@ pub fn run(command: AuditCommand) -> Result<ExitCode, AuditError> {
         0 => String::new(),
         _ => format!(", the past kept from revision {horizon} on ({erased} payloads erased)"),
     };
-    let read = format!("{entries} entries up to revision {head} and {chunks} chunks{past}");
+    let read = format!(
+        "{entries} entries up to revision {head} and {chunks} chunks{past}; {records} records of the access log"
+    );
     Ok(match report.problems.len() {
         0 => {
             println!("all is right: {read}");

@@ -3,6 +3,7 @@
 //! A change goes one way: `edge` (authenticate, parse) → [`engine`] (decide, append, apply, answer) →
 //! [`publisher`] (what every PoP must now serve) → sessions, from which receipts come back.
 
+pub mod access_log;
 pub mod audit;
 pub mod backup;
 pub mod clock;

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::access_log::{AccessLog, AccessLogError};
 use crate::backup;
 use crate::clock;
 use crate::config::Config;
@@ -53,6 +54,9 @@ pub enum ServeError {
     /// The state can't be recovered.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The access log can't be kept.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     /// The history can't be followed.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -95,6 +99,7 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
     bootstrap(&engine, &config.data_dir).await?;
     let publisher = Publisher::new(engine.clone(), shared);
     let history = History::start(&config.data_dir, engine.follow())?;
+    let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -112,6 +117,7 @@ async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(
         engine,
         publisher.clone(),
         history,
+        access_log,
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),

@@ -62,6 +62,8 @@ pub enum DnsCommand {
     Change(change::ChangeCommand),
     /// Who changed what, when and why
     Changes(past::ChangesArgs),
+    /// Denials, uses of tokens, secrets shown (operators)
+    AccessLog(past::AccessArgs),
     /// Points of presence (operators)
     #[command(subcommand)]
     Pop(pop::PopCommand),
@@ -160,6 +162,7 @@ mod tests {
             "koder dns zone delete example.com -m why",
             "koder dns zone import example.com.zone -m why",
             "koder dns changes --zone example.com --by operator --since 2026-11-01 --until 4711",
+            "koder dns access-log --kind denied --limit 5",
             "koder dns zone check example.com",
             "koder dns zone verify example.com --wait",
             "koder dns zone admit example.com",

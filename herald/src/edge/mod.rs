@@ -3,6 +3,7 @@
 //! Handlers get at nothing but through the `gate`. The routes and the types of the reference are in `docs/api.md`;
 //! the OpenAPI document is made of the handlers themselves.
 
+mod access_log;
 mod admissions;
 mod at;
 mod batches;
@@ -56,7 +57,7 @@ pub fn router(app: AppState) -> Router {
         .merge(meta::outside())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        .layer(middleware::from_fn(gate::annotate))
+        .layer(middleware::from_fn_with_state(app.clone(), gate::annotate))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)
 }
@@ -84,7 +85,7 @@ async fn count(State(app): State<AppState>, request: Request, next: Next) -> Res
 }
 
 /// A method's name, of which there are few: anybody can make up more.
-fn known_method(method: &Method) -> &'static str {
+pub(in crate::edge) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

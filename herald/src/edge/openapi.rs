@@ -12,7 +12,9 @@ use utoipa::openapi::{SecurityRequirement, Server};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
-use super::{admissions, batches, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens, zones};
+use super::{
+    access_log, admissions, batches, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens, zones,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,6 +43,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(rrsets::routes())
         .merge(batches::routes())
         .merge(changes::routes())
+        .merge(access_log::routes())
         .merge(admissions::routes())
         .merge(tenants::routes())
         .merge(tokens::routes())

@@ -172,6 +172,14 @@ impl ChangeQuery {
     }
 }
 
+/// Of which kind, and which page.
+pub(super) fn access_query(kind: Option<&str>, page: &PageQuery) -> Query {
+    let mut query = Query::default();
+    query.set("kind", kind);
+    query.append(page.query());
+    query
+}
+
 /// `?at=`.
 pub(super) fn at_query(at: Option<&str>) -> Query {
     let mut query = Query::default();

@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 
 use herald_wire::api::{
-    Admission, Change, ChangeItem, ImportReport, MultiZoneBatch, NameserverSet, NameserverSetInput, Page,
-    Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate,
-    TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem,
-    ZonePatch,
+    AccessRecord, Admission, Change, ChangeItem, ImportReport, MultiZoneBatch, NameserverSet,
+    NameserverSetInput, Page, Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch,
+    RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck,
+    ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
-use super::query::{at_query, diff_query, import_query};
+use super::query::{access_query, at_query, diff_query, import_query};
 use super::{
     Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
 };
@@ -188,6 +188,11 @@ impl Client {
     /// `GET /changes`: who changed what and why, newest first.
     pub fn changes(&self, query: &ChangeQuery) -> Result<Page<ChangeItem>> {
         self.call(Method::GET, &["changes"]).query(query.query()).send()
+    }
+
+    /// `GET /access-log`: denials, uses of tokens, secrets shown, newest first; of one kind or all.
+    pub fn access_log(&self, kind: Option<&str>, page: &PageQuery) -> Result<Page<AccessRecord>> {
+        self.call(Method::GET, &["access-log"]).query(access_query(kind, page)).send()
     }
 
     /// `GET /changes/{id}`: a receipt, once it says what is waited for or the deadline passed.

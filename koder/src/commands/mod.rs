@@ -99,6 +99,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Record(command) => record::run(session, &command),
         DnsCommand::Change(command) => change::run(session, &command),
         DnsCommand::Changes(args) => past::changes(session, &args),
+        DnsCommand::AccessLog(args) => past::access(session, &args),
         DnsCommand::Pop(command) => pop::run(session, &command),
         DnsCommand::Tenant(command) => tenant::run(session, &command),
         DnsCommand::Token(command) => token::run(session, &command),

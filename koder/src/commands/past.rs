@@ -1,7 +1,9 @@
 //! The past: `koder dns zone history|diff|rollback|restore`, `koder dns changes`.
 
-use clap::Args;
-use herald_wire::api::{ChangeItem, ChangeKind, Rollback, RollbackReport, ZoneHistoryItem};
+use clap::{Args, ValueEnum};
+use herald_wire::api::{
+    AccessKind, AccessRecord, ChangeItem, ChangeKind, Rollback, RollbackReport, ZoneHistoryItem,
+};
 
 use super::list::Listing;
 use super::{ListArgs, MessageArgs, Session, WriteArgs, zone};
@@ -108,6 +110,70 @@ pub struct ChangesArgs {
     /// The page.
     #[command(flatten)]
     pub list: ListArgs,
+}
+
+/// Flags of `koder dns access-log`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  koder dns access-log --limit 50
+  koder dns access-log --kind denied")]
+pub struct AccessArgs {
+    /// Only records of this kind
+    #[arg(long)]
+    pub kind: Option<AccessKindArg>,
+    /// The page.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// What a record of the access log is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum AccessKindArg {
+    /// Requests that were refused for who they came from
+    Denied,
+    /// The first use of a token in an hour
+    TokenUsed,
+    /// Tokens that were made
+    TokenCreated,
+    /// Other secrets that were shown
+    SecretShown,
+    /// Events that were too many to be told one by one
+    Others,
+}
+
+pub(super) fn access(session: &mut Session<'_>, args: &AccessArgs) -> Result<(), Failure> {
+    let client = session.client()?;
+    let kind = args.kind.and_then(|kind| kind.to_possible_value());
+    let kind = kind.as_ref().map(|kind| kind.get_name());
+    let listing = Listing::fetch(&args.list, |page| client.access_log(kind, &page))?;
+    session.listed(&listing, access_table)
+}
+
+fn access_table(items: &[AccessRecord]) -> String {
+    let word = |kind| match kind {
+        AccessKind::Denied => "denied",
+        AccessKind::TokenUsed => "token used",
+        AccessKind::TokenCreated => "token made",
+        AccessKind::SecretShown => "secret shown",
+        AccessKind::Others => "others",
+    };
+    table::columns(
+        ["TIME", "WHAT", "COUNT", "BY", "TOKEN", "STATUS", "REQUEST", "FROM"],
+        items.iter().map(|item| {
+            [
+                format_time(item.time_ms),
+                word(item.kind).to_owned(),
+                item.count.to_string(),
+                item.principal.clone().unwrap_or_default(),
+                item.token.clone().unwrap_or_default(),
+                item.status.map(|status| status.to_string()).unwrap_or_default(),
+                format!("{} {}", item.method, item.route).trim().to_owned(),
+                item.address.clone().unwrap_or_default(),
+            ]
+        }),
+    )
 }
 
 pub(super) fn history(session: &mut Session<'_>, client: &Client, args: &HistoryArgs) -> Result<(), Failure> {

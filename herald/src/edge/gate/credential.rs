@@ -2,6 +2,7 @@
 //! variant (API tokens now; JWT, TSIG and others later), and all end in the same [`Principal`].
 
 use axum::http::{HeaderMap, header};
+use herald_core::TokenId;
 use herald_core::account::Principal;
 use herald_core::state::State;
 
@@ -32,6 +33,13 @@ pub(super) fn present(headers: &HeaderMap) -> Result<Credential, ApiError> {
 }
 
 impl Credential {
+    /// The token that it says it is, if there is such a token.
+    pub(super) fn token(&self, state: &State) -> Option<TokenId> {
+        match self {
+            Credential::ApiToken(presented) => state.token(presented.id).map(|token| token.id),
+        }
+    }
+
     /// Whom it stands for. Whether its token is expired or revoked is judged with access.
     ///
     /// # Errors

@@ -14,18 +14,22 @@ mod rate;
 mod write;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{self, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use herald_core::TokenId;
 use herald_core::account::Principal;
 use herald_core::account::Verb;
 use herald_core::authorise::Access;
 use herald_core::command::{Context, ZoneRef};
 use herald_core::limits::{Limit, TenantLimits};
+use herald_core::rejection::RejectionKind;
 use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
 use tokio_util::sync::CancellationToken;
@@ -37,8 +41,10 @@ pub use precondition::{IfMatch, Preconditions, rrset_tag};
 pub use query::{FromQuery, NoQuery, WriteOptions, WriteParams, WriteQuery};
 pub use write::{Answer, Done, OffThread, Writer, blocking};
 
+use super::known_method;
 use super::metrics::Metrics;
 use super::problem::{ApiError, Code};
+use crate::access_log::{self, AccessLog, Event};
 use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
@@ -103,6 +109,7 @@ struct App {
     engine: Engine,
     publisher: Publisher,
     history: History,
+    access_log: AccessLog,
     resolver: Resolver,
     metrics: Metrics,
     limits: Limits,
@@ -120,6 +127,7 @@ impl AppState {
         engine: Engine,
         publisher: Publisher,
         history: History,
+        access_log: AccessLog,
         resolver: Resolver,
         limits: Limits,
         shutdown: CancellationToken,
@@ -130,6 +138,7 @@ impl AppState {
             engine,
             publisher,
             history,
+            access_log,
             resolver,
             metrics,
             limits,
@@ -186,12 +195,20 @@ pub struct Caller {
     principal: Principal,
     access: Access,
     state: Arc<State>,
+    notes: Option<Arc<Notes>>,
+    address: Option<IpAddr>,
 }
 
 /// What is found out about a request on its way in, for what is said on its way out.
 #[derive(Default)]
 struct Notes {
     rate: OnceLock<rate::Taken>,
+    /// Who it is, if that was found out.
+    principal: OnceLock<Principal>,
+    /// Whose token was presented, genuine or not, if there is such a token.
+    presented: OnceLock<TokenId>,
+    /// Whether what was asked for is there, and not to be seen.
+    hidden: AtomicBool,
 }
 
 /// Where a request came from, as far as it came over the network.
@@ -199,10 +216,37 @@ struct Notes {
 pub struct ClientAddress(pub IpAddr);
 
 /// Says in each answer how its caller's bucket stands.
-pub async fn annotate(mut request: Request, next: Next) -> Response {
+pub async fn annotate(
+    extract::State(app): extract::State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let notes = Arc::new(Notes::default());
     request.extensions_mut().insert(Arc::clone(&notes));
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let address = request.extensions().get().map(|ClientAddress(address)| *address);
+    let method = known_method(request.method());
     let mut response = next.run(request).await;
+    let principal = notes.principal.get().copied();
+    if let Some(principal) = principal {
+        app.0.access_log.note_use(principal, address);
+    }
+    let is_denied = match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => notes.hidden.load(Ordering::Relaxed),
+        _ => false,
+    };
+    if is_denied {
+        app.0.access_log.note(Event {
+            kind: access_log::Kind::Denied,
+            principal,
+            token: notes.presented.get().copied(),
+            status: response.status().as_u16(),
+            method,
+            route: route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned(),
+            address,
+        });
+    }
     if let Some(rate) = notes.rate.get() {
         rate.tell(response.headers_mut());
     }
@@ -216,7 +260,12 @@ impl Caller {
         let state = app.engine.state();
         let now_ms = clock::now_ms();
         let now_ns = u64::try_from(app.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let notes = parts.extensions.get::<Arc<Notes>>().cloned();
+        let address = parts.extensions.get().map(|ClientAddress(address)| *address);
         let found = credential::present(&parts.headers).and_then(|credential| {
+            if let (Some(notes), Some(token)) = (&notes, credential.token(&state)) {
+                _ = notes.presented.set(token);
+            }
             let principal = credential.principal(&state, now_ms)?;
             Ok((principal, access(&state, principal, now_ms)?))
         });
@@ -224,7 +273,6 @@ impl Caller {
             Ok(found) => found,
             Err(refused) => {
                 // Who has a valid token is never held up by others at the same address.
-                let address = parts.extensions.get().map(|ClientAddress(address)| *address);
                 app.buckets.count_failure(address, now_ns)?;
                 return Err(refused);
             }
@@ -237,11 +285,12 @@ impl Caller {
         };
         let limits = tenant.and_then(|tenant| tenant.limits.as_ref());
         let taken = app.buckets.take(holder, kind, limits, now_ns);
-        if let Some(notes) = parts.extensions.get::<Arc<Notes>>() {
+        if let Some(notes) = &notes {
+            _ = notes.principal.set(principal);
             _ = notes.rate.set(taken);
         }
         taken.check()?;
-        Ok(Caller { app, principal, access, state })
+        Ok(Caller { app, principal, access, state, notes, address })
     }
 
     /// The state that this request sees: it never moves.
@@ -269,7 +318,37 @@ impl Caller {
     /// # Errors
     /// Not found, or forbidden.
     pub fn zone(&self, zone: &ZoneRef, verb: Verb) -> Result<&Shared<Zone>, ApiError> {
-        Ok(self.access.zone_for(&self.state, zone, verb)?)
+        let found = self.access.zone_for(&self.state, zone, verb);
+        if let (Err(rejection), Some(notes)) = (&found, &self.notes)
+            && rejection.kind == RejectionKind::NotFound
+        {
+            let is_there = match zone {
+                ZoneRef::Id(id) => self.state.zone(*id).is_some(),
+                ZoneRef::Name(name) => self.state.zones_named(name).next().is_some(),
+            };
+            notes.hidden.fetch_or(is_there, Ordering::Relaxed);
+        }
+        Ok(found?)
+    }
+
+    /// The access log.
+    pub fn access_log(&self) -> &AccessLog {
+        &self.app.access_log
+    }
+
+    /// Notes in the access log that it was shown a secret: that of a token, or another.
+    pub fn note_secret(&self, kind: access_log::Kind, token: Option<TokenId>, route: &str) {
+        let (principal, route) = (Some(self.principal), format!("{}{route}", herald_wire::api::PREFIX));
+        let address = self.address;
+        self.app.access_log.note(Event {
+            kind,
+            principal,
+            token,
+            status: 201,
+            method: "POST",
+            route,
+            address,
+        });
     }
 
     /// Asks for a token that isn't limited to some names or types.
@@ -322,7 +401,8 @@ impl Caller {
     fn refreshed(&self) -> Result<Caller, ApiError> {
         let (app, state) = (Arc::clone(&self.app), self.app.engine.state());
         let access = access(&state, self.principal, clock::now_ms())?;
-        Ok(Caller { app, principal: self.principal, access, state })
+        let (notes, address) = (self.notes.clone(), self.address);
+        Ok(Caller { app, principal: self.principal, access, state, notes, address })
     }
 }
 

@@ -5,6 +5,7 @@ use herald_core::state::Shared;
 use herald_wire::api::{Page, Pop, PopCreate, Problem, Written};
 
 use super::one::answer_pop;
+use crate::access_log::Kind;
 use crate::edge::gate::{Answer, Json, Reading, WriteQuery, Writing};
 use crate::edge::pages::PageQuery;
 use crate::edge::problem::{ApiError, Pointers};
@@ -42,6 +43,9 @@ pub async fn create(request: Writing<(), Json<PopCreate>>) -> Result<Answer<Pop>
     let secret = NewSecret::draw();
     let action = Action::CreatePop { name: body.name, secret_hash: secret.pop_hash() };
     let done = writer.submit(action, body.message, Pointers::None).await?;
+    if !writer.is_dry_run() {
+        writer.note_secret(Kind::SecretShown, None, "/pops");
+    }
     let secret = (!writer.is_dry_run()).then(|| secret.pop_text());
     answer_pop(&writer, done, secret).await
 }

@@ -327,3 +327,44 @@ async fn every_write_takes_a_message() {
     let done = world.alice("DELETE", &format!("/zones/example.net?message={long}")).send().await;
     done.problem(422, "invalid");
 }
+
+#[tokio::test]
+async fn the_access_log_tells_denials_and_secrets() {
+    let world = World::new().await;
+    let id = world.zone("example.com").await;
+    world.bob("GET", &format!("/zones/{id}")).send().await.problem(404, "not_found");
+    world.bob("GET", "/zones/nowhere.example").send().await.problem(404, "not_found");
+    world.bob("GET", "/pops").send().await.problem(403, "forbidden");
+    let wrong = format!("{}x", &world.bob[..world.bob.len() - 1]);
+    world.with_token(&wrong, "GET", "/whoami").send().await.problem(401, "unauthenticated");
+    world.operator("POST", "/pops").json(&json!({ "name": "ams" })).send().await.ok(201);
+
+    let denied = world.operator("GET", "/access-log?kind=denied").send().await.ok(200);
+    let told: Vec<(u64, &str)> = denied.json["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| (item["status"].as_u64().unwrap(), item["route"].as_str().unwrap()))
+        .collect();
+    // What isn't there at all is no denial.
+    assert_eq!(told, [(401, "/api/v1/whoami"), (403, "/api/v1/pops"), (404, "/api/v1/zones/{zone}")]);
+    let bob = world.bob("GET", "/whoami").send().await.json["token"]["id"].clone();
+    assert!(denied.json["items"].as_array().unwrap().iter().all(|item| item["token"] == bob));
+    assert!(denied.json["items"][0].get("principal").is_none(), "nobody knows who it was");
+    let shown = world.operator("GET", "/access-log?kind=secret_shown").send().await.ok(200);
+    assert_eq!(shown.json["items"][0]["route"], "/api/v1/pops");
+    let made = world.operator("GET", "/access-log?kind=token_created").send().await.ok(200);
+    assert_eq!(made.json["items"].as_array().unwrap().len(), 2);
+    let used = world.operator("GET", "/access-log?kind=token_used").send().await.ok(200);
+    assert_eq!(used.json["items"].as_array().unwrap().len(), 3, "three tokens, each once");
+    let all = world.operator("GET", "/access-log?limit=2").send().await.ok(200);
+    let cursor = all.json["next_cursor"].as_str().unwrap();
+    let next = world.operator("GET", &format!("/access-log?limit=2&cursor={cursor}")).send().await.ok(200);
+    assert!(next.json["items"][0]["number"].as_u64() < all.json["items"][1]["number"].as_u64());
+    world.alice("GET", "/access-log").send().await.problem(403, "forbidden");
+    // No secret is in it.
+    let text = world.operator("GET", "/access-log").send().await.ok(200).text;
+    for secret in [&world.operator, &world.alice, &world.bob, &wrong] {
+        assert!(!text.contains(&secret[32..]), "{text}");
+    }
+}

@@ -31,6 +31,7 @@ use tower::ServiceExt;
 
 use super::secret::NewSecret;
 use super::{AppState, Limits, router};
+use crate::access_log::AccessLog;
 use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
@@ -142,7 +143,9 @@ impl World {
         let shutdown = CancellationToken::new();
         let publisher = Publisher::new(engine.clone(), shared);
         let history = History::start(dir.path(), engine.follow()).unwrap();
-        let app = AppState::new(engine.clone(), publisher, history, resolver, limits, shutdown.clone());
+        let access_log = AccessLog::start(dir.path(), 400).unwrap();
+        let app =
+            AppState::new(engine.clone(), publisher, history, access_log, resolver, limits, shutdown.clone());
         let mut world = World {
             router: router(app),
             engine,

@@ -8,6 +8,7 @@ use herald_core::state::Shared;
 use herald_wire::api::{Page, Problem, Token, TokenCreate, Written};
 
 use super::scope::parse_scope;
+use crate::access_log::Kind;
 use crate::edge::gate::{Answer, Json, Reading, WriteQuery, Writing};
 use crate::edge::names::Faults;
 use crate::edge::pages::PageQuery;
@@ -70,6 +71,9 @@ pub async fn create(request: Writing<(), Json<TokenCreate>>) -> Result<Answer<To
         secret: (!writer.is_dry_run()).then(|| secret.token_text(token.id)),
         ..present::token(token)
     });
+    if let (Some(token), false) = (token, writer.is_dry_run()) {
+        writer.note_secret(Kind::TokenCreated, Some(token.id), "/tokens");
+    }
     let path = item.as_ref().map(|item| format!("/tokens/{}", item.id));
     Ok(writer.answer(done, item).await?.created_at(path))
 }
