@@ -335,7 +335,8 @@ async fn the_access_log_tells_denials_and_secrets() {
     world.bob("GET", &format!("/zones/{id}")).send().await.problem(404, "not_found");
     world.bob("GET", "/zones/nowhere.example").send().await.problem(404, "not_found");
     world.bob("GET", "/pops").send().await.problem(403, "forbidden");
-    let wrong = format!("{}x", &world.bob[..world.bob.len() - 1]);
+    // Another's secret behind the id of bob's token.
+    let wrong = format!("{}{}", &world.bob[..32], &world.alice[32..]);
     world.with_token(&wrong, "GET", "/whoami").send().await.problem(401, "unauthenticated");
     world.operator("POST", "/pops").json(&json!({ "name": "ams" })).send().await.ok(201);
 
