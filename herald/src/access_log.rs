@@ -554,18 +554,21 @@ fn mark(db: &Connection, name: &str) -> rusqlite::Result<(u64, [u8; 32])> {
     })
 }
 
+/// What is wrong, with the number of the record where it is, and how many records there are.
+pub type Verified = (Vec<(u64, String)>, u64);
+
 /// What is wrong with the access log in this directory, with the number of the record where it is; and how many records
 /// there are. None at all is right.
 ///
 /// # Errors
 /// If it can't be read.
-pub fn verify(dir: &Path) -> Result<(Vec<(u64, String)>, u64), AccessLogError> {
+pub fn verify(dir: &Path) -> Result<Verified, AccessLogError> {
     let path = dir.join(FILE);
     if !path.exists() {
         return Ok((Vec::new(), 0));
     }
     let db = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    let read = || -> rusqlite::Result<Result<(Vec<(u64, String)>, u64), i64>> {
+    let read = || -> rusqlite::Result<Result<Verified, i64>> {
         db.execute_batch("BEGIN")?;
         let version: i64 = db.query_row("PRAGMA user_version", (), |row| row.get(0))?;
         if version != VERSION {
