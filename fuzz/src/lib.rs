@@ -1,0 +1,45 @@
+//! What is fuzzed: one function a target, which takes any bytes and panics if something isn't right.
+//!
+//! Three drive the same functions: `./dev test` a seeded sample of mutations of the seeds (`tests/sample.rs`),
+//! `./dev soak fuzz` libFuzzer with coverage (`libfuzzer/`), and a single input that was found before
+//! (`cargo run -p fuzz -- TARGET FILE`).
+
+mod api;
+mod control_plane;
+mod frames;
+mod log;
+pub mod mutate;
+mod zone_file;
+
+/// A target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+    /// Inputs to begin with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Words that inputs are made of.
+    pub words: &'static [&'static str],
+}
+
+/// All of them.
+pub const TARGETS: [Target; 5] = [
+    Target { name: "zone_file", run: zone_file::run, seeds: zone_file::seeds, words: zone_file::WORDS },
+    Target { name: "frames", run: frames::run, seeds: frames::seeds, words: &[] },
+    Target { name: "session", run: frames::run_session, seeds: frames::session_seeds, words: &[] },
+    Target { name: "log", run: log::run, seeds: log::seeds, words: &[] },
+    Target { name: "api", run: api::run, seeds: api::seeds, words: api::WORDS },
+];
+
+/// The target of this name.
+///
+/// # Panics
+/// If there is none.
+pub fn target(name: &str) -> Target {
+    TARGETS
+        .into_iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("no target is named {name}"))
+}
