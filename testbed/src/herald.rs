@@ -153,6 +153,13 @@ impl Herald {
         self.process.as_ref().map(Process::memory).unwrap_or_default()
     }
 
+    /// Begins to measure its peak memory anew.
+    pub fn forget_peak(&self) {
+        if let Some(process) = &self.process {
+            process.forget_peak();
+        }
+    }
+
     /// The end of its output, for messages.
     pub fn tail(&self) -> String {
         self.process.as_ref().map(Process::tail).unwrap_or_default()

@@ -142,6 +142,15 @@ impl Process {
         Memory { resident_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
     }
 
+    /// Sets the peak of its memory to what it has now.
+    ///
+    /// # Panics
+    /// If the kernel doesn't let us.
+    pub fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.id());
+        fs::write(&path, "5").unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         if self.ended.is_none() {

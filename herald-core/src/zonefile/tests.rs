@@ -343,6 +343,37 @@ fn the_root_zone() {
     assert_eq!(parse_zone_file(written.as_bytes(), &root, None).unwrap(), zone);
 }
 
+/// Files of the styles that are out there, each beside its canonical form, which is read back as the same zone.
+#[test]
+fn files_of_every_style() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata/zonefiles");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "zone") {
+            continue;
+        }
+        seen += 1;
+        let file = std::fs::read(&path).unwrap();
+        let head = String::from_utf8_lossy(&file).lines().next().unwrap().to_owned();
+        let origin = Name::parse(head.strip_prefix("; zone: ").unwrap()).unwrap();
+        let zone = parse_zone_file(&file, &origin, None).unwrap_or_else(|e| panic!("{path:?}: {e:#?}"));
+        let mut canonical = String::new();
+        let soa = zone.soa.as_ref().map(|(ttl_s, soa)| (*ttl_s, soa));
+        write_zone_file(&origin, soa, zone.rrsets.iter(), &mut canonical).unwrap();
+        let again = parse_zone_file(canonical.as_bytes(), &origin, None).unwrap();
+        assert_eq!((&again.soa, &again.rrsets), (&zone.soa, &zone.rrsets), "{path:?}");
+        assert_eq!(again.warnings, [], "{path:?}");
+        zone.warnings.iter().for_each(|warning| canonical.push_str(&format!("; {warning}\n")));
+        let expected = path.with_extension("canonical");
+        if std::env::var_os("HERALD_REGENERATE_ZONE_FILES").is_some() {
+            std::fs::write(&expected, &canonical).unwrap();
+        }
+        assert_eq!(canonical, std::fs::read_to_string(&expected).unwrap_or_default(), "{path:?}");
+    }
+    assert_eq!(seen, 6);
+}
+
 fn any_record() -> impl Strategy<Value = (RrKey, u32, Vec<u8>)> {
     let labels = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..6), 0..3);
     let rdata = prop_oneof![

@@ -30,7 +30,7 @@ const PAGES: usize = 300;
 pub fn run(settings: &Settings) -> Vec<Line> {
     let count = settings.zones.unwrap_or(ZONES);
     let mut platform = Platform::without_pops("bench-fleet");
-    let made = zones::make(&platform.herald, &platform.tenant, count);
+    let made_per_s = zones::make(&platform.herald, &platform.tenant, count);
     let after_making = platform.herald.memory();
 
     let killed_ready = restarted(&mut platform);
@@ -82,7 +82,7 @@ pub fn run(settings: &Settings) -> Vec<Line> {
             vec![
                 ("after_making_mib", figure(Some(mib(after_making.resident_bytes)))),
                 ("restarted_and_filling_mib", figure(Some(mib(after_filling.resident_bytes)))),
-                ("made_per_s", figure(Some(made.rate_per_s()))),
+                ("made_per_s", figure(Some(made_per_s))),
             ],
         ),
         line(

@@ -1,5 +1,6 @@
 //! Benchmarks: ours and the peer in the same run, taking turns.
 
+mod bulk;
 mod burst;
 mod create;
 mod fleet;
@@ -22,6 +23,8 @@ pub enum Name {
     Burst,
     /// From the request for a new zone to its answer at the last of three PoPs.
     Create,
+    /// A zone of a million records, imported by the CLI.
+    Bulk,
     /// Many zones: an empty PoP, a restart, memory, lists.
     Fleet,
 }
@@ -68,6 +71,7 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::Propagation => propagation::run(settings),
         Name::Burst => burst::run(settings),
         Name::Create => create::run(settings),
+        Name::Bulk => bulk::run(settings),
         Name::Fleet => fleet::run(settings),
     }
 }
