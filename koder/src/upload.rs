@@ -33,7 +33,7 @@ impl Upload {
         } else {
             let file = File::open(path).map_err(error)?;
             let about = file.metadata().map_err(error)?;
-            (Box::new(file), about.is_file().then(|| about.len()))
+            (Box::new(file), about.is_file().then_some(about.len()))
         };
         let mut head = Vec::new();
         rest.by_ref().take(HEAD_BYTES).read_to_end(&mut head).map_err(error)?;
