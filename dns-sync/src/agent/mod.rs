@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::content::Contents;
 use self::core::Core;
 use self::hooks::AgentHooks;
-pub use self::scrubber::scrub;
+pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
 use crate::knot::driver::{Driver, DriverConfig};
