@@ -240,3 +240,16 @@ fn the_rest_of_the_surface() {
     assert_eq!(metrics.status, 200);
     assert!(metrics.text.contains("# TYPE "), "{}", metrics.text);
 }
+
+#[test]
+fn the_page_for_operators_explains_every_metric_and_no_other() {
+    let platform = testbed::platform::Platform::start("metrics", 1);
+    platform.create_zone("example.com");
+    platform.wait_until_in_sync();
+    let exported = platform.tenant.get("//metrics").text;
+    let exported: std::collections::BTreeSet<&str> =
+        exported.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let page = include_str!("../../../docs/operations.md");
+    let explained = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(exported, explained);
+}
