@@ -118,6 +118,15 @@ pub struct KnotStatus {
     pub restarts: u64,
     /// Why it was down last.
     pub reason: Option<String>,
+    /// Rounds in which it was asked for all zones, to find what was changed there by others.
+    #[serde(default)]
+    pub sweeps: u64,
+    /// When the last one ended, in ms since the epoch.
+    #[serde(default)]
+    pub swept_at_ms: u64,
+    /// Zones that were found to be served otherwise than they should be, or though they should not. They are put right.
+    #[serde(default)]
+    pub drifted: u64,
 }
 
 /// Something that went wrong.
@@ -203,6 +212,20 @@ impl Board {
             scrub_rounds: figures.scrub_rounds,
             zones_damaged: figures.zones_damaged,
         };
+    }
+
+    /// Notes a round in which knotd was asked for all zones.
+    pub fn swept(&self, zones: u64, drifted: u64) {
+        self.update(|status| {
+            status.knot.sweeps += 1;
+            status.knot.swept_at_ms = now_ms();
+            status.knot.drifted += drifted;
+        });
+        if drifted > 0 {
+            self.error(format!(
+                "knotd did not serve {drifted} of {zones} zones as it should: they are put right"
+            ));
+        }
     }
 
     /// Notes an error.

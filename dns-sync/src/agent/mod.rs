@@ -33,7 +33,7 @@ use self::hooks::AgentHooks;
 pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
-use crate::knot::driver::{Driver, DriverConfig};
+use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
 use crate::replica::{OpenError, Replica, ReplicaError};
 use crate::session::Dialer;
@@ -116,9 +116,16 @@ impl Agent {
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
         driver.filling(!replica.is_complete());
-        let forward = events.clone();
+        let (forward, figures) = (events.clone(), board.clone());
         spawn("knot-reports", move || {
-            reports.into_iter().try_for_each(|report| forward.send(Event::Knot(report))).unwrap_or_default();
+            for report in reports {
+                // What a round found was reported zone by zone already: this is for people.
+                if let Report::Swept { zones, drifted } = report {
+                    figures.swept(zones, drifted);
+                } else if forward.send(Event::Knot(report)).is_err() {
+                    return;
+                }
+            }
         })?;
 
         let mut core = Core::new(replica, contents, aside_dir(&config));

@@ -78,6 +78,8 @@ impl Core {
             Report::Stale { zone, serving } => self.found_stale(&zone, serving),
             Report::Unexpected { zone } => self.found_unexpected(zone),
             Report::Settled => tracing::info!("knotd serves what it should"),
+            // A figure for the status; what was found came before.
+            Report::Swept { .. } => {}
             Report::ControlFailed { error } => self.error(error),
         }
     }

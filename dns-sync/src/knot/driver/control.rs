@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use herald_core::Name;
 
 use super::socket::{WorkError, with_causes};
+use super::sweep::{Drift, Sweep};
 use super::zone::{Base, HeldDelta, Phase, Zone, without_slashes};
 use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
 use crate::knot::catalog::Catalogs;
@@ -20,6 +21,7 @@ pub(super) enum Event {
     Deleted,
     Served(Name, u32),
     WatcherFailed(io::Error),
+    Swept(Vec<Drift>),
     Filling(bool),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
@@ -64,6 +66,7 @@ pub(super) struct Control {
     pub(super) reports: Sender<Report>,
     pub(super) files: Sender<FileOrder>,
     pub(super) watcher: Sender<WatchOrder>,
+    pub(super) sweeper: Sender<Vec<(Name, u32)>>,
 
     pub(super) zones: HashMap<Name, Zone>,
     /// Zones whose file name isn't their own text, by the name that it is the text of.
@@ -74,6 +77,8 @@ pub(super) struct Control {
     pub(super) file_orders_under_way: usize,
 
     pub(super) deltas: VecDeque<Name>,
+    /// Zones with a delta that are left alone until then, in the order of time.
+    pub(super) resting: VecDeque<(Instant, Name)>,
     pub(super) reloads: VecDeque<Name>,
     pub(super) additions: VecDeque<Name>,
     pub(super) removals: VecDeque<Name>,
@@ -97,6 +102,9 @@ pub(super) struct Control {
 
     /// Zones whose transaction may have been left open by a connection that broke.
     pub(super) maybe_open: BTreeSet<Name>,
+    pub(super) sweep: Sweep,
+    /// What the last answers of the sweep say, to be judged.
+    pub(super) drifts: Vec<Drift>,
     pub(super) retry_at: Option<Instant>,
     pub(super) retry_wait: Duration,
 }
@@ -107,6 +115,7 @@ impl Control {
         reports: Sender<Report>,
         files: Sender<FileOrder>,
         watcher: Sender<WatchOrder>,
+        sweeper: Sender<Vec<(Name, u32)>>,
     ) -> Control {
         Control {
             // Which there are is found out at the resume.
@@ -115,12 +124,14 @@ impl Control {
             reports,
             files,
             watcher,
+            sweeper,
             zones: HashMap::new(),
             file_names: HashMap::new(),
             mode: Mode::Suspended,
             suspending: Vec::new(),
             file_orders_under_way: 0,
             deltas: VecDeque::new(),
+            resting: VecDeque::new(),
             reloads: VecDeque::new(),
             additions: VecDeque::new(),
             removals: VecDeque::new(),
@@ -136,6 +147,8 @@ impl Control {
             removing: Vec::new(),
             resuming: None,
             maybe_open: BTreeSet::new(),
+            sweep: Sweep::default(),
+            drifts: Vec::new(),
             retry_at: None,
             retry_wait: RETRY_MIN,
         }
@@ -178,14 +191,13 @@ impl Control {
             return Some(now);
         }
         let room = self.loads.len() < self.config.limits.loads_max;
-        if !self.deltas.is_empty() || (!self.reloads.is_empty() && room) {
+        if !self.deltas.is_empty() || !self.drifts.is_empty() || (!self.reloads.is_empty() && room) {
             return Some(now);
         }
         let removals = (!self.removing.is_empty()).then(|| now + RETRY_MIN);
-        [removals, self.catalog_due(), self.load_checks.first().map(|(at, _)| *at)]
-            .into_iter()
-            .flatten()
-            .min()
+        let rested = self.resting.front().map(|(at, _)| *at);
+        let load_check = self.load_checks.first().map(|(at, _)| *at);
+        [removals, rested, self.catalog_due(), load_check, self.sweep.due()].into_iter().flatten().min()
     }
 
     pub(super) fn take_event(&mut self, event: Event) {
@@ -202,6 +214,7 @@ impl Control {
                 let error = format!("asking knotd by DNS failed: {error}");
                 let _ = self.reports.send(Report::ControlFailed { error });
             }
+            Event::Swept(drifts) => self.swept(drifts),
             Event::Filling(is_filling) => self.is_filling = is_filling,
             Event::Suspend(done) => {
                 self.suspending.push(done);
@@ -223,10 +236,13 @@ impl Control {
         self.retry_at = None;
         let worked = self
             .resume()
+            .map(|()| self.wake_rested())
             .and_then(|()| self.run_deltas())
             .and_then(|()| self.run_reloads())
             .and_then(|()| self.run_catalogs())
-            .and_then(|()| self.check_loads());
+            .and_then(|()| self.check_loads())
+            .and_then(|()| self.judge_drifts())
+            .and_then(|()| self.run_sweep());
         match worked {
             Ok(()) => self.retry_wait = RETRY_MIN,
             Err(error) => {
@@ -306,7 +322,10 @@ impl Control {
             None if zone.delta.is_some() => match zone.phase {
                 Phase::Served { .. } if !zone.delta_queued => {
                     zone.delta_queued = true;
-                    self.deltas.push_back(name.clone());
+                    match zone.rests_until.filter(|until| *until > Instant::now()) {
+                        Some(until) => self.resting.push_back((until, name.clone())),
+                        None => self.deltas.push_back(name.clone()),
+                    }
                 }
                 Phase::Served { .. } => {}
                 _ => {
@@ -319,6 +338,14 @@ impl Control {
                 self.zones.remove(name);
             }
             None => {}
+        }
+    }
+
+    /// Lets zones have their next delta that have rested.
+    fn wake_rested(&mut self) {
+        let now = Instant::now();
+        while self.resting.front().is_some_and(|(until, _)| *until <= now) {
+            self.deltas.extend(self.resting.pop_front().map(|(_, name)| name));
         }
     }
 
@@ -454,6 +481,7 @@ impl Control {
         };
         match result {
             Ok(_) => {
+                self.sweep.mended(name);
                 self.report(name, tags, &Ok(()));
                 self.advance(name);
             }
@@ -488,6 +516,9 @@ impl Control {
         self.mode = Mode::Suspended;
         let _ = self.watcher.send(WatchOrder::ForgetAll);
         self.deltas.clear();
+        self.resting.clear();
+        self.sweep.stop();
+        self.drifts.clear();
         self.reloads.clear();
         self.additions.clear();
         self.removals.clear();
@@ -524,6 +555,13 @@ impl Control {
         }
     }
 
+    /// knotd has a member that it should not have.
+    pub(super) fn found_unexpected(&mut self, name: Name) {
+        self.zones.entry(name.clone()).or_insert_with(Zone::absent).phase = Phase::Broken;
+        let _ = self.claim_file_name(&name);
+        let _ = self.reports.send(Report::Unexpected { zone: name });
+    }
+
     pub(super) fn resume(&mut self) -> Result<(), WorkError> {
         if self.resuming.is_none() {
             return Ok(());
@@ -531,6 +569,7 @@ impl Control {
         let (catalogs, serials, mut members) = self.read_catalogs()?;
         let Some(expected) = self.resuming.take() else { return Ok(()) };
         self.mode = Mode::Running;
+        self.sweep.restart(self.config.limits.sweep_interval);
         self.catalogs = catalogs;
         self.catalog_serials = serials;
         let mut watched = Vec::new();
@@ -554,9 +593,7 @@ impl Control {
             self.start_load(name, 0, check_first);
         }
         for name in members {
-            self.zones.entry(name.clone()).or_insert_with(Zone::absent).phase = Phase::Broken;
-            let _ = self.claim_file_name(&name);
-            let _ = self.reports.send(Report::Unexpected { zone: name });
+            self.found_unexpected(name);
         }
         if self.unsettled == 0 {
             let _ = self.reports.send(Report::Settled);

@@ -1,8 +1,8 @@
 //! Applies changes of zones to a running knotd.
 //!
-//! Three threads. *Control* owns all state and is the only one that uses the control socket, in bounded batches, since
-//! knotd serves one connection at a time. *Files* writes zone files, and *watcher* asks knotd by DNS
-//! whether a zone is served with a serial. So a small delta never waits for bulk work: neither for a file to
+//! Four threads. *Control* owns all state and is the only one that uses the control socket, in bounded batches, since
+//! knotd serves one connection at a time. *Files* writes zone files, *watcher* asks knotd by DNS
+//! whether a zone is served with a serial, and *sweeper* asks for all zones in turn. So a small delta never waits for bulk work: neither for a file to
 //! be written nor for knotd to load it.
 //!
 //! A zone, as control sees it:
@@ -26,6 +26,7 @@ mod control;
 mod encode;
 mod members;
 mod socket;
+mod sweep;
 mod zone;
 
 use std::net::SocketAddr;
@@ -144,20 +145,27 @@ pub enum Report {
         /// Whether it was done.
         result: Result<(), TaskError>,
     },
-    /// After [`Driver::resume`]: a zone is not served as was expected, and needs a [`Task::Put`].
+    /// A zone is not served as it should be, after [`Driver::resume`] or later, and needs a [`Task::Put`].
     Stale {
         /// The zone.
         zone: Name,
         /// The serial that is served, if any.
         serving: Option<u32>,
     },
-    /// After [`Driver::resume`]: knotd has a zone that it should not have. It needs a [`Task::Remove`] or a [`Task::Put`].
+    /// knotd has a zone that it should not have, after [`Driver::resume`] or later. It needs a [`Task::Remove`] or a [`Task::Put`].
     Unexpected {
         /// The zone.
         zone: Name,
     },
     /// After [`Driver::resume`]: every expected zone is either served as expected or was reported.
     Settled,
+    /// All served zones were asked for, in a round that runs in the background.
+    Swept {
+        /// How many zones were served at its beginning.
+        zones: u64,
+        /// How many were found to be served otherwise than they should be, or though they should not. They were reported.
+        drifted: u64,
+    },
     /// The control socket failed; it's tried again, and no task is lost.
     ControlFailed {
         /// The error and its causes.
@@ -220,6 +228,11 @@ pub struct Limits {
     pub loads_max: usize,
     /// How long a load or a removal may take.
     pub load_timeout: Duration,
+    /// How long a zone is left alone after a change: another one would wait for knotd to free the old content, and
+    /// everything else on the control socket with it.
+    pub zone_rest: Duration,
+    /// How long a round takes in which all zones are asked for, to find what was changed behind our back; zero for none.
+    pub sweep_interval: Duration,
     /// How long a single answer on the control socket may take.
     pub control_timeout: Duration,
 }
@@ -238,6 +251,8 @@ impl Default for Limits {
             catalog_hold_max: Duration::from_secs(2),
             loads_max: 20_000,
             load_timeout: Duration::from_secs(60),
+            zone_rest: Duration::from_millis(11),
+            sweep_interval: Duration::from_secs(120),
             control_timeout: Duration::from_secs(30),
         }
     }
@@ -255,10 +270,11 @@ impl Driver {
         let (events, inbox) = mpsc::channel();
         let (files, file_orders) = mpsc::channel();
         let (watcher, watch_orders) = mpsc::channel();
+        let (sweeper, questions) = mpsc::channel();
         let dns = config.dns;
         // A socket that can't be made is to be known now, not in the thread.
         probe::socket_to(dns)?;
-        let control = Control::new(config, reports, files, watcher);
+        let control = Control::new(config, reports, files, watcher, sweeper);
         let threads = vec![
             thread::Builder::new().name("knot-control".into()).spawn(move || control.run(&inbox))?,
             thread::Builder::new().name("knot-files".into()).spawn({
@@ -269,6 +285,14 @@ impl Driver {
                 let events = events.clone();
                 move || {
                     if let Err(error) = probe::watch(dns, &watch_orders, &events, Event::Served) {
+                        let _ = events.send(Event::WatcherFailed(error));
+                    }
+                }
+            })?,
+            thread::Builder::new().name("knot-sweeper".into()).spawn({
+                let events = events.clone();
+                move || {
+                    if let Err(error) = sweep::ask(dns, &questions, &events) {
                         let _ = events.send(Event::WatcherFailed(error));
                     }
                 }

@@ -49,11 +49,13 @@ impl Control {
             }
             return Err(error.into());
         }
+        let rests_until = Instant::now() + self.config.limits.zone_rest;
         for TakenDelta { zone: name, held, error, .. } in batch {
             let Some(zone) = self.zones.get_mut(&name) else { continue };
             match error {
                 None => {
                     zone.phase = Phase::Served { serial: held.whole.serial };
+                    zone.rests_until = Some(rests_until);
                     self.report(&name, held.tags, &Ok(()));
                     self.advance(&name);
                 }
@@ -177,10 +179,28 @@ impl Control {
             let Phase::Written { records, .. } = zone.phase else { continue };
             match error {
                 None => self.start_load_of_put(&name, records),
+                Some(error) if needs_new_member(&error) => self.add_anew(&name),
                 Some(error) => self.load_done(&name, Err(TaskError::Rejected(error))),
             }
         }
         Ok(())
+    }
+
+    /// A member that knotd can't load again is taken out of its catalog and put in anew.
+    fn add_anew(&mut self, name: &Name) {
+        let Some(zone) = self.zones.get_mut(name) else { return };
+        let put = zone.current.take();
+        match &mut zone.base {
+            // What came meanwhile takes its place.
+            Some((_, tags)) => {
+                tags.splice(0..0, put.map(|(_, tags)| tags).unwrap_or_default()).for_each(drop)
+            }
+            None => zone.base = put,
+        }
+        zone.current = Some((Base::Remove, Vec::new()));
+        zone.phase = Phase::Removable;
+        self.removals.push_back(name.clone());
+        self.catalog_wanted_since.get_or_insert_with(Instant::now);
     }
 
     /// Looks at loads for which the watcher had nothing to say for a while.
@@ -251,6 +271,11 @@ impl Control {
             self.load_checks.insert((load.check_at, name.clone()));
         }
     }
+}
+
+/// Whether this is what knotd says of a member that somebody purged (it counts as expired), or that it doesn't have.
+fn needs_new_member(error: &str) -> bool {
+    matches!(error, "operation not supported" | "no such zone found")
 }
 
 /// What knotd says about a zone that it's to load.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Instant;
 
 use herald_core::rdata::check_rdata;
 use herald_core::{Name, RrKey, Rrset, Rtype};
@@ -39,8 +40,10 @@ pub(super) struct Zone {
     pub(super) base: Option<(Base, Vec<u64>)>,
     /// Changes on top of it.
     pub(super) delta: Option<HeldDelta>,
-    /// Whether it's in the queue of deltas.
+    /// Whether it's in the queue of deltas, or in that of resting zones.
     pub(super) delta_queued: bool,
+    /// When its next delta may be done.
+    pub(super) rests_until: Option<Instant>,
 }
 
 #[derive(Clone)]
@@ -109,7 +112,13 @@ impl Zone {
             base: None,
             delta: None,
             delta_queued: false,
+            rests_until: None,
         }
+    }
+
+    /// Whether nothing is under way or held.
+    pub(super) fn is_idle(&self) -> bool {
+        self.current.is_none() && self.base.is_none() && self.delta.is_none()
     }
 
     /// Whether a delta has something to go on top of, now or later.

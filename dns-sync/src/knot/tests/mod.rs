@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 mod catalogs;
+mod sweep;
 
 use super::config::{KnotConfig, LogTarget, zone_file_name};
 use super::ctl::{Batch, Command, Connection, Item};
@@ -258,6 +259,21 @@ impl Pop {
         self.submit(zone, 0, task);
         let results = self.wait_done([0]);
         assert_eq!(results[&0], Ok(()), "{}", self.log());
+    }
+
+    /// As [`Pop::do_ok`], where the sweep may report rounds meanwhile.
+    fn do_ok_among_rounds(&self, zone: &Name, task: Task) {
+        self.submit(zone, 0, task);
+        loop {
+            match self.next_report() {
+                Report::Swept { .. } => {}
+                Report::Done { tag: 0, result, .. } => {
+                    assert_eq!(result, Ok(()), "{}", self.log());
+                    return;
+                }
+                other => panic!("unexpected {other:?}; knotd's log:\n{}", self.log()),
+            }
+        }
     }
 
     fn address(&self) -> SocketAddr {
