@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::content::{Content, Difference};
+use crate::idempotency::Request;
 use crate::zone::{SoaFields, Zone};
 use crate::{Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
@@ -189,6 +190,22 @@ pub enum Change {
     /// A token that isn't valid any more is forgotten.
     #[n(22)]
     TokenForgotten(#[n(0)] TokenId),
+    /// The request that the entry's other changes come of named itself.
+    #[n(23)]
+    RequestRemembered(#[n(0)] Request),
+    /// In checkpoints: a request that is remembered.
+    #[n(24)]
+    RequestRestored {
+        /// The request.
+        #[n(0)]
+        request: Request,
+        /// The revision of its change.
+        #[n(1)]
+        revision: u64,
+        /// When that was, in ms since the epoch.
+        #[n(2)]
+        time_ms: u64,
+    },
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::account::{Principal, Scope};
 use crate::change::{ChunkAddress, Evidence};
 use crate::check::CheckedContent;
+use crate::idempotency::RequestKey;
 use crate::limits::Limit;
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
@@ -30,7 +31,7 @@ pub struct Context {
     /// Why, for the history.
     pub message: Option<String>,
     /// Names the request across repetitions.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<RequestKey>,
 }
 
 /// What is wanted.

@@ -9,6 +9,7 @@ pub mod content;
 pub mod decide;
 pub mod history;
 pub mod id;
+pub mod idempotency;
 pub mod limits;
 pub mod log;
 pub mod name;

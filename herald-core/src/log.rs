@@ -84,7 +84,7 @@ pub fn seal(context: &Context, at: state::At, previous_hash: [u8; 32], payload: 
         principal: context.principal,
         time_ms: at.time_ms,
         message: context.message.clone(),
-        idempotency_key: context.idempotency_key.clone(),
+        idempotency_key: context.idempotency_key.as_ref().map(|key| key.text.clone()),
         key_id: None,
         payload_hash: Sha256::digest(&payload).into(),
         previous_hash,

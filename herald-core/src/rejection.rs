@@ -31,6 +31,8 @@ pub enum RejectionKind {
     Stale,
     /// The final state would not be right.
     Invalid,
+    /// Another request had the same idempotency key.
+    KeyReused,
     /// The final state would be over a limit of its tenant.
     Quota,
 }

@@ -11,6 +11,7 @@ use imbl::{OrdMap, OrdSet};
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::change::Change;
 use crate::content::Content;
+use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
 use crate::zone::{Zone, ZoneStatus, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
@@ -32,6 +33,7 @@ pub struct State {
     tokens_by_tenant: OrdSet<(TenantId, TokenId)>,
     /// What tenants have, of what is limited.
     usage: OrdMap<TenantId, Usage>,
+    requests: Requests,
     ns_sets: OrdMap<NsSetId, Shared<NsSet>>,
     pops: OrdMap<PopId, Shared<Pop>>,
 }
@@ -59,6 +61,7 @@ impl State {
             Change::TenantDeleted(id) => {
                 if let Some(tenant) = self.tenants.remove(id) {
                     self.tenants_by_name.remove(&tenant.name);
+                    self.requests.forget_all(KeyHolder::Tenant(tenant.id));
                 }
             }
             Change::TokenPut(token) => self.put_token(token.clone()),
@@ -146,6 +149,12 @@ impl State {
             }
             Change::SerialRestored { name, serial } => {
                 self.serials.insert(name.clone(), *serial);
+            }
+            Change::RequestRemembered(request) => {
+                self.requests.remember(request, at.generation.counter, at.time_ms);
+            }
+            Change::RequestRestored { request, revision, time_ms } => {
+                self.requests.remember(request, *revision, *time_ms);
             }
             Change::PositionRestored { revision, epoch, time_ms } => {
                 self.revision = *revision;
@@ -392,6 +401,11 @@ impl State {
         self.usage.get(&tenant).copied().unwrap_or_default()
     }
 
+    /// Requests that are remembered by their keys.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
     /// A set of name servers.
     pub fn ns_set(&self, id: NsSetId) -> Option<&Shared<NsSet>> {
         self.ns_sets.get(&id)
@@ -448,9 +462,21 @@ impl State {
             .serials
             .iter()
             .map(|(name, serial)| Change::SerialRestored { name: name.clone(), serial: *serial });
+        let requests = self.requests.iter(self.time_ms).map(|(request, at)| Change::RequestRestored {
+            request,
+            revision: at.generation.counter,
+            time_ms: at.time_ms,
+        });
         let position =
             Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
-        tenants.chain(tokens).chain(ns_sets).chain(pops).chain(zones).chain(serials).chain([position])
+        tenants
+            .chain(tokens)
+            .chain(ns_sets)
+            .chain(pops)
+            .chain(zones)
+            .chain(serials)
+            .chain(requests)
+            .chain([position])
     }
 }
 

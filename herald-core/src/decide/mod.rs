@@ -8,6 +8,7 @@ mod zones;
 
 pub use zones::delegation_is_evidence;
 
+use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 use crate::account::Principal;
@@ -15,6 +16,7 @@ use crate::authorise::Authorised;
 use crate::change::Change;
 use crate::check::Finding;
 use crate::command::{Action, Context};
+use crate::idempotency::Request;
 use crate::rejection::Rejection;
 use crate::state::State;
 use crate::{NsSetId, PopId, TenantId, TokenId, ZoneId};
@@ -35,18 +37,23 @@ pub struct Decision {
 }
 
 /// What a command made or was about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Subject {
     /// A zone.
-    Zone(ZoneId),
+    #[n(0)]
+    Zone(#[n(0)] ZoneId),
     /// A tenant.
-    Tenant(TenantId),
+    #[n(1)]
+    Tenant(#[n(0)] TenantId),
     /// A token.
-    Token(TokenId),
+    #[n(2)]
+    Token(#[n(0)] TokenId),
     /// A set of name servers.
-    NsSet(NsSetId),
+    #[n(3)]
+    NsSet(#[n(0)] NsSetId),
     /// A PoP.
-    Pop(PopId),
+    #[n(4)]
+    Pop(#[n(0)] PopId),
 }
 
 impl Decision {
@@ -64,11 +71,21 @@ pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection
     if context.message.as_ref().is_some_and(|message| message.len() > MESSAGE_BYTES_MAX) {
         return Err(Rejection::invalid(format!("a message has at most {MESSAGE_BYTES_MAX} bytes")));
     }
-    if context.idempotency_key.as_ref().is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+    if context.idempotency_key.as_ref().is_some_and(|key| key.text.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
         return Err(Rejection::invalid(format!(
             "an idempotency key has at most {IDEMPOTENCY_KEY_BYTES_MAX} bytes"
         )));
     }
+    let mut decision = decide_action(state, command)?;
+    // What changed nothing is not remembered: nothing speaks against judging it again.
+    if let (false, Some(key)) = (decision.changes.is_empty(), &context.idempotency_key) {
+        decision.changes.push(Change::RequestRemembered(Request::new(key, decision.subject)));
+    }
+    Ok(decision)
+}
+
+fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Rejection> {
+    let context = command.context();
     match command.action() {
         Action::BeginEpoch => Ok(Decision {
             changes: vec![Change::EpochBegan { epoch: state.epoch() + 1 }],

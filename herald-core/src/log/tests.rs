@@ -5,6 +5,8 @@ use super::*;
 use crate::account::*;
 use crate::change::{Bulk, Evidence, content_chunks};
 use crate::content::{Content, Difference};
+use crate::decide::Subject;
+use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
 use crate::state::At;
 use crate::zone::{SoaFields, Zone, ZoneStatus};
@@ -255,7 +257,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=22).collect());
+    assert_eq!(numbers, (0..=24).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -284,6 +286,8 @@ fn number(change: &Change) -> u8 {
         Change::PositionRestored { .. } => 20,
         Change::ContentRestored { .. } => 21,
         Change::TokenForgotten(_) => 22,
+        Change::RequestRemembered(_) => 23,
+        Change::RequestRestored { .. } => 24,
     }
 }
 
@@ -296,7 +300,11 @@ fn sample_context(revision: u64) -> Context {
     };
     Context {
         message: revision.is_multiple_of(2).then(|| "Grüße".into()),
-        idempotency_key: revision.is_multiple_of(5).then(|| "key-1".into()),
+        idempotency_key: revision.is_multiple_of(5).then(|| RequestKey {
+            holder: KeyHolder::Operator(TokenId(0x11)),
+            text: "key-1".into(),
+            fingerprint: 1,
+        }),
         ..context(principal)
     }
 }
@@ -310,7 +318,7 @@ fn expected_envelope(revision: u64, opened: &Envelope) -> Envelope {
         principal: context.principal,
         time_ms: 1_800_000_000_000 + revision,
         message: context.message,
-        idempotency_key: context.idempotency_key,
+        idempotency_key: context.idempotency_key.map(|key| key.text),
         key_id: None,
         // These two `open` has verified.
         payload_hash: opened.payload_hash,
@@ -441,6 +449,12 @@ fn samples() -> Vec<(&'static str, Change)> {
     };
     let activated = |by| Change::ZoneActivated { zone: id, serial: 43, by };
     let empty = || zone(ZoneStatus::Active, Content::default());
+    let request = |subject| Request {
+        holder: KeyHolder::Tenant(TenantId(0x22)),
+        key: 0x5afe << 64,
+        fingerprint: 0xf00d << 72,
+        subject,
+    };
     let mut limits = TenantLimits::default();
     for (number, limit) in (1u64..).zip(Limit::ALL) {
         limits.set(*limit, Some(number * 1000));
@@ -535,5 +549,24 @@ fn samples() -> Vec<(&'static str, Change)> {
                 limits: Some(limits),
             }),
         ),
+        ("request-remembered", Change::RequestRemembered(request(None))),
+        ("request-remembered-zone", Change::RequestRemembered(request(Some(Subject::Zone(id))))),
+        ("request-remembered-token", Change::RequestRemembered(request(Some(Subject::Token(TokenId(0x33)))))),
+        (
+            "request-restored",
+            Change::RequestRestored {
+                request: Request {
+                    holder: KeyHolder::Operator(TokenId(0x11)),
+                    ..request(Some(Subject::Tenant(TenantId(0x22))))
+                },
+                revision: 69_999,
+                time_ms: 1_700_000_000_006,
+            },
+        ),
+        (
+            "request-remembered-ns-set",
+            Change::RequestRemembered(request(Some(Subject::NsSet(NsSetId(0x44))))),
+        ),
+        ("request-remembered-pop", Change::RequestRemembered(request(Some(Subject::Pop(PopId(0x66)))))),
     ]
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::account::{NamePattern, ScopeType, Verb, ZonePattern};
 use crate::command::{EditOp, RrsetEdit, ZoneEdit};
+use crate::idempotency::{KeyHolder, RequestKey};
 use crate::limits::Limit;
 use crate::{Rdatas, RrKey};
 use RejectionKind::{Conflict, Forbidden, Invalid, NotFound, Unauthenticated};
@@ -321,20 +322,25 @@ fn pops_come_and_go() {
 #[test]
 fn limits_of_words() {
     let mut world = World::new();
-    let context = |message: Option<String>, idempotency_key: Option<String>| Context {
+    let context = |message: Option<String>, idempotency_key: Option<RequestKey>| Context {
         principal: world.operator,
         time_ms: world.time_ms,
         entropy: [9; 32],
         message,
         idempotency_key,
     };
+    let key = |bytes: usize| RequestKey {
+        holder: KeyHolder::of(world.operator).unwrap(),
+        text: "k".repeat(bytes),
+        fingerprint: 0,
+    };
     let judge = |context| {
         let action = Action::CreateTenant { name: "x".into() };
         decide(&world.state, &authorise(&world.state, Command { context, action }).unwrap()).map(drop)
     };
-    assert_eq!(judge(context(Some("m".repeat(1024)), Some("k".repeat(256)))), Ok(()));
+    assert_eq!(judge(context(Some("m".repeat(1024)), Some(key(256)))), Ok(()));
     assert_eq!(kind(judge(context(Some("m".repeat(1025)), None))), Invalid);
-    assert_eq!(kind(judge(context(None, Some("k".repeat(257))))), Invalid);
+    assert_eq!(kind(judge(context(None, Some(key(257))))), Invalid);
     let token = |length| Action::CreateToken {
         tenant: None,
         description: "d".repeat(length),

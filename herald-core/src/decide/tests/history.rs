@@ -8,6 +8,7 @@ use super::*;
 use crate::account::{NamePattern, Verb, ZonePattern};
 use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
 use crate::history::{ChangeKind, FoldPlan, ZoneFold};
+use crate::idempotency::KeyHolder;
 use crate::limits::{Limit, Usage};
 use crate::log::{decode_outline, decode_payload, encode_inline};
 use crate::zone::serial_is_newer;
@@ -501,6 +502,7 @@ impl History {
         }
         for change in changes {
             let is_own = match change {
+                Change::RequestRemembered(request) => request.holder == KeyHolder::Tenant(tenant),
                 Change::TokenPut(token) => token.tenant == Some(tenant),
                 Change::TokenRevoked { token, .. } => before.token(*token).unwrap().tenant == Some(tenant),
                 Change::TokenForgotten(token) => before.token(*token).unwrap().tenant == Some(tenant),
