@@ -33,11 +33,12 @@ pub enum ChangeKind {
     /// Of checkpoints; never in an entry.
     Restored = 18,
     TokenForgotten = 22,
+    RequestRemembered = 23,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 19] = [
+    pub const ALL: [ChangeKind; 20] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -57,6 +58,7 @@ impl ChangeKind {
         ChangeKind::ZoneAdmitted,
         ChangeKind::ZoneDeleted,
         ChangeKind::TokenForgotten,
+        ChangeKind::RequestRemembered,
     ];
 
     /// The kind of a change.
@@ -81,7 +83,9 @@ impl ChangeKind {
             Change::ZoneAdmitted { .. } => ChangeKind::ZoneAdmitted,
             Change::ZoneDeleted { .. } => ChangeKind::ZoneDeleted,
             Change::TokenForgotten(_) => ChangeKind::TokenForgotten,
+            Change::RequestRemembered(_) => ChangeKind::RequestRemembered,
             Change::ZoneRestored { .. }
+            | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }
             | Change::PositionRestored { .. } => ChangeKind::Restored,

@@ -238,6 +238,7 @@ mod tests {
             ("unsupported_media_type", 415, ExitStatus::Invalid),
             ("invalid", 422, ExitStatus::Invalid),
             ("unavailable", 503, ExitStatus::Unavailable),
+            ("idempotency_key_reused", 422, ExitStatus::Invalid),
             ("rate_limited", 429, ExitStatus::Unavailable),
             ("quota_exceeded", 403, ExitStatus::Refused),
             ("unsupported_encoding", 415, ExitStatus::Invalid),

@@ -174,7 +174,8 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::ZoneAdmitted => api::ChangeKind::ZoneAdmitted,
                 ChangeKind::ZoneDeleted => api::ChangeKind::ZoneDeleted,
                 ChangeKind::TokenForgotten => api::ChangeKind::TokenForgotten,
-                ChangeKind::Restored => return None,
+                // It goes with the changes of the request, and is none by itself.
+                ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })
         })
         .collect()

@@ -46,6 +46,8 @@ pub enum Code {
     Invalid,
     /// The final state would be over a limit of the tenant.
     QuotaExceeded,
+    /// Another request had the same idempotency key.
+    IdempotencyKeyReused,
     /// Too many requests: come again later.
     RateLimited,
     /// Shutting down, or the store can't be written.
@@ -80,6 +82,11 @@ impl Code {
                 ("invalid", StatusCode::UNPROCESSABLE_ENTITY, "The final state would not be right")
             }
             Code::QuotaExceeded => ("quota_exceeded", StatusCode::FORBIDDEN, "Over a limit of the tenant"),
+            Code::IdempotencyKeyReused => (
+                "idempotency_key_reused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The idempotency key was used for another request",
+            ),
             Code::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
         }
@@ -163,6 +170,7 @@ impl ApiError {
             RejectionKind::Stale => Code::Stale,
             RejectionKind::Precondition => Code::PreconditionFailed,
             RejectionKind::Invalid => Code::Invalid,
+            RejectionKind::KeyReused => Code::IdempotencyKeyReused,
             RejectionKind::Quota => Code::QuotaExceeded,
         };
         let items = rejection.items.into_iter().map(|item| pointers.item(item)).collect();

@@ -79,6 +79,8 @@ pub struct Committed {
     pub subject: Option<Subject>,
     /// What is probably not meant.
     pub warnings: Vec<Finding>,
+    /// Whether its request was carried out before, and this is what came of it then.
+    pub is_repetition: bool,
 }
 
 /// Why a command was not carried out.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use herald_core::check::CheckedContent;
 use herald_core::command::{Action, Prepared, ZoneRef};
+use herald_core::idempotency::{KeyHolder, RequestKey};
 use herald_core::rejection::RejectionKind;
 use herald_core::{Rdatas, RrKey, Rrset, Rtype, ZoneId};
 
@@ -368,4 +369,57 @@ async fn the_time_on_the_log_never_runs_backwards() {
     let committed = submit_at(late - 500_000, "b.example").await.unwrap();
     assert_eq!(committed.state.time_ms(), late);
     assert_eq!(committed.state.zone(zone_of(&committed)).unwrap().created_at_ms, late);
+}
+
+// ------------------------------------------------------------------------------------------ repetitions
+
+/// A request that named itself is told what came of it: in the same group, after a restart from the log, and after one
+/// from a checkpoint.
+#[tokio::test]
+async fn a_repetition_is_told_what_came_of_the_first() {
+    let dir = dir();
+    let mut platform = Platform::new(dir.path(), no_effects()).await;
+    let with_key = |platform: &Platform, fingerprint: u128| {
+        let mut context = crate::clock::context(platform.tenant, None);
+        let holder = KeyHolder::of(platform.tenant).unwrap();
+        context.idempotency_key = Some(RequestKey { holder, text: "k".into(), fingerprint });
+        let (engine, action) = (platform.engine.clone(), create_zone("once.example"));
+        tokio::spawn(async move { engine.submit(Command { context, action }).await })
+    };
+    platform.store.hold_appends();
+    let held = platform.engine.clone();
+    let tenant = platform.tenant;
+    let held = tokio::spawn(async move { submit(&held, tenant, create_zone("held.example")).await });
+    tokio::task::yield_now().await;
+    platform.store.wait_till_held();
+    let [a, b, c] = [with_key(&platform, 1), with_key(&platform, 1), with_key(&platform, 2)];
+    tokio::task::yield_now().await;
+    platform.store.release_appends();
+    held.await.unwrap().unwrap();
+    let (a, b) = (a.await.unwrap().unwrap(), b.await.unwrap().unwrap());
+    assert!(!a.is_repetition && b.is_repetition);
+    assert_eq!((a.revision, a.subject), (b.revision, b.subject));
+    let is_refused = |answer: Result<Committed, SubmitError>| matches!(answer, Err(SubmitError::Rejected(rejection)) if rejection.kind == RejectionKind::KeyReused);
+    assert!(is_refused(c.await.unwrap()));
+    for no_checkpoint in [true, false] {
+        platform = platform.restart(dir.path(), no_checkpoint).await;
+        let again = with_key(&platform, 1).await.unwrap().unwrap();
+        assert_eq!((again.revision, again.subject, again.is_repetition), (a.revision, a.subject, true));
+        assert!(is_refused(with_key(&platform, 2).await.unwrap()));
+    }
+}
+
+/// What could not be appended did not happen, and its repetition is carried out.
+#[tokio::test]
+async fn a_request_that_failed_is_not_remembered() {
+    let dir = dir();
+    let platform = Platform::new(dir.path(), no_effects()).await;
+    let mut context = crate::clock::context(platform.tenant, None);
+    let holder = KeyHolder::of(platform.tenant).unwrap();
+    context.idempotency_key = Some(RequestKey { holder, text: "k".into(), fingerprint: 1 });
+    let command = Command { context, action: create_zone("example.com") };
+    platform.store.failing_appends.store(1, Ordering::Relaxed);
+    assert!(matches!(platform.engine.submit(command.clone()).await, Err(SubmitError::Unavailable(_))));
+    assert!(!platform.engine.submit(command.clone()).await.unwrap().is_repetition);
+    assert!(platform.engine.submit(command).await.unwrap().is_repetition);
 }

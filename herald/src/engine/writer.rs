@@ -8,6 +8,7 @@ use herald_core::authorise::authorise;
 use herald_core::change::Change;
 use herald_core::command::{Action, Command, Context};
 use herald_core::decide::decide;
+use herald_core::idempotency::repetition;
 use herald_core::log;
 use herald_core::state::{At, State};
 use herald_core::{Generation, ZoneId};
@@ -127,6 +128,15 @@ impl Writer {
     }
 
     fn decide_into(&self, draft: &mut Draft, command: Command) -> Result<Committed, SubmitError> {
+        if let Some(outcome) = repetition(&draft.state, &command.context)? {
+            return Ok(Committed {
+                revision: outcome.revision,
+                state: Arc::new(draft.state.clone()),
+                subject: outcome.subject,
+                warnings: Vec::new(),
+                is_repetition: true,
+            });
+        }
         let authorised = authorise(&draft.state, command)?;
         let decision = decide(&draft.state, &authorised)?;
         let mut committed = Committed {
@@ -134,6 +144,7 @@ impl Writer {
             state: Arc::default(),
             subject: decision.subject,
             warnings: decision.warnings,
+            is_repetition: false,
         };
         if decision.changes.is_empty() {
             committed.revision = unchanged_since(&draft.state, &authorised, decision.subject);

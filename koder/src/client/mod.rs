@@ -32,6 +32,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take that carries a whole zone, either way.
 const BULK_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How often a write is sent whose answer is lost, and after what pause, which grows.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A server that asks for more patience than this is left alone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 4 << 30;
 
@@ -141,6 +148,7 @@ impl Client {
             path,
             query: Query::default(),
             if_match: None,
+            key: None,
             body: Content::Nothing,
             timeout: self.timeout,
         }
@@ -154,6 +162,8 @@ struct Call<'a> {
     path: String,
     query: Query,
     if_match: Option<String>,
+    /// Names a write, so that it can be repeated when its answer was lost.
+    key: Option<String>,
     body: Content<'a>,
     timeout: Duration,
 }
@@ -204,6 +214,7 @@ impl<'a> Call<'a> {
 
     fn write(mut self, options: &WriteOptions) -> Self {
         self.if_match = options.if_match.as_deref().map(query::entity_tag);
+        self.key = draw_key();
         if let Some(wait) = &options.wait {
             self.timeout += wait.timeout;
         }
@@ -227,10 +238,10 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it; the answer's body is text.
-    fn send_for_text(self) -> Result<Answer<()>, ClientError> {
+    fn send_for_text(mut self) -> Result<Answer<()>, ClientError> {
         let (server, method) = (&self.client.server.clone(), &self.method.clone());
         let transport = |source| ClientError::transport(server, method, source);
-        let (response, body) = self.exchange()?;
+        let (response, body) = self.deliver()?;
         let text = read_text(body).map_err(transport)?;
         let status = response.status();
         if status.is_success() {
@@ -241,10 +252,10 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it; the answer's body is copied to `out` as it comes. What `out` says is the inner result.
-    fn send_to(self, out: &mut dyn Write) -> Result<io::Result<u64>, ClientError> {
+    fn send_to(mut self, out: &mut dyn Write) -> Result<io::Result<u64>, ClientError> {
         let (server, method) = (&self.client.server.clone(), &self.method.clone());
         let transport = |source| ClientError::transport(server, method, source);
-        let (response, body) = self.exchange()?;
+        let (response, body) = self.deliver()?;
         if !response.status().is_success() {
             return Err(refusal(&response, read_text(body).map_err(transport)?));
         }
@@ -262,8 +273,31 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Sends it until it is answered: again if the connection broke after a write was sent, which its key makes safe,
+    /// and after a while if the server asks for patience. What is read while it is sent goes but once.
+    fn deliver(&mut self) -> Result<(Response<()>, Body), ClientError> {
+        let attempts = if matches!(self.body, Content::ZoneFile(_)) { 1 } else { ATTEMPTS };
+        for attempt in 1..attempts {
+            match self.exchange() {
+                Err(ClientError::Transport { sent: true, source, .. })
+                    if self.key.is_some() && !matches!(*source, ureq::Error::Timeout(_)) =>
+                {
+                    std::thread::sleep(PAUSE * attempt);
+                }
+                Ok((response, body)) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    match retry_after(&response) {
+                        Some(pause) => std::thread::sleep(pause),
+                        None => return Ok((response, body)),
+                    }
+                }
+                answer => return answer,
+            }
+        }
+        self.exchange()
+    }
+
     /// One trip: the head of the answer and its body, whatever they are.
-    fn exchange(self) -> Result<(Response<()>, Body), ClientError> {
+    fn exchange(&mut self) -> Result<(Response<()>, Body), ClientError> {
         let transport = |source| ClientError::transport(&self.client.server, &self.method, source);
         let uri = format!("{}{}{}", self.client.server.as_str(), self.path, self.query.as_text());
         let mut request = Request::builder().method(self.method.clone()).uri(uri);
@@ -273,15 +307,18 @@ impl<'a> Call<'a> {
         if let Some(tag) = &self.if_match {
             request = request.header(header::IF_MATCH, tag);
         }
+        if let Some(key) = &self.key {
+            request = request.header("idempotency-key", format!("\"{key}\""));
+        }
         let agent = &self.client.agent;
-        let response = match self.body {
+        let response = match &mut self.body {
             Content::Nothing => {
                 let request = request.body(()).map_err(|error| transport(error.into()))?;
                 agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
             }
             Content::Whole(content_type, content) => {
                 if let Some(content_type) = content_type {
-                    request = request.header(header::CONTENT_TYPE, content_type);
+                    request = request.header(header::CONTENT_TYPE, *content_type);
                 }
                 let request = request.body(content.as_slice()).map_err(|error| transport(error.into()))?;
                 agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
@@ -289,7 +326,7 @@ impl<'a> Call<'a> {
             Content::ZoneFile(ZoneFileUpload { content, encoding }) => {
                 request = request.header(header::CONTENT_TYPE, "text/dns");
                 if let Some(encoding) = encoding {
-                    request = request.header(header::CONTENT_ENCODING, encoding);
+                    request = request.header(header::CONTENT_ENCODING, *encoding);
                 }
                 let body = SendBody::from_reader(content);
                 let request = request.body(body).map_err(|error| transport(error.into()))?;
@@ -321,6 +358,19 @@ fn refusal(response: &Response<()>, text: String) -> ClientError {
             detail: "not a problem document: is it a Koder Herald that answers there?".to_owned(),
         },
     }
+}
+
+/// A key that no other request has; without random numbers there is none, and the write is sent but once.
+fn draw_key() -> Option<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// How long the server asks to wait, if that is worth it.
+fn retry_after(response: &Response<()>) -> Option<Duration> {
+    let seconds: u64 = header_text(response, header::RETRY_AFTER)?.parse().ok()?;
+    Some(Duration::from_secs(seconds)).filter(|pause| *pause <= PATIENCE)
 }
 
 fn read_text(body: Body) -> Result<String, ureq::Error> {
@@ -372,6 +422,40 @@ mod tests {
         let server = ServerUrl::parse("http://127.0.0.1:1").unwrap();
         let client = Client::new(&server, Some(Secret::new("hush")), &ClientOptions::default()).unwrap();
         assert!(!format!("{client:?}").contains("hush"));
+    }
+
+    /// A server that takes a write and hangs up, and answers when it comes again with the same key.
+    #[test]
+    fn a_write_whose_answer_is_lost_is_repeated_with_its_key() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = std::thread::spawn(move || {
+            let mut keys = Vec::new();
+            for answer in [
+                "",
+                "HTTP/1.1 429 x\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n",
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            ] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (mut request, mut part) = (Vec::new(), [0; 4096]);
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    let read = stream.read(&mut part).unwrap();
+                    assert!(read > 0, "the head is cut short");
+                    request.extend_from_slice(&part[..read]);
+                }
+                let request = String::from_utf8(request).unwrap();
+                let key = request.lines().find(|line| line.starts_with("idempotency-key: "));
+                keys.push(key.expect("a key").to_owned());
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+            keys
+        });
+        let server = ServerUrl::parse(&format!("http://{address}")).unwrap();
+        let client = Client::new(&server, None, &ClientOptions::default()).unwrap();
+        client.delete_zone("example.com", &WriteOptions::default()).unwrap();
+        let keys = serving.join().unwrap();
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod body;
 mod credential;
 mod encoding;
+mod idempotency;
 mod path;
 mod precondition;
 mod query;
@@ -19,8 +20,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{self, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use herald_core::TokenId;
@@ -40,6 +41,8 @@ pub use path::FromPath;
 pub use precondition::{IfMatch, Preconditions, rrset_tag};
 pub use query::{FromQuery, NoQuery, WriteOptions, WriteParams, WriteQuery};
 pub use write::{Answer, Done, OffThread, Writer, blocking};
+
+use idempotency::{Key, Repetition};
 
 use super::known_method;
 use super::metrics::Metrics;
@@ -209,13 +212,17 @@ struct Notes {
     presented: OnceLock<TokenId>,
     /// Whether what was asked for is there, and not to be seen.
     hidden: AtomicBool,
+    /// Its idempotency key is remembered.
+    repetition: OnceLock<Repetition>,
+    /// It was carried out before, and was told so.
+    is_repetition: AtomicBool,
 }
 
 /// Where a request came from, as far as it came over the network.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Says in each answer how its caller's bucket stands.
+/// Says in each answer how its caller's bucket stands, and whether it is the answer to a repetition.
 pub async fn annotate(
     extract::State(app): extract::State<AppState>,
     mut request: Request,
@@ -227,6 +234,15 @@ pub async fn annotate(
     let address = request.extensions().get().map(|ClientAddress(address)| *address);
     let method = known_method(request.method());
     let mut response = next.run(request).await;
+    if let Some(repetition) = notes.repetition.get()
+        && let Some(answer) = repetition.instead_of(response.status()).await
+    {
+        response = answer;
+        notes.is_repetition.store(true, Ordering::Relaxed);
+    }
+    if notes.is_repetition.load(Ordering::Relaxed) {
+        response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
     let principal = notes.principal.get().copied();
     if let Some(principal) = principal {
         app.0.access_log.note_use(principal, address);
@@ -464,9 +480,24 @@ where
         let query = Q::from_query(parts.uri.query())?;
         let options = query.options()?;
         let message = query.message().map(str::to_owned);
-        let preconditions = Preconditions::read(&parts.headers)?;
+        let mut preconditions = Preconditions::read(&parts.headers)?;
+        let notes = parts.extensions.get::<Arc<Notes>>().cloned().unwrap_or_default();
+        let key = if options.dry_run { None } else { Key::read(&parts, caller.principal())? };
+        let body = match &key {
+            Some(key) => key.watch(body),
+            None => body,
+        };
         let body = B::read(&parts.headers, body, &caller.limits()).await?;
-        Ok(Writing { writer: Writer::new(caller, options, message), path, body, query, preconditions })
+        if let Some(key) = &key
+            && let Some(outcome) = caller.state.requests().outcome(&key.request_key(), clock::now_ms())
+        {
+            let (key, outcome) = (key.clone(), *outcome);
+            _ = notes.repetition.set(Repetition { caller: caller.refreshed()?, key, outcome });
+            // They held when it was carried out, and what it did may be what makes them fail now.
+            preconditions = Preconditions::default();
+        }
+        let writer = Writer::new(caller, options, message, key, notes);
+        Ok(Writing { writer, path, body, query, preconditions })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,8 @@ use herald_core::zone::Zone;
 use herald_wire::api::{Warning, Written};
 use serde::Serialize;
 
-use super::{Caller, WriteOptions};
+use super::idempotency::Key;
+use super::{Caller, Notes, WriteOptions};
 use crate::clock;
 use crate::edge::present;
 use crate::edge::problem::{ApiError, Code, Pointers};
@@ -32,6 +34,9 @@ pub struct Writer {
     options: WriteOptions,
     /// Why, as the query says.
     message: Option<String>,
+    /// Names the request across repetitions.
+    key: Option<Key>,
+    notes: Arc<Notes>,
 }
 
 /// A command that was carried out, or for a dry run would be.
@@ -44,9 +49,30 @@ pub struct Done {
     pub warnings: Vec<Finding>,
     /// The change's revision; none for a dry run.
     pub revision: Option<u64>,
+    /// Whether the request was carried out before: this is what came of it then.
+    pub is_repetition: bool,
 }
 
 impl Done {
+    /// Whether a secret was made that is to be shown, now and never again.
+    pub fn has_new_secret(&self) -> bool {
+        self.revision.is_some() && !self.is_repetition
+    }
+
+    /// What is to be said of a secret that was shown before.
+    pub fn secret_warnings(&self) -> Vec<Warning> {
+        if !self.is_repetition {
+            return Vec::new();
+        }
+        vec![Warning {
+            code: "secret_not_shown_again".into(),
+            name: None,
+            detail: "this request was carried out before, and the secret was in that answer: it can't be shown again; \
+                     if it was lost, make another and do away with this one"
+                .into(),
+        }]
+    }
+
     /// The zone that the command was about, as it is afterwards.
     pub fn zone(&self) -> Option<&Shared<Zone>> {
         match self.subject {
@@ -65,13 +91,14 @@ impl Deref for Writer {
 }
 
 impl Writer {
-    pub(super) fn new(caller: Caller, options: WriteOptions, message: Option<String>) -> Writer {
-        Writer { caller, options, message }
-    }
-
-    /// Whether nothing is to be done.
-    pub fn is_dry_run(&self) -> bool {
-        self.options.dry_run
+    pub(super) fn new(
+        caller: Caller,
+        options: WriteOptions,
+        message: Option<String>,
+        key: Option<Key>,
+        notes: Arc<Notes>,
+    ) -> Writer {
+        Writer { caller, options, message, key, notes }
     }
 
     /// Looks at the state anew.
@@ -114,15 +141,21 @@ impl Writer {
         let is_bulky =
             matches!(&action, Action::ReplaceZone { .. } | Action::CreateZone { content: Some(_), .. });
         let message = message.or_else(|| self.message.clone());
-        let command = Command { context: clock::context(principal, message), action };
+        let mut context = clock::context(principal, message);
+        context.idempotency_key = self.key.as_ref().map(Key::request_key);
+        let command = Command { context, action };
         let engine = &self.caller.app.engine;
         if !self.options.dry_run {
             let committed = engine.submit(command).await.map_err(|e| ApiError::not_submitted(e, pointers))?;
+            if committed.is_repetition {
+                self.notes.is_repetition.store(true, Ordering::Relaxed);
+            }
             return Ok(Done {
                 state: committed.state,
                 subject: committed.subject,
                 warnings: committed.warnings,
                 revision: Some(committed.revision),
+                is_repetition: committed.is_repetition,
             });
         }
         let judged = if is_bulky {
@@ -137,6 +170,7 @@ impl Writer {
             subject: decision.subject,
             warnings: decision.warnings,
             revision: None,
+            is_repetition: false,
         })
     }
 

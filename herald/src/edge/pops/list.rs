@@ -43,9 +43,9 @@ pub async fn create(request: Writing<(), Json<PopCreate>>) -> Result<Answer<Pop>
     let secret = NewSecret::draw();
     let action = Action::CreatePop { name: body.name, secret_hash: secret.pop_hash() };
     let done = writer.submit(action, body.message, Pointers::None).await?;
-    if !writer.is_dry_run() {
+    if done.has_new_secret() {
         writer.note_secret(Kind::SecretShown, None, "/pops");
     }
-    let secret = (!writer.is_dry_run()).then(|| secret.pop_text());
+    let secret = done.has_new_secret().then(|| secret.pop_text());
     answer_pop(&writer, done, secret).await
 }

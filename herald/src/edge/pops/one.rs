@@ -68,7 +68,8 @@ pub(super) async fn answer_pop(
         _ => None,
     };
     let is_created = secret.is_some();
+    let warnings = if is_created { Vec::new() } else { done.secret_warnings() };
     let item = pop.map(|pop| Pop { secret, ..present::pop(writer.publisher(), pop) });
     let path = item.as_ref().map(|item| format!("/pops/{}", item.id)).filter(|_| is_created);
-    Ok(writer.answer(done, item).await?.created_at(path))
+    Ok(writer.answer_with(done, item, warnings).await?.created_at(path))
 }

@@ -7,6 +7,7 @@ mod isolation;
 mod limits;
 mod openapi;
 mod public_dns;
+mod repetitions;
 mod rrsets;
 mod server;
 mod tokens;

@@ -68,12 +68,13 @@ pub async fn create(request: Writing<(), Json<TokenCreate>>) -> Result<Answer<To
         _ => None,
     };
     let item = token.map(|token| Token {
-        secret: (!writer.is_dry_run()).then(|| secret.token_text(token.id)),
+        secret: done.has_new_secret().then(|| secret.token_text(token.id)),
         ..present::token(token)
     });
-    if let (Some(token), false) = (token, writer.is_dry_run()) {
+    if let (Some(token), true) = (token, done.has_new_secret()) {
         writer.note_secret(Kind::TokenCreated, Some(token.id), "/tokens");
     }
     let path = item.as_ref().map(|item| format!("/tokens/{}", item.id));
-    Ok(writer.answer(done, item).await?.created_at(path))
+    let warnings = done.secret_warnings();
+    Ok(writer.answer_with(done, item, warnings).await?.created_at(path))
 }
