@@ -3,8 +3,9 @@
 use herald_core::account::Principal;
 use herald_core::change::{Change, ChunkAddress, Chunks};
 use herald_core::command::Context;
+use herald_core::idempotency::{KeyHolder, RequestKey};
 use herald_core::state::At;
-use herald_core::{Generation, log};
+use herald_core::{Generation, TokenId, log};
 
 /// What is staged: nothing, or one chunk under every address.
 struct OneChunk<'a>(Option<&'a [u8]>);
@@ -36,7 +37,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         time_ms: 1_000,
         entropy: [7; 32],
         message: Some("why".into()),
-        idempotency_key: Some("key".into()),
+        idempotency_key: Some(RequestKey {
+            holder: KeyHolder::Operator(TokenId(1)),
+            text: "key".into(),
+            fingerprint: 1,
+        }),
     };
     let entry = |changes: &[Change]| {
         let at = At { generation: Generation { epoch: 1, counter: 1 }, time_ms: 1_000 };
