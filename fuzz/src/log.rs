@@ -42,6 +42,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             text: "key".into(),
             fingerprint: 1,
         }),
+        confirmed: false,
     };
     let entry = |changes: &[Change]| {
         let at = At { generation: Generation { epoch: 1, counter: 1 }, time_ms: 1_000 };

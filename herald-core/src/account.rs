@@ -290,6 +290,9 @@ pub struct Pop {
     /// When it was made, in ms since the epoch.
     #[n(5)]
     pub created_at_ms: u64,
+    /// Revision up to which an operator has let go what the emptiness brake held back from it.
+    #[n(6)]
+    pub released: Option<u64>,
 }
 
 #[cfg(test)]

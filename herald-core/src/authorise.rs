@@ -53,6 +53,8 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::DeleteNsSet { .. }
         | Action::CreatePop { .. }
         | Action::UpdatePop { .. }
+        | Action::ReleasePops { .. }
+        | Action::SetBrakes(_)
         | Action::DeletePop { .. } => access.need_operator()?,
         Action::CreateToken { tenant, scope, expires_at_ms, .. } => {
             access.need_verb(Verb::Admin)?;

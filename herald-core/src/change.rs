@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::account::{NsSet, Pop, Tenant, Token};
+use crate::brakes::Brakes;
 use crate::content::{Content, Difference};
 use crate::idempotency::Request;
 use crate::zone::{SoaFields, Zone};
@@ -205,6 +206,33 @@ pub enum Change {
         /// When that was, in ms since the epoch.
         #[n(2)]
         time_ms: u64,
+    },
+    /// That much of these zones goes in this entry was said to be meant.
+    #[n(25)]
+    ShrinkConfirmed {
+        /// The zones.
+        #[n(0)]
+        zones: Vec<ZoneId>,
+    },
+    /// What the emptiness brake holds back from a PoP is let go.
+    #[n(26)]
+    PopReleased {
+        /// The PoP.
+        #[n(0)]
+        pop: PopId,
+        /// What was held as of this revision.
+        #[n(1)]
+        revision: u64,
+    },
+    /// The emptiness brake is set otherwise.
+    #[n(27)]
+    BrakesSet(#[n(0)] Brakes),
+    /// In checkpoints: revision at which a zone was last gone.
+    #[n(28)]
+    LossRestored {
+        /// The revision.
+        #[n(0)]
+        revision: u64,
     },
     /// In checkpoints: where the log stood.
     #[n(20)]

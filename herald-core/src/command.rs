@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::{Principal, Scope};
+use crate::brakes::Brakes;
 use crate::change::{ChunkAddress, Evidence};
 use crate::check::CheckedContent;
 use crate::idempotency::RequestKey;
@@ -32,6 +33,8 @@ pub struct Context {
     pub message: Option<String>,
     /// Names the request across repetitions.
     pub idempotency_key: Option<RequestKey>,
+    /// Whether it was said that removing much of a zone is meant.
+    pub confirmed: bool,
 }
 
 /// What is wanted.
@@ -113,6 +116,15 @@ pub enum Action {
         /// Whether nobody waits for it.
         drained: Option<bool>,
     },
+    /// Let go what the emptiness brake holds back (operators).
+    ReleasePops {
+        /// From which; from all if none.
+        pop: Option<PopId>,
+        /// What was held as of this revision; up to now if none.
+        revision: Option<u64>,
+    },
+    /// Set what the emptiness brake holds back (operators).
+    SetBrakes(Brakes),
     /// Delete a PoP (operators).
     DeletePop {
         /// Which.

@@ -272,6 +272,7 @@ mod tests {
             prop_assert_eq!(fresh.digest(), c.digest());
             prop_assert_eq!(fresh.record_count(), c.record_count());
             prop_assert_eq!(difference.is_empty(), a == b);
+            prop_assert_eq!(crate::brakes::Size::after(&a, &difference), crate::brakes::Size::of(&b));
             let decoded: Content = minicbor::decode(&minicbor::to_vec(&b).unwrap()).unwrap();
             prop_assert_eq!(decoded, b);
         }

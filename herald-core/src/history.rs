@@ -34,11 +34,14 @@ pub enum ChangeKind {
     Restored = 18,
     TokenForgotten = 22,
     RequestRemembered = 23,
+    ShrinkConfirmed = 25,
+    PopReleased = 26,
+    BrakesSet = 27,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 20] = [
+    pub const ALL: [ChangeKind; 23] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -59,6 +62,9 @@ impl ChangeKind {
         ChangeKind::ZoneDeleted,
         ChangeKind::TokenForgotten,
         ChangeKind::RequestRemembered,
+        ChangeKind::ShrinkConfirmed,
+        ChangeKind::PopReleased,
+        ChangeKind::BrakesSet,
     ];
 
     /// The kind of a change.
@@ -84,10 +90,14 @@ impl ChangeKind {
             Change::ZoneDeleted { .. } => ChangeKind::ZoneDeleted,
             Change::TokenForgotten(_) => ChangeKind::TokenForgotten,
             Change::RequestRemembered(_) => ChangeKind::RequestRemembered,
+            Change::ShrinkConfirmed { .. } => ChangeKind::ShrinkConfirmed,
+            Change::PopReleased { .. } => ChangeKind::PopReleased,
+            Change::BrakesSet(_) => ChangeKind::BrakesSet,
             Change::ZoneRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }
+            | Change::LossRestored { .. }
             | Change::PositionRestored { .. } => ChangeKind::Restored,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authorise;
+pub mod brakes;
 pub mod change;
 pub mod check;
 pub mod command;

@@ -35,6 +35,8 @@ pub enum RejectionKind {
     KeyReused,
     /// The final state would be over a limit of its tenant.
     Quota,
+    /// Much of a zone would go: the caller is to say that it is meant.
+    NeedsConfirmation,
 }
 
 /// One offending item.

@@ -9,6 +9,7 @@ use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use crate::account::{NsSet, Pop, Tenant, Token};
+use crate::brakes::Brakes;
 use crate::change::Change;
 use crate::content::Content;
 use crate::idempotency::{KeyHolder, Requests};
@@ -36,6 +37,9 @@ pub struct State {
     requests: Requests,
     ns_sets: OrdMap<NsSetId, Shared<NsSet>>,
     pops: OrdMap<PopId, Shared<Pop>>,
+    brakes: Brakes,
+    /// Revision at which a zone last ceased to be served.
+    last_loss: u64,
 }
 
 /// Where on the log a change stands.
@@ -78,6 +82,20 @@ impl State {
             Change::PopPut(pop) => {
                 self.pops.insert(pop.id, Shared::new(pop.clone()));
             }
+            Change::PopReleased { pop, revision } => {
+                if let Some(pop) = self.pops.get_mut(pop) {
+                    pop.make_mut().released = Some(*revision);
+                }
+            }
+            Change::BrakesSet(brakes) => self.brakes = *brakes,
+            Change::LossRestored { revision } => self.last_loss = *revision,
+            Change::ShrinkConfirmed { zones } => {
+                for zone in zones {
+                    if let Some(zone) = self.zones.get_mut(zone) {
+                        zone.make_mut().shrunk = Some(at.generation.counter);
+                    }
+                }
+            }
             Change::PopDeleted(id) => {
                 self.pops.remove(id);
             }
@@ -118,7 +136,7 @@ impl State {
                 }
             }
             Change::ZoneDisplaced { zone, challenge } => {
-                self.retire_serial(*zone);
+                self.retire(at, *zone);
                 self.publish(at, *zone, |zone| {
                     zone.status = ZoneStatus::Pending;
                     zone.challenge.clone_from(challenge);
@@ -126,7 +144,7 @@ impl State {
             }
             Change::ZoneAdmitted { zone, by } => self.touch(at, *zone, |zone| zone.admitted_by.push(*by)),
             Change::ZoneDeleted { zone } => {
-                self.retire_serial(*zone);
+                self.retire(at, *zone);
                 if let Some(zone) = self.zones.remove(zone) {
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
                     self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone()));
@@ -245,9 +263,10 @@ impl State {
         });
     }
 
-    /// Remembers the serial of a zone that ceases to be served.
-    fn retire_serial(&mut self, zone: ZoneId) {
+    /// A zone ceases to be served: its serial is remembered, and that there was a loss.
+    fn retire(&mut self, at: At, zone: ZoneId) {
         if let Some(zone) = self.zones.get(&zone).filter(|zone| zone.is_served()) {
+            self.last_loss = at.generation.counter;
             self.serials.insert(zone.name.clone(), zone.serial);
         }
     }
@@ -431,6 +450,16 @@ impl State {
         self.pops.values()
     }
 
+    /// What the emptiness brake holds back.
+    pub fn brakes(&self) -> &Brakes {
+        &self.brakes
+    }
+
+    /// Revision at which a zone last ceased to be served; 0 if none ever has.
+    pub fn last_loss(&self) -> u64 {
+        self.last_loss
+    }
+
     /// Zones whose publication differs between this state and a later one: each as it was and as it is, if it was
     /// or is served. Takes the time that the difference takes, not that of the state.
     pub fn published_diff<'a>(&'a self, new: &'a State) -> impl Iterator<Item = PublishedDiff<'a>> {
@@ -469,14 +498,10 @@ impl State {
         });
         let position =
             Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
-        tenants
-            .chain(tokens)
-            .chain(ns_sets)
-            .chain(pops)
-            .chain(zones)
-            .chain(serials)
-            .chain(requests)
-            .chain([position])
+        let brakes = (self.brakes != Brakes::default()).then_some(Change::BrakesSet(self.brakes));
+        let loss = (self.last_loss > 0).then_some(Change::LossRestored { revision: self.last_loss });
+        let accounts = tenants.chain(tokens).chain(ns_sets).chain(pops);
+        accounts.chain(zones).chain(serials).chain(requests).chain(brakes).chain(loss).chain([position])
     }
 }
 

@@ -74,6 +74,9 @@ pub struct Zone {
     /// The RRsets, without the SOA.
     #[n(14)]
     pub content: Content,
+    /// Revision of the last change that removed much of it, on its caller's word.
+    #[n(15)]
+    pub shrunk: Option<u64>,
 }
 
 impl Zone {

@@ -248,6 +248,14 @@ pub struct ZoneBatch {
 
 // ---------------------------------------------------------------------------------- changes, receipts
 
+/// What a caller says it means, where it would be asked else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirm {
+    /// That much of a zone goes.
+    Shrink,
+}
+
 /// Where a change stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -367,6 +375,12 @@ pub enum ChangeKind {
     TokenRevoked,
     /// A token that ended or was revoked long ago is not listed any more.
     TokenForgotten,
+    /// That much of a zone goes was said to be meant.
+    ShrinkConfirmed,
+    /// What was held back from a PoP is let go.
+    PopReleased,
+    /// What the emptiness brake holds back is set.
+    BrakesSet,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.

@@ -21,7 +21,14 @@ pub fn entropy() -> [u8; 32] {
 
 /// The circumstances of a command that somebody gives now.
 pub fn context(principal: Principal, message: Option<String>) -> Context {
-    Context { principal, time_ms: now_ms(), entropy: entropy(), message, idempotency_key: None }
+    Context {
+        principal,
+        time_ms: now_ms(),
+        entropy: entropy(),
+        message,
+        idempotency_key: None,
+        confirmed: false,
+    }
 }
 
 /// The time since some moment at the process's start: it never jumps.

@@ -176,8 +176,14 @@ impl Control {
 
     fn command(&self, principal: Principal, action: Action, random: &mut Random) -> Command {
         let time_ms = EPOCH_MS + self.clock_us.load(Ordering::Relaxed) / 1000;
-        let context =
-            Context { principal, time_ms, entropy: random.bytes(), message: None, idempotency_key: None };
+        let context = Context {
+            principal,
+            time_ms,
+            entropy: random.bytes(),
+            message: None,
+            idempotency_key: None,
+            confirmed: false,
+        };
         Command { context, action }
     }
 

@@ -288,6 +288,7 @@ pub(super) fn create_pop(
         enabled: true,
         drained: false,
         created_at_ms: context.time_ms,
+        released: None,
     };
     Ok(Decision::one(Change::PopPut(pop), Subject::Pop(id)))
 }

@@ -2,6 +2,7 @@
 //! is looked at and nothing is done.
 
 mod accounts;
+mod brakes;
 mod quotas;
 mod records;
 mod zones;
@@ -76,7 +77,7 @@ pub fn decide(state: &State, command: &Authorised) -> Result<Decision, Rejection
             "an idempotency key has at most {IDEMPOTENCY_KEY_BYTES_MAX} bytes"
         )));
     }
-    let mut decision = decide_action(state, command)?;
+    let mut decision = brakes::need_word(state, command, decide_action(state, command)?)?;
     // What changed nothing is not remembered: nothing speaks against judging it again.
     if let (false, Some(key)) = (decision.changes.is_empty(), &context.idempotency_key) {
         decision.changes.push(Change::RequestRemembered(Request::new(key, decision.subject)));
@@ -108,6 +109,8 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::DeleteNsSet { set } => accounts::delete_ns_set(state, *set),
         Action::CreatePop { name, secret_hash } => accounts::create_pop(state, context, name, *secret_hash),
         Action::UpdatePop { pop, enabled, drained } => accounts::update_pop(state, *pop, *enabled, *drained),
+        Action::ReleasePops { pop, revision } => brakes::release(state, *pop, *revision),
+        Action::SetBrakes(brakes) => brakes::set(state, *brakes),
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });

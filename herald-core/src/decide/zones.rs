@@ -90,6 +90,7 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         challenge: new_challenge(context),
         admitted_by: Vec::new(),
         content: Content::default(),
+        shrunk: None,
     };
     let warnings = new.content.map(|prepared| prepared.content.warnings().to_vec()).unwrap_or_default();
     Ok(Decision {

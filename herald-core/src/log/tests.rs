@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::account::*;
+use crate::brakes::Brakes;
 use crate::change::{Bulk, Evidence, content_chunks};
 use crate::content::{Content, Difference};
 use crate::decide::Subject;
@@ -21,6 +22,7 @@ fn context(principal: Principal) -> Context {
         entropy: [0; 32],
         message: Some("why".into()),
         idempotency_key: None,
+        confirmed: false,
     }
 }
 
@@ -257,7 +259,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=24).collect());
+    assert_eq!(numbers, (0..=28).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -288,6 +290,10 @@ fn number(change: &Change) -> u8 {
         Change::TokenForgotten(_) => 22,
         Change::RequestRemembered(_) => 23,
         Change::RequestRestored { .. } => 24,
+        Change::ShrinkConfirmed { .. } => 25,
+        Change::PopReleased { .. } => 26,
+        Change::BrakesSet(_) => 27,
+        Change::LossRestored { .. } => 28,
     }
 }
 
@@ -411,6 +417,7 @@ fn zone(status: ZoneStatus, content: Content) -> Zone {
         challenge: "0123456789abcdefghjkmnpqrs".into(),
         admitted_by: vec![TenantId(0x55), TenantId(u128::MAX)],
         content,
+        shrunk: None,
     }
 }
 
@@ -496,6 +503,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 enabled: true,
                 drained: false,
                 created_at_ms: 1_700_000_000_006,
+                released: None,
             }),
         ),
         ("pop-deleted", Change::PopDeleted(PopId(0x66))),
@@ -568,5 +576,35 @@ fn samples() -> Vec<(&'static str, Change)> {
             Change::RequestRemembered(request(Some(Subject::NsSet(NsSetId(0x44))))),
         ),
         ("request-remembered-pop", Change::RequestRemembered(request(Some(Subject::Pop(PopId(0x66)))))),
+        ("shrink-confirmed", Change::ShrinkConfirmed { zones: vec![id, ZoneId(u128::MAX)] }),
+        ("pop-released", Change::PopReleased { pop: PopId(0x66), revision: 70_001 }),
+        (
+            "brakes-set",
+            Change::BrakesSet(Brakes {
+                zone_percent: 51,
+                zone_rrsets_min: 300,
+                pop_percent: 21,
+                pop_zones_min: 70_002,
+            }),
+        ),
+        ("loss-restored", Change::LossRestored { revision: 70_003 }),
+        (
+            "pop-put-released",
+            Change::PopPut(Pop {
+                id: PopId(0x66),
+                name: "fra1".into(),
+                secret_hash: [0xcd; 32],
+                enabled: false,
+                drained: true,
+                created_at_ms: 1_700_000_000_006,
+                released: Some(70_004),
+            }),
+        ),
+        (
+            "zone-restored-shrunk",
+            Change::ZoneRestored {
+                zone: Zone { shrunk: Some(70_005), ..zone(ZoneStatus::Active, content()) },
+            },
+        ),
     ]
 }

@@ -174,6 +174,9 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::ZoneAdmitted => api::ChangeKind::ZoneAdmitted,
                 ChangeKind::ZoneDeleted => api::ChangeKind::ZoneDeleted,
                 ChangeKind::TokenForgotten => api::ChangeKind::TokenForgotten,
+                ChangeKind::ShrinkConfirmed => api::ChangeKind::ShrinkConfirmed,
+                ChangeKind::PopReleased => api::ChangeKind::PopReleased,
+                ChangeKind::BrakesSet => api::ChangeKind::BrakesSet,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

@@ -50,6 +50,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Too many requests: come again later.
     RateLimited,
+    /// Much of a zone would go: to be repeated with `confirm=shrink` if that is meant.
+    NeedsConfirmation,
     /// Shutting down, or the store can't be written.
     Unavailable,
 }
@@ -88,6 +90,9 @@ impl Code {
                 "The idempotency key was used for another request",
             ),
             Code::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+            Code::NeedsConfirmation => {
+                ("needs_confirmation", StatusCode::PRECONDITION_REQUIRED, "To be confirmed")
+            }
             Code::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Unavailable"),
         }
     }
@@ -172,6 +177,7 @@ impl ApiError {
             RejectionKind::Invalid => Code::Invalid,
             RejectionKind::KeyReused => Code::IdempotencyKeyReused,
             RejectionKind::Quota => Code::QuotaExceeded,
+            RejectionKind::NeedsConfirmation => Code::NeedsConfirmation,
         };
         let items = rejection.items.into_iter().map(|item| pointers.item(item)).collect();
         ApiError::new(code, rejection.detail).with_items(items)

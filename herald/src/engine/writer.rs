@@ -74,6 +74,7 @@ impl Writer {
             entropy: [0; 32],
             message: None,
             idempotency_key: None,
+            confirmed: false,
         };
         let (answer, mut answered) = oneshot::channel();
         let command = Command { context, action: Action::BeginEpoch };

@@ -80,6 +80,8 @@ pub struct WriteOptions {
     pub if_match: Option<String>,
     /// Why, where no body says it.
     pub message: Option<String>,
+    /// That much of a zone goes is meant.
+    pub confirmed: bool,
 }
 
 impl WriteOptions {
@@ -216,6 +218,7 @@ impl WriteOptions {
         if let Some(wait) = &self.wait {
             query.append(wait.query());
         }
+        query.set("confirm", self.confirmed.then_some("shrink"));
         query.set("message", self.message.as_deref());
         query
     }

@@ -31,6 +31,9 @@ pub struct WriteArgs {
     /// How long to wait, at most 60s [default: 30s]
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = parse_timeout)]
     pub timeout: Option<Duration>,
+    /// Do it even if much of a zone goes by it
+    #[arg(long)]
+    pub confirm: bool,
     /// Do it only if what is there has this ETag
     #[arg(long, value_name = "ETAG")]
     pub if_match: Option<String>,
@@ -68,6 +71,7 @@ impl WriteArgs {
         WriteOptions {
             dry_run: self.dry_run,
             wait: self.wait_for(),
+            confirmed: self.confirm,
             if_match: self.if_match.clone(),
             message: None,
         }

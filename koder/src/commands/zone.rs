@@ -13,7 +13,7 @@ use super::import::{self, ExportArgs, ImportArgs};
 use super::list::Listing;
 use super::past::{self, DiffArgs, HistoryArgs, RestoreArgs, RollbackArgs};
 use super::{ListArgs, MessageArgs, Session, WriteArgs, input, yes_no};
-use crate::client::{Client, ZoneQuery};
+use crate::client::{Client, WriteOptions, ZoneQuery};
 use crate::failure::Failure;
 use crate::names;
 use crate::table;
@@ -334,8 +334,10 @@ fn delete(session: &mut Session<'_>, client: &Client, args: &DeleteArgs) -> Resu
     if !args.yes && !args.write.dry_run {
         input::confirm(&format!("Delete the zone {} and all of its records?", args.zone))?;
     }
-    let answer =
-        client.delete_zone(&names::zone_for_path(&args.zone), &args.write.options_for(&args.reason))?;
+    // Who deletes a zone was asked, or said yes beforehand.
+    let options =
+        WriteOptions { confirmed: !args.write.dry_run || args.yes, ..args.write.options_for(&args.reason) };
+    let answer = client.delete_zone(&names::zone_for_path(&args.zone), &options)?;
     let verb = args.write.tense("deleted", "would delete");
     session.written(&args.write, &answer, &format!("{verb} {}\n", args.zone))
 }

@@ -328,6 +328,7 @@ fn limits_of_words() {
         entropy: [9; 32],
         message,
         idempotency_key,
+        confirmed: false,
     };
     let key = |bytes: usize| RequestKey {
         holder: KeyHolder::of(world.operator).unwrap(),

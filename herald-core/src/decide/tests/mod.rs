@@ -1,6 +1,7 @@
 //! Tests of the rules: tables by subject, and random histories against what must always hold.
 
 mod accounts;
+mod brakes;
 mod history;
 mod records;
 mod zones;
@@ -77,11 +78,31 @@ impl World {
 
     /// Authorises, decides, applies and logs.
     fn run(&mut self, principal: Principal, action: Action) -> Result<Decision, Rejection> {
+        self.run_with(principal, action, false)
+    }
+
+    /// The same, on the caller's word that much of a zone is to go.
+    fn run_confirmed(&mut self, principal: Principal, action: Action) -> Result<Decision, Rejection> {
+        self.run_with(principal, action, true)
+    }
+
+    fn run_with(
+        &mut self,
+        principal: Principal,
+        action: Action,
+        confirmed: bool,
+    ) -> Result<Decision, Rejection> {
         self.commands += 1;
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&self.commands.to_be_bytes());
-        let context =
-            Context { principal, time_ms: self.time_ms, entropy, message: None, idempotency_key: None };
+        let context = Context {
+            principal,
+            time_ms: self.time_ms,
+            entropy,
+            message: None,
+            idempotency_key: None,
+            confirmed,
+        };
         let command = authorise(&self.state, Command { context: context.clone(), action })?;
         let decision = decide(&self.state, &command)?;
         if let Some(first) = decision.changes.first() {

@@ -424,7 +424,14 @@ impl Caller {
 
 fn access(state: &State, principal: Principal, time_ms: u64) -> Result<Access, ApiError> {
     // Access looks at who and when, and at no more.
-    let context = Context { principal, time_ms, entropy: [0; 32], message: None, idempotency_key: None };
+    let context = Context {
+        principal,
+        time_ms,
+        entropy: [0; 32],
+        message: None,
+        idempotency_key: None,
+        confirmed: false,
+    };
     Ok(Access::of(state, &context)?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herald_wire::api::Wait;
+use herald_wire::api::{Confirm, Wait};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -50,6 +50,9 @@ pub struct WriteQuery {
     pub wait: Option<Wait>,
     /// For how long to wait, in ms: 5000 unless given, at most 60000. Past it the answer is 202.
     pub timeout_ms: Option<u64>,
+    /// `shrink`: that much of a zone goes is meant; refused with 428 else.
+    #[param(inline)]
+    pub confirm: Option<Confirm>,
     /// Why, for the history; a `message` in the body goes first.
     pub message: Option<String>,
 }
@@ -68,7 +71,10 @@ pub trait WriteParams: FromQuery {
 
 impl WriteParams for WriteQuery {
     fn options(&self) -> Result<WriteOptions, ApiError> {
-        WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)
+        Ok(WriteOptions {
+            confirm: self.confirm,
+            ..WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)?
+        })
     }
 
     fn message(&self) -> Option<&str> {
@@ -85,6 +91,8 @@ pub struct WriteOptions {
     pub wait: Option<Wait>,
     /// For how long.
     pub timeout: Duration,
+    /// What the caller said that it means.
+    pub confirm: Option<Confirm>,
 }
 
 impl WriteOptions {
@@ -93,7 +101,7 @@ impl WriteOptions {
     /// # Errors
     /// If the time to wait is over the limit.
     pub fn new(dry_run: bool, wait: Option<Wait>, timeout_ms: Option<u64>) -> Result<WriteOptions, ApiError> {
-        Ok(WriteOptions { dry_run, wait, timeout: wait_timeout(timeout_ms)? })
+        Ok(WriteOptions { dry_run, wait, timeout: wait_timeout(timeout_ms)?, confirm: None })
     }
 }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use herald_core::account::Principal;
 use herald_core::check::CheckedContent;
 use herald_core::check::Finding;
-use herald_core::command::{Action, Command, Prepared};
+use herald_core::command::{Action, Command, Context, Prepared};
 use herald_core::decide::Subject;
 use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
@@ -141,8 +141,11 @@ impl Writer {
         let is_bulky =
             matches!(&action, Action::ReplaceZone { .. } | Action::CreateZone { content: Some(_), .. });
         let message = message.or_else(|| self.message.clone());
-        let mut context = clock::context(principal, message);
-        context.idempotency_key = self.key.as_ref().map(Key::request_key);
+        let context = Context {
+            confirmed: self.options.confirm.is_some(),
+            idempotency_key: self.key.as_ref().map(Key::request_key),
+            ..clock::context(principal, message)
+        };
         let command = Command { context, action };
         let engine = &self.caller.app.engine;
         if !self.options.dry_run {

@@ -14,7 +14,9 @@ use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
 use herald_core::zone::Zone;
 use herald_core::{Name, Rrset};
-use herald_wire::api::{ImportMode, ImportPreview, ImportReport, ImportedRrset, Problem, Wait, Written};
+use herald_wire::api::{
+    Confirm, ImportMode, ImportPreview, ImportReport, ImportedRrset, Problem, Wait, Written,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -63,6 +65,9 @@ pub struct ImportQuery {
     wait: Option<Wait>,
     /// For how long to wait, in ms: 5000 unless given, at most 60000. Past it the answer is 202.
     timeout_ms: Option<u64>,
+    /// `shrink`: that much of a zone goes is meant; refused with 428 else.
+    #[param(inline)]
+    confirm: Option<Confirm>,
     /// Why, for the history.
     message: Option<String>,
 }
@@ -72,7 +77,10 @@ impl WriteParams for ImportQuery {
         if self.preview > PREVIEW_MAX {
             return Err(ApiError::malformed(format!("preview is at most {PREVIEW_MAX}")));
         }
-        WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)
+        Ok(WriteOptions {
+            confirm: self.confirm,
+            ..WriteOptions::new(self.dry_run, self.wait, self.timeout_ms)?
+        })
     }
 
     fn message(&self) -> Option<&str> {

@@ -51,6 +51,7 @@ impl Log {
                 entropy: [0; 32],
                 message: None,
                 idempotency_key: None,
+                confirmed: false,
             };
             Commit { revision, context, changes: changes.into(), state: Arc::new(state.clone()) }
         });
@@ -104,7 +105,7 @@ impl Log {
 
 fn put_pop(id: PopId, enabled: bool, drained: bool) -> Change {
     let name = format!("pop{}", id.0);
-    Change::PopPut(Pop { id, name, secret_hash: [0; 32], enabled, drained, created_at_ms: 0 })
+    Change::PopPut(Pop { id, name, secret_hash: [0; 32], enabled, drained, created_at_ms: 0, released: None })
 }
 
 fn create(zone: u128) -> Change {
@@ -138,6 +139,7 @@ fn create_as(zone: u128, status: ZoneStatus) -> Change {
         challenge: String::new(),
         admitted_by: Vec::new(),
         content: Content::default(),
+        shrunk: None,
     };
     Change::ZoneCreated { zone, content: Bulk { content: Content::default(), staged: None } }
 }
