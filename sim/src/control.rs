@@ -264,10 +264,10 @@ fn edit(state: &State, zone: ZoneId, count: u64, random: &mut Random) -> ZoneEdi
     let apex = state.zone(zone).map(|zone| zone.name.clone()).expect("a zone of the state");
     let edits = (0..count)
         .map(|_| {
-            let owner = apex.child(&format!("a{}", random.below(6))).expect("a name");
+            let owner = apex.child(format!("a{}", random.below(6))).expect("a name");
             let op = match random.below(4) {
                 0 => EditOp::Delete,
-                _ => EditOp::Put { ttl: 60, rdatas: Rdatas::single(&(random.next() as u32).to_be_bytes()) },
+                _ => EditOp::Put { ttl: 60, rdatas: Rdatas::single(&(random.number() as u32).to_be_bytes()) },
             };
             RrsetEdit { key: RrKey::new(owner, Rtype::A), if_match: None, op }
         })
@@ -281,7 +281,7 @@ fn grow(state: &State, zone: ZoneId, random: &mut Random) -> ZoneEdit {
     let is_more = random.permille(600);
     let edits = (0..40)
         .map(|number| {
-            let owner = apex.child(&format!("t{number}")).expect("a name");
+            let owner = apex.child(format!("t{number}")).expect("a name");
             let mut text = Vec::new();
             for _ in 0..8 {
                 text.push(200);

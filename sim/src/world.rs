@@ -211,7 +211,7 @@ impl World {
                 3..6 => Event::Break { pop },
                 6..8 => Event::KnotDown { pop },
                 8..10 => Event::ControlDown,
-                10..12 => Event::Damage { pop, choice: self.random.next() },
+                10..12 => Event::Damage { pop, choice: self.random.number() },
                 12 => Event::Checkpoint,
                 13 => Event::Store(Fault::Fails),
                 14 => Event::Store(Fault::AnswerLost),

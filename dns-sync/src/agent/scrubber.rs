@@ -61,7 +61,10 @@ pub fn scrub(replica_dir: &Path, scrub: &Scrub) -> Scrubbed {
             let mut pace = Pace { began: Instant::now(), rrsets: 0, rrsets_per_s: *rrsets_per_s };
             let mut damaged = Vec::new();
             for zone in zones {
-                match reader.zone(*zone, None, |_, _| Ok(pace.one())) {
+                match reader.zone(*zone, None, |_, _| {
+                    pace.one();
+                    Ok(())
+                }) {
                     Err(ReadZoneError::Damaged(_)) => damaged.push(*zone),
                     Err(ReadZoneError::Replica(_)) => return Scrubbed::Failed,
                     Ok(_) | Err(ReadZoneError::Gone | ReadZoneError::Write(_)) => {}
