@@ -6,7 +6,7 @@
 //!      └─ Applied ◀──────┘  └── reports ◀────┘
 //! ```
 //!
-//! [`core`] decides, as a state machine that reads no clock and owns no thread; the [`shell`] is the thread around it, which
+//! [`core`] decides, as a state machine that reads no clock and owns no thread; the `shell` is the thread around it, which
 //! brings it what happens and carries out what it says.
 
 mod content;
