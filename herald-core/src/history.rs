@@ -137,7 +137,8 @@ impl FoldPlan {
     }
 }
 
-/// One zone, folded from its own changes alone.
+/// One zone, folded from its own changes alone. Whose word it had when much of it went ([`Zone::shrunk`]) is of the present
+/// only, and isn't told.
 #[derive(Clone, Debug)]
 pub struct ZoneFold {
     id: ZoneId,
@@ -152,7 +153,7 @@ impl ZoneFold {
 
     /// Begins with the zone as it was, content and all.
     pub fn restore(&mut self, at: At, zone: &Zone) {
-        self.apply(at, &Change::ZoneRestored { zone: zone.clone() });
+        self.apply(at, &Change::ZoneRestored { zone: Zone { shrunk: None, ..zone.clone() } });
     }
 
     /// Folds a change in, if it is about this zone.

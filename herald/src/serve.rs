@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use herald_core::account::Principal;
@@ -87,18 +88,29 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let shared = Arc::new(Shared::default());
     let (engine, writer) = Engine::start(store, clock::now_ms(), shared.on_commit())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, engine, shared));
+    let mut follower = None;
+    let served = runtime.block_on(serve(&config, engine, shared, &mut follower));
     // Drops what may still hold the engine; then the writer ends, with a last checkpoint.
     runtime.shutdown_timeout(Duration::from_secs(SHUTDOWN_S));
     writer.join();
+    // The store is closed, and its write-ahead log emptied, by the last one that lets go of it.
+    if follower.is_some_and(|follower| follower.join().is_err()) {
+        tracing::error!("the history's thread panicked");
+    }
     tracing::info!("herald has stopped");
     served
 }
 
-async fn serve(config: &Config, engine: Engine, shared: Arc<Shared>) -> Result<(), ServeError> {
+async fn serve(
+    config: &Config,
+    engine: Engine,
+    shared: Arc<Shared>,
+    follower: &mut Option<JoinHandle<()>>,
+) -> Result<(), ServeError> {
     bootstrap(&engine, &config.data_dir).await?;
     let publisher = Publisher::new(engine.clone(), shared);
     let history = History::start(&config.data_dir, engine.follow())?;
+    *follower = history.take_thread();
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);

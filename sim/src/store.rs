@@ -114,7 +114,8 @@ impl Store for MemoryStore {
         let kept = self.disk.lock();
         let mut bytes = 0;
         let mut found = Vec::new();
-        for entry in kept.entries.iter().skip(usize::try_from(after).unwrap_or(usize::MAX)).take(entries_max)
+        for entry in
+            kept.entries.iter().skip(usize::try_from(after).unwrap_or(usize::MAX)).take(entries_max.max(1))
         {
             bytes += entry.size();
             if !found.is_empty() && bytes > bytes_max {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use herald_core::account::{Principal, Scope};
-use herald_core::command::{Action, Command, EditOp, NsSetInput, RrsetEdit, ZoneEdit, ZoneRef};
+use herald_core::command::{Action, Command, Context, EditOp, NsSetInput, RrsetEdit, ZoneEdit, ZoneRef};
 use herald_core::decide::Subject;
 use herald_core::zone::{SoaFields, Zone};
 use herald_core::{Name, Rdatas, RrKey, Rtype, State, ZoneId};
@@ -280,7 +280,9 @@ pub(crate) async fn submit(
     principal: Principal,
     action: Action,
 ) -> Result<Committed, SubmitError> {
-    engine.submit(Command { context: crate::clock::context(principal, None), action }).await
+    // Whoever removes much of a zone here means it.
+    let context = Context { confirmed: true, ..crate::clock::context(principal, None) };
+    engine.submit(Command { context, action }).await
 }
 
 pub(crate) fn zone_of(committed: &Committed) -> ZoneId {

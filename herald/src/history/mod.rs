@@ -45,6 +45,7 @@ const FOLDS_MAX: usize = 2;
 pub struct History(Arc<Inner>);
 
 struct Inner {
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     follow: Follow,
     /// The reading side of the index; none while it is made anew.
     reader: Arc<Mutex<Option<Index>>>,
@@ -123,8 +124,9 @@ impl History {
             horizon: Arc::clone(&horizon),
         };
         let thread = std::thread::Builder::new().name("herald-history".into());
-        thread.spawn(|| follower.run()).map_err(|e| IndexError::Thread(e.to_string()))?;
+        let thread = thread.spawn(|| follower.run()).map_err(|e| IndexError::Thread(e.to_string()))?;
         Ok(History(Arc::new(Inner {
+            thread: Mutex::new(Some(thread)),
             follow,
             reader,
             indexed,
@@ -133,6 +135,12 @@ impl History {
             folds: Semaphore::new(FOLDS_MAX),
             recent: Mutex::default(),
         })))
+    }
+
+    /// The thread, for whoever wants to wait for its end, which comes after the engine's: it reads the store until then.
+    /// Given once.
+    pub fn take_thread(&self) -> Option<std::thread::JoinHandle<()>> {
+        self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The revision from which on the past is kept; 0 if all of it is.
