@@ -304,3 +304,36 @@ async fn a_zone_moves_to_another_set() {
     let missing = json!({ "nameserver_set": "nope" });
     world.alice("PATCH", "/zones/example.com").json(&missing).send().await.problem(404, "not_found");
 }
+
+#[tokio::test]
+async fn who_removes_much_of_a_zone_is_asked_first() {
+    let world = World::new().await;
+    world.alice("POST", "/zones").json(&json!({ "name": "example.com" })).send().await.ok(201);
+    let change = |op: &str, n: usize| match op {
+        "put" => {
+            json!({ "op": op, "name": format!("h{n}"), "type": "A", "ttl": 60, "records": ["192.0.2.1"] })
+        }
+        _ => json!({ "op": op, "name": format!("h{n}"), "type": "A" }),
+    };
+    let batch = |op: &str, numbers: std::ops::Range<usize>| json!({ "changes": numbers.map(|n| change(op, n)).collect::<Vec<_>>() });
+    let path = "/zones/example.com/rrsets";
+    world.alice("PATCH", path).json(&batch("put", 0..30)).send().await.ok(200);
+    // Less than half: nobody is asked.
+    world.alice("PATCH", path).json(&batch("delete", 0..5)).send().await.ok(200);
+
+    let most = batch("delete", 5..28);
+    for query in ["", "?dry_run=true"] {
+        let asked = world.alice("PATCH", &format!("{path}{query}")).json(&most).send().await;
+        asked.problem(428, "needs_confirmation");
+        let detail = asked.json["detail"].as_str().unwrap();
+        assert!(detail.contains("example.com.") && detail.contains("confirm=shrink"), "{detail}");
+    }
+    let unasked = world.alice("DELETE", "/zones/example.com").send().await;
+    unasked.problem(428, "needs_confirmation");
+    world.alice("GET", "/zones/example.com/rrsets/h27/A").send().await.ok(200);
+
+    world.alice("PATCH", &format!("{path}?confirm=shrink")).json(&most).send().await.ok(200);
+    world.alice("GET", "/zones/example.com/rrsets/h27/A").send().await.problem(404, "not_found");
+    // What is left of it is a small zone, which goes without a question.
+    world.alice("DELETE", "/zones/example.com").send().await.ok(200);
+}
