@@ -39,7 +39,8 @@ fn put_right(pop: &Pop, zone: &TestZone) {
                 assert_eq!(result, Ok(()), "{}", pop.log());
                 done = true;
             }
-            Report::Swept { drifted, .. } => told |= drifted == 1,
+            // It may be the round of the step before, too.
+            Report::Swept { drifted, .. } => told |= drifted > 0,
             other => panic!("{other:?}"),
         }
     }
@@ -75,8 +76,9 @@ fn a_zone_that_somebody_changed_is_found() {
 
     // One whose transaction was left open as well.
     let zone = &zones[8];
-    knotc(&pop, &["zone-purge", "-f", &zone.apex.to_string()]);
+    // The transaction first: begun by somebody after the zone was found, it would hold up its load.
     knotc(&pop, &["zone-begin", &zone.apex.to_string()]);
+    knotc(&pop, &["zone-purge", "-f", &zone.apex.to_string()]);
     assert_eq!(next_finding(&pop), Report::Stale { zone: zone.apex.clone(), serving: None });
     put_right(&pop, zone);
 }
