@@ -128,7 +128,7 @@ pub fn run(rounds: usize, seed: u64) -> Outcome {
         outcome.add(&of_section);
         next_change = writers.next.into_inner();
         for zone in &zones {
-            platform.tenant.delete(&format!("/zones/{zone}")).expect(200);
+            platform.tenant.delete(&format!("/zones/{zone}?confirm=shrink")).expect(200);
         }
     }
     outcome
