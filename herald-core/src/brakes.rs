@@ -1,7 +1,8 @@
 //! The emptiness brake: what would empty much of a zone, or of a PoP, waits for somebody's word.
 //!
 //! A mistake that removes is worse than one that adds, as it is felt at once and everywhere. So whoever removes much of
-//! a zone by API is asked first, and a PoP goes on serving what it would lose, until an operator says that it was meant.
+//! a zone by API is asked first. That a PoP goes on serving what it would lose, until an operator says that it was meant, has
+//! its settings and its word on the log here; the publisher does not hold anything back yet.
 
 use minicbor::{Decode, Encode};
 

@@ -1,4 +1,4 @@
-//! The program behind `./dev sim` and `./dev soak sim`.
+//! The program behind `./dev sim`.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
