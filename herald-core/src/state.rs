@@ -2,6 +2,9 @@
 //!
 //! A clone costs nothing, so a draft is a clone and every reader has a state of its own that never moves.
 
+mod facets;
+pub mod find;
+
 use std::ops::{Bound, Deref};
 use std::sync::Arc;
 
@@ -17,6 +20,8 @@ use crate::limits::Usage;
 use crate::zone::{Zone, ZoneStatus, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
+use facets::{Facet, Facets};
+
 /// All that the log says, at one revision.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -26,6 +31,7 @@ pub struct State {
     zones: OrdMap<ZoneId, Shared<Zone>>,
     zones_by_name: OrdSet<(Name, ZoneId)>,
     zones_by_tenant: OrdMap<(TenantId, Name), ZoneId>,
+    facets: Facets,
     /// The highest serial published under names that no served zone bears now.
     serials: OrdMap<Name, u32>,
     tenants: OrdMap<TenantId, Shared<Tenant>>,
@@ -116,20 +122,26 @@ impl State {
                 zone.serial = *serial;
                 zone.content = content.content.clone();
             }),
-            Change::ZoneLabelled { zone, labels } => {
-                self.touch(at, *zone, |zone| zone.labels.clone_from(labels));
-            }
-            Change::ZoneSoaSet { zone, serial, ns_set, soa, difference } => self.publish(at, *zone, |zone| {
-                zone.serial = *serial;
-                zone.ns_set = *ns_set;
-                zone.soa = soa.clone();
-                zone.content.apply(difference);
+            Change::ZoneLabelled { zone, labels } => self.change_facets(*zone, |state| {
+                state.touch(at, *zone, |zone| zone.labels.clone_from(labels));
             }),
+            Change::ZoneSoaSet { zone, serial, ns_set, soa, difference } => {
+                self.change_facets(*zone, |state| {
+                    state.publish(at, *zone, |zone| {
+                        zone.serial = *serial;
+                        zone.ns_set = *ns_set;
+                        zone.soa = soa.clone();
+                        zone.content.apply(difference);
+                    });
+                });
+            }
             Change::ZoneActivated { zone, serial, .. } => {
-                self.publish(at, *zone, |zone| {
-                    zone.status = ZoneStatus::Active;
-                    zone.serial = *serial;
-                    zone.admitted_by.clear();
+                self.change_facets(*zone, |state| {
+                    state.publish(at, *zone, |zone| {
+                        zone.status = ZoneStatus::Active;
+                        zone.serial = *serial;
+                        zone.admitted_by.clear();
+                    });
                 });
                 if let Some(zone) = self.zones.get(zone) {
                     self.serials.remove(&zone.name);
@@ -137,15 +149,19 @@ impl State {
             }
             Change::ZoneDisplaced { zone, challenge } => {
                 self.retire(at, *zone);
-                self.publish(at, *zone, |zone| {
-                    zone.status = ZoneStatus::Pending;
-                    zone.challenge.clone_from(challenge);
+                self.change_facets(*zone, |state| {
+                    state.publish(at, *zone, |zone| {
+                        zone.status = ZoneStatus::Pending;
+                        zone.challenge.clone_from(challenge);
+                    });
                 });
             }
             Change::ZoneAdmitted { zone, by } => self.touch(at, *zone, |zone| zone.admitted_by.push(*by)),
             Change::ZoneDeleted { zone } => {
                 self.retire(at, *zone);
-                if let Some(zone) = self.zones.remove(zone) {
+                let mut removed = None;
+                self.change_facets(*zone, |state| removed = state.zones.remove(zone));
+                if let Some(zone) = removed {
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
                     self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone()));
                     self.count(zone.tenant, |usage| {
@@ -237,7 +253,28 @@ impl State {
             usage.zones += 1;
             usage.records += records_of(&zone);
         });
-        self.zones.insert(zone.id, Shared::new(zone));
+        self.change_facets(zone.id, |state| _ = state.zones.insert(zone.id, Shared::new(zone)));
+    }
+
+    /// Changes something that a zone is found by.
+    fn change_facets(&mut self, zone: ZoneId, change: impl FnOnce(&mut State)) {
+        let of = |state: &State| state.zones.get(&zone).map(|zone| (Facet::of(zone), zone.name.clone()));
+        let before = of(self);
+        change(self);
+        let after = of(self);
+        let Some((_, name)) = before.as_ref().or(after.as_ref()) else { return };
+        let (name, facets) =
+            (name.clone(), |of: Option<(Vec<Facet>, Name)>| of.unzip().0.unwrap_or_default());
+        let (before, after) = (facets(before), facets(after));
+        for gone in before.iter().filter(|facet| !after.contains(facet)) {
+            // Zones of other tenants may have the name and the facet too.
+            if !self.zones_named(&name).any(|zone| Facet::of(zone).contains(gone)) {
+                self.facets.remove(gone.clone(), &name);
+            }
+        }
+        for new in after.into_iter().filter(|facet| !before.contains(facet)) {
+            self.facets.insert(new, &name);
+        }
     }
 
     /// Changes something of a zone that PoPs don't see.

@@ -14,7 +14,7 @@ const ITEMS_MAX: usize = 1000;
 
 /// So many candidates are looked at for a page. Past it a page has fewer items than asked for, perhaps none, and a
 /// cursor to go on with: a rare match among very many must not hold a request up.
-const CANDIDATES_MAX: usize = 20_000;
+const CANDIDATES_MAX: usize = 10_000;
 
 /// Which page.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -36,6 +36,11 @@ pub fn limit(limit: Option<usize>) -> Result<usize, ApiError> {
         limit @ 1..=ITEMS_MAX => Ok(limit),
         _ => Err(ApiError::malformed(format!("limit is 1 to {ITEMS_MAX}"))),
     }
+}
+
+/// A cursor of these octets.
+pub fn write_cursor(octets: &[u8]) -> String {
+    BASE64URL_NOPAD.encode(octets)
 }
 
 /// The octets in a cursor, as what they stand for.
@@ -84,7 +89,7 @@ pub fn page<C, T>(
         looked_at += 1;
         items.extend(wanted(&candidate));
         if (items.len() == limit || looked_at == CANDIDATES_MAX) && candidates.peek().is_some() {
-            return Page { items, next_cursor: Some(BASE64URL_NOPAD.encode(&cursor(&candidate))) };
+            return Page { items, next_cursor: Some(write_cursor(&cursor(&candidate))) };
         }
     }
     Page { items, next_cursor: None }

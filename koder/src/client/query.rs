@@ -22,10 +22,18 @@ pub struct PageQuery {
 pub struct ZoneQuery {
     /// Part of the name.
     pub name: Option<String>,
+    /// What the name begins with.
+    pub name_prefix: Option<String>,
+    /// The whole name.
+    pub name_exact: Option<String>,
+    /// A name that it has, or lies below.
+    pub below: Option<String>,
     /// For operators: the tenant, by id or name.
     pub tenant: Option<String>,
     /// Whether it is served.
     pub status: Option<ZoneStatus>,
+    /// Its set of name servers, by id or name.
+    pub nameserver_set: Option<String>,
     /// Labels that it has, all of them.
     pub labels: Vec<(String, String)>,
     /// The page.
@@ -135,7 +143,11 @@ impl ZoneQuery {
     pub(super) fn query(&self) -> Query {
         let mut query = Query::default();
         query.set("name", self.name.as_deref());
+        query.set("name_prefix", self.name_prefix.as_deref());
+        query.set("name_exact", self.name_exact.as_deref());
+        query.set("below", self.below.as_deref());
         query.set("tenant", self.tenant.as_deref());
+        query.set("nameserver_set", self.nameserver_set.as_deref());
         query.set(
             "status",
             self.status.map(|status| match status {

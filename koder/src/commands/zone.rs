@@ -97,16 +97,29 @@ pub struct CreateArgs {
 Examples:
   koder dns zone list
   koder dns zone list shop --label team=web
+  koder dns zone list --below 2.0.192.in-addr.arpa
   koder dns --json zone list --status pending --limit 100")]
 pub struct ListZonesArgs {
     /// Only those with this in their name
     pub name: Option<String>,
+    /// Only those whose names begin with this
+    #[arg(long, value_name = "TEXT", conflicts_with = "name")]
+    pub prefix: Option<String>,
+    /// Only that of this name
+    #[arg(long, value_name = "NAME")]
+    pub exact: Option<String>,
+    /// Only that of this name and those below it
+    #[arg(long, value_name = "NAME")]
+    pub below: Option<String>,
     /// Only this tenant's (operators)
     #[arg(long)]
     pub tenant: Option<String>,
     /// Only those in this state
     #[arg(long)]
     pub status: Option<StatusArg>,
+    /// Only those with this set of name servers
+    #[arg(long, value_name = "SET")]
+    pub nameserver_set: Option<String>,
     /// Only those with this label; more than one must all be there
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = input::parse_pair)]
     pub labels: Vec<(String, String)>,
@@ -284,8 +297,13 @@ pub(super) fn created(write: &WriteArgs, zone: &Zone) -> String {
 }
 
 fn list(session: &mut Session<'_>, client: &Client, args: &ListZonesArgs) -> Result<(), Failure> {
+    let domain_name = |text: &Option<String>| text.as_deref().map(zone_name).transpose();
     let query = ZoneQuery {
         name: args.name.clone(),
+        name_prefix: args.prefix.clone(),
+        name_exact: domain_name(&args.exact)?.map(|name| name.to_string()),
+        below: domain_name(&args.below)?.map(|name| name.to_string()),
+        nameserver_set: args.nameserver_set.clone(),
         tenant: args.tenant.clone(),
         status: args.status.map(|status| match status {
             StatusArg::Active => ZoneStatus::Active,

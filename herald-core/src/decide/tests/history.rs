@@ -6,11 +6,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::account::{NamePattern, Verb, ZonePattern};
+use crate::authorise::Access;
 use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
 use crate::history::{ChangeKind, FoldPlan, ZoneFold};
 use crate::idempotency::KeyHolder;
 use crate::limits::{Limit, Usage};
 use crate::log::{decode_outline, decode_payload, encode_inline};
+use crate::state::find::{NamePart, ZoneQuery};
 use crate::zone::serial_is_newer;
 use crate::{Rdatas, RrKey};
 
@@ -98,7 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (n(), n()).prop_map(|(by, zone)| Step::Delete { by, zone }),
         3 => (n(), n(), n()).prop_map(|(by, zone, evidence)| Step::Activate { by, zone, evidence }),
         3 => (n(), n()).prop_map(|(by, zone)| Step::Admit { by, zone }),
-        1 => (n(), n(), n()).prop_map(|(by, zone, value)| Step::Label { by, zone, value }),
+        2 => (n(), n(), n()).prop_map(|(by, zone, value)| Step::Label { by, zone, value }),
         1 => (n(), n(), n()).prop_map(|(by, zone, set)| Step::MoveZone { by, zone, set }),
         1 => (n(), n(), n(), any::<bool>())
             .prop_map(|(by, set, hosts, is_default)| Step::UpdateSet { by, set, hosts, is_default }),
@@ -182,6 +184,10 @@ impl History {
             }
         }
         self.check_zones();
+        // Now and then: it takes long.
+        if self.world.state.revision().is_multiple_of(4) {
+            check_lists(&self.world.state);
+        }
         self.check_limits(&before);
         self.check_published_serials();
         self.check_diffs(&before);
@@ -270,7 +276,10 @@ impl History {
             }
             Step::Label { by, zone, value } => {
                 let id = pick(&zones, *zone)?;
-                let labels = Some(BTreeMap::from([("k".to_owned(), (value % 3).to_string())]));
+                let label = |key: &str, value: u8| (key.to_owned(), value.to_string());
+                let labels =
+                    [label("k", value % 3), label("l", value % 2)].into_iter().take(usize::from(value % 4));
+                let labels = Some(labels.collect());
                 let zone = zone_ref(*by, id);
                 (of_zone(*by, id), Action::UpdateZone { zone, if_match: None, labels, ns_set: None })
             }
@@ -573,6 +582,85 @@ impl History {
             state.apply(at, &decoded);
         }
         assert_same(&state, &self.world.state);
+        check_lists(&state);
+    }
+}
+
+/// What is found through indexes, a few at a time, is what a look at all zones finds.
+fn check_lists(state: &State) {
+    let zones: Vec<_> = state.zones_by_name(None).collect();
+    let Some(some) = zones.get(usize::try_from(state.revision()).unwrap() % zones.len().max(1)) else {
+        return;
+    };
+    let context = Context {
+        principal: Principal::System,
+        time_ms: 0,
+        entropy: [0; 32],
+        message: None,
+        idempotency_key: None,
+        confirmed: false,
+    };
+    let mut access = Access::of(state, &context).unwrap();
+    let scopes = [
+        vec![],
+        vec![ZonePattern::Below(name("example.com")), ZonePattern::Name(name("co.uk"))],
+        vec![
+            ZonePattern::Id(some.id),
+            ZonePattern::Below(name("com")),
+            ZonePattern::Below(name("sub.example.com")),
+            ZonePattern::Name(name("example.com")),
+        ],
+    ];
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    for tenant in [None, Some(some.tenant)] {
+        for scope in &scopes {
+            (access.tenant, access.scope.zones) = (tenant, scope.clone());
+            let all = || ZoneQuery::all(&access);
+            let queries = [
+                all(),
+                ZoneQuery { status: Some(ZoneStatus::Pending), ..all() },
+                ZoneQuery { status: Some(ZoneStatus::Active), labels: vec![label("k", "1")], ..all() },
+                ZoneQuery {
+                    labels: vec![label("k", "0"), label("l", "0")],
+                    ns_set: Some(some.ns_set),
+                    ..all()
+                },
+                ZoneQuery { ns_set: Some(some.ns_set), status: Some(ZoneStatus::Pending), ..all() },
+                ZoneQuery { name: Some(some.name.clone()), ..all() },
+                ZoneQuery { below: Some(name("example.com")), labels: vec![label("l", "1")], ..all() },
+                ZoneQuery { below: Some(name("com")), part: Some(NamePart::anywhere("er.s")), ..all() },
+                ZoneQuery { part: Some(NamePart::in_front("s")), ..all() },
+            ];
+            for query in &queries {
+                let expected = zones.iter().filter(|zone| {
+                    let text = zone.name.to_string();
+                    let is_named = query.part.as_ref().is_none_or(|part| match part.is_prefix() {
+                        true => text.starts_with(part.text()),
+                        false => text.contains(part.text()),
+                    });
+                    is_named
+                        && access.sees(zone)
+                        && tenant.is_none_or(|tenant| tenant == zone.tenant)
+                        && query.name.as_ref().is_none_or(|name| *name == zone.name)
+                        && query.below.as_ref().is_none_or(|top| zone.name.is_at_or_below(top))
+                        && query.status.is_none_or(|status| status == zone.status)
+                        && query.ns_set.is_none_or(|set| set == zone.ns_set)
+                        && query.labels.iter().all(|(key, value)| zone.labels.get(key) == Some(value))
+                });
+                let (mut found, mut after) = (Vec::new(), None);
+                let mut work_max = [5, 40, 40_000].into_iter().cycle();
+                loop {
+                    let page = state.find_zones_within(work_max.next().unwrap(), query, after.as_ref(), 2);
+                    assert!(page.zones.len() <= 2 && (page.next.is_none() || page.next > after));
+                    found.extend(page.zones.iter().map(|zone| zone.id));
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(found, expected.map(|zone| zone.id).collect::<Vec<_>>(), "{query:?}");
+            }
+        }
     }
 }
 

@@ -199,9 +199,28 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(all(&world, &world.alice, "&tenant=alice&label=env%3Dodd").await.len(), 10);
     assert_eq!(all(&world, &world.operator, "&name=zone1").await.len(), 10);
     assert_eq!(all(&world, &world.operator, "&name=ZONE07").await, ["zone07.example."]);
+    assert_eq!(all(&world, &world.operator, "&name_prefix=zone1").await.len(), 10);
+    assert_eq!(all(&world, &world.operator, "&name_prefix=one1").await.len(), 0);
+    assert_eq!(all(&world, &world.operator, "&name_exact=Zone07.example").await, ["zone07.example."]);
+    assert_eq!(all(&world, &world.operator, "&below=example&name=2").await.len(), 7);
+    assert_eq!(all(&world, &world.alice, "&below=zone07.example&label=env%3Dodd").await.len(), 1);
+    assert_eq!(all(&world, &world.operator, "&nameserver_set=default").await.len(), 25);
     assert_eq!(all(&world, &world.operator, "&status=pending").await.len(), 0);
+    assert_eq!(all(&world, &world.operator, "&status=active&label=env%3Deven").await.len(), 13);
     world.alice("GET", "/zones?tenant=bob").send().await.problem(404, "not_found");
-    for bad in ["limit=0", "limit=1001", "limit=x", "cursor=x", "status=x", "label=x", "nmae=x"] {
+    world.alice("GET", "/zones?nameserver_set=none").send().await.problem(404, "not_found");
+    for bad in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "cursor=x",
+        "status=x",
+        "label=x",
+        "nmae=x",
+        "name_exact=a..b",
+        "below=",
+        "name=a&name_prefix=a",
+    ] {
         world.alice("GET", &format!("/zones?{bad}")).send().await.problem(400, "malformed");
     }
 }

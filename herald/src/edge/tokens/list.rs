@@ -29,10 +29,11 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<To
     let after = pages::read_id_cursor(query.cursor.as_deref())?.map(TokenId);
     let limit = pages::limit(query.limit)?;
     let cursor = |token: &&Shared<herald_core::account::Token>| token.id.0.to_be_bytes().to_vec();
-    let page = pages::page(caller.state().tokens(after), limit, cursor, |token| {
-        (access.is_operator() || token.tenant == access.tenant).then(|| present::token(token))
-    });
-    Ok(respond::Ok(page))
+    let present = |token: &&Shared<_>| Some(present::token(token));
+    Ok(respond::Ok(match access.tenant {
+        Some(own) => pages::page(caller.state().tenant_tokens(own, after), limit, cursor, present),
+        None => pages::page(caller.state().tokens(after), limit, cursor, present),
+    }))
 }
 
 /// Make a token, never wider than the one that makes it.
