@@ -143,12 +143,18 @@ fn pages(api: &Api, count: u64) -> Vec<(&'static str, f64)> {
         took_us.sort_unstable();
         percentile_ms(&took_us, 0.99).expect("pages were read")
     };
-    let rare = format!("&name=shop-{:06}", count / 2);
+    let rare = format!("shop-{:06}", count / 2);
     vec![
         ("all_ms", walk("")),
         ("by_label_ms", walk("&label=plan=gold")),
         ("by_status_ms", walk("&status=active")),
         ("by_rare_label_ms", walk("&label=plan=platinum")),
-        ("by_name_ms", walk(&rare)),
+        ("by_two_labels_ms", walk("&label=plan=gold&label=plan=free")),
+        ("by_nameserver_set_ms", walk("&nameserver_set=main")),
+        ("by_pending_ms", walk("&status=pending")),
+        ("by_name_ms", walk(&format!("&name={rare}"))),
+        ("by_prefix_ms", walk(&format!("&name_prefix={rare}"))),
+        ("by_prefix_of_many_ms", walk("&name_prefix=shop")),
+        ("by_tree_ms", walk("&below=example")),
     ]
 }

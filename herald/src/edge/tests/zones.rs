@@ -204,7 +204,7 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(all(&world, &world.operator, "&name_exact=Zone07.example").await, ["zone07.example."]);
     assert_eq!(all(&world, &world.operator, "&below=example&name=2").await.len(), 7);
     assert_eq!(all(&world, &world.alice, "&below=zone07.example&label=env%3Dodd").await.len(), 1);
-    assert_eq!(all(&world, &world.operator, "&nameserver_set=default").await.len(), 25);
+    assert_eq!(all(&world, &world.operator, "&nameserver_set=main").await.len(), 25);
     assert_eq!(all(&world, &world.operator, "&status=pending").await.len(), 0);
     assert_eq!(all(&world, &world.operator, "&status=active&label=env%3Deven").await.len(), 13);
     world.alice("GET", "/zones?tenant=bob").send().await.problem(404, "not_found");
