@@ -150,7 +150,7 @@ fn pages(api: &Api, count: u64) -> Vec<(&'static str, f64)> {
         ("by_status_ms", walk("&status=active")),
         ("by_rare_label_ms", walk("&label=plan=platinum")),
         ("by_two_labels_ms", walk("&label=plan=gold&label=plan=free")),
-        ("by_nameserver_set_ms", walk("&nameserver_set=main")),
+        ("by_nameserver_set_ms", walk("&nameserver_set=default")),
         ("by_pending_ms", walk("&status=pending")),
         ("by_name_ms", walk(&format!("&name={rare}"))),
         ("by_prefix_ms", walk(&format!("&name_prefix={rare}"))),
