@@ -218,7 +218,7 @@ async fn lists_are_paged_and_filtered() {
         "label=x",
         "nmae=x",
         "name_exact=a..b",
-        "below=",
+        "below=a..b",
         "name=a&name_prefix=a",
     ] {
         world.alice("GET", &format!("/zones?{bad}")).send().await.problem(400, "malformed");
