@@ -348,6 +348,18 @@ impl Replica {
         &self.dir
     }
 
+    /// Lets the database grow no further, so that the disk seems to be full, or (with `false`) grow again. A simulation does so.
+    ///
+    /// # Errors
+    /// If the database can't be reached.
+    pub fn seem_full(&self, is_full: bool) -> Result<(), ReplicaError> {
+        let pages_max = match is_full {
+            true => self.db.query_row("PRAGMA page_count", (), |row| row.get(0))?,
+            false => i64::from(u32::MAX - 1),
+        };
+        Ok(self.db.query_row(&format!("PRAGMA max_page_count = {pages_max}"), (), |_| Ok(()))?)
+    }
+
     /// How many zones had to be taken out at the opening since their rows were damaged.
     pub fn set_aside_at_opening(&self) -> u64 {
         self.set_aside
@@ -731,10 +743,10 @@ impl Replica {
         Ok(Some(row))
     }
 
-    /// knotd is known to answer this generation: the mark of an unapplied one goes, if it is still this one's.
+    /// knotd is known to answer this generation: the mark of an unapplied one goes, unless a newer one has left it.
     pub fn applied(&mut self, zone: ZoneGeneration) -> Result<(), ReplicaError> {
         self.db
-            .prepare_cached("DELETE FROM unapplied WHERE id = ?1 AND epoch = ?2 AND counter = ?3")?
+            .prepare_cached("DELETE FROM unapplied WHERE id = ?1 AND (epoch, counter) <= (?2, ?3)")?
             .execute((
                 zone.zone.0.to_be_bytes(),
                 signed(zone.generation.epoch),

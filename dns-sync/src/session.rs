@@ -202,6 +202,12 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
         let _ = self.events.send(event.into());
     }
 
+    fn tell_frames(&self, batch: &mut Vec<Frame>) {
+        if !batch.is_empty() {
+            self.tell(SessionEvent::Frames(std::mem::take(batch)));
+        }
+    }
+
     fn note_end(&self, herald: &str, error: &SessionError) {
         let reason = with_causes(error);
         let mut is_news = false;
@@ -297,9 +303,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             let (message, bytes) = match frames.decode()? {
                 Some(frame) => frame,
                 None => {
-                    if !batch.is_empty() {
-                        self.tell(SessionEvent::Frames(std::mem::take(&mut batch)));
-                    }
+                    self.tell_frames(&mut batch);
                     match tokio::time::timeout(SILENCE, frames.fill()).await {
                         Ok(filled) => filled?,
                         Err(_) => return Err(SessionError::Silent(SILENCE)),
@@ -312,7 +316,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                 Ok(permit) => permit,
                 Err(_) => {
                     // What is in the batch has to be taken in before there is room again.
-                    self.tell(SessionEvent::Frames(std::mem::take(&mut batch)));
+                    self.tell_frames(&mut batch);
                     Arc::clone(&room).acquire_many_owned(share).await.map_err(|_| SessionError::Ending)?
                 }
             };

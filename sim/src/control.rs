@@ -138,10 +138,15 @@ impl Control {
         let told = Arc::clone(&violations);
         let on_commit: OnCommit = Box::new(move |after: &Arc<State>, commits: &[Commit]| {
             let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-            if !std::mem::replace(&mut is_recovered, true) {
-                *told.lock().unwrap_or_else(PoisonError::into_inner) = record.check_recovered(after).err();
+            match std::mem::replace(&mut is_recovered, true) {
+                true => commits.iter().for_each(|commit| record.note(&commit.state)),
+                // The beginning of the epoch, after all that was recovered.
+                false => {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) =
+                        record.check_recovered(after).err();
+                    record.note_recovered(after);
+                }
             }
-            commits.iter().for_each(|commit| record.note(&commit.state));
             let now = Duration::from_micros(clock_us.load(Ordering::Relaxed));
             tracker.tracker().committed(after, commits, now);
         });
@@ -182,7 +187,8 @@ impl Control {
             entropy: random.bytes(),
             message: None,
             idempotency_key: None,
-            confirmed: false,
+            // Who removes much is asked first, and mostly means it.
+            confirmed: random.permille(800),
         };
         Command { context, action }
     }
@@ -235,7 +241,12 @@ impl Control {
                 let grown = grow(state, zone, random);
                 (tenant, Action::EditZones { zones: vec![grown] }, format!("grow {zone}"))
             }
-            (22..80, Some(zone)) => {
+            (22..25, Some(zone)) => {
+                // Of so many RRsets that its versions are remembered: who was away gets a delta.
+                let widened = widen(state, zone, random);
+                (tenant, Action::EditZones { zones: vec![widened] }, format!("widen {zone}"))
+            }
+            (25..80, Some(zone)) => {
                 let edits = random.between(1, 3);
                 let zones = vec![edit(state, zone, edits, random)];
                 (tenant, Action::EditZones { zones }, format!("edit {zone}"))
@@ -277,22 +288,41 @@ fn edit(state: &State, zone: ZoneId, count: u64, random: &mut Random) -> ZoneEdi
 }
 
 fn grow(state: &State, zone: ZoneId, random: &mut Random) -> ZoneEdit {
-    let apex = state.zone(zone).map(|zone| zone.name.clone()).expect("a zone of the state");
-    let is_more = random.permille(600);
-    let edits = (0..40)
-        .map(|number| {
-            let owner = apex.child(format!("t{number}")).expect("a name");
-            let mut text = Vec::new();
-            for _ in 0..8 {
-                text.push(200);
-                text.extend(std::iter::repeat_n(b'a' + random.below(26) as u8, 200));
-            }
-            let op = match is_more {
-                true => EditOp::Put { ttl: 60, rdatas: Rdatas::single(&text) },
-                false => EditOp::Delete,
-            };
-            RrsetEdit { key: RrKey::new(owner, Rtype::TXT), if_match: None, op }
-        })
-        .collect();
+    fill(state, zone, "t", Rtype::TXT, 40, random, |random| {
+        let mut text = Vec::new();
+        for _ in 0..8 {
+            text.push(200);
+            text.extend(std::iter::repeat_n(b'a' + random.below(26) as u8, 200));
+        }
+        text
+    })
+}
+
+fn widen(state: &State, zone: ZoneId, random: &mut Random) -> ZoneEdit {
+    fill(state, zone, "w", Rtype::A, 280, random, |random| (random.number() as u32).to_be_bytes().to_vec())
+}
+
+/// Puts so many RRsets, or deletes those that are there.
+fn fill(
+    state: &State,
+    zone: ZoneId,
+    prefix: &str,
+    rtype: Rtype,
+    count: u64,
+    random: &mut Random,
+    rdata: impl Fn(&mut Random) -> Vec<u8>,
+) -> ZoneEdit {
+    let of = state.zone(zone).expect("a zone of the state");
+    let is_more = random.permille(700);
+    let mut edits = Vec::new();
+    for number in 0..count {
+        let key = RrKey::new(of.name.child(format!("{prefix}{number}")).expect("a name"), rtype);
+        let op = match is_more {
+            true => EditOp::Put { ttl: 60, rdatas: Rdatas::single(&rdata(random)) },
+            false if of.content.get(&key).is_some() => EditOp::Delete,
+            false => continue,
+        };
+        edits.push(RrsetEdit { key, if_match: None, op });
+    }
     ZoneEdit { zone: ZoneRef::Id(zone), if_match: None, edits }
 }

@@ -10,6 +10,8 @@ use dns_sync::knot::zonefile::ZoneWriter;
 use herald_core::zone::serial_is_newer;
 use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
 
+use crate::mutation::Mutation;
+
 /// A zone as it is answered.
 #[derive(Clone, Default)]
 pub struct Served {
@@ -31,6 +33,8 @@ pub struct Knot {
     jobs: BTreeMap<Name, Vec<Job>>,
     /// Zones of which the driver knows what is served.
     known: BTreeSet<Name>,
+    /// What is wrong with it on purpose.
+    pub mutation: Option<Mutation>,
 }
 
 /// What became of a zone's jobs.
@@ -169,7 +173,9 @@ impl Knot {
             Task::Put(put) => {
                 let served = read_content(put).map_err(|error| TaskError::File(error.to_string()))?;
                 self.files.insert(zone.clone(), served.clone());
-                self.zones.insert(zone.clone(), served);
+                if self.mutation != Some(Mutation::OlderContent) || !self.zones.contains_key(zone) {
+                    self.zones.insert(zone.clone(), served);
+                }
                 self.known.insert(zone.clone());
             }
             Task::Delta(delta) => {
@@ -178,6 +184,7 @@ impl Knot {
                 for (key, rrset) in &delta.changes {
                     match rrset {
                         Some(rrset) => served.rrsets.insert(key.clone(), rrset.clone()),
+                        None if self.mutation == Some(Mutation::KeptRrset) => None,
                         None => served.rrsets.remove(key),
                     };
                 }

@@ -1,7 +1,8 @@
 //! Connections: each direction is a stream of bytes that comes late, in pieces, and may end at any byte.
 //!
-//! In a hostile run whole frames are lost, come twice or change places as well, which TCP never does: then nothing that is
-//! wrong may be accepted, and what is lost has to be found.
+//! A frame may be lost on its way to a PoP while the connection stands, and in a hostile run frames of both directions are lost,
+//! come twice and change places all the time, which TCP never does: then nothing that is wrong may be accepted, and what is lost
+//! has to be found.
 
 use crate::random::Random;
 
@@ -37,6 +38,10 @@ struct Pipe {
     buffer: Vec<u8>,
     /// A frame that is to come after the next one.
     held: Option<Vec<u8>>,
+    /// What comes again later.
+    repeated: Option<Vec<u8>>,
+    /// Whether the next frame is lost.
+    loses_one: bool,
 }
 
 impl Link {
@@ -57,7 +62,12 @@ impl Link {
         now_us: u64,
         random: &mut Random,
     ) -> Vec<(u64, Vec<u8>)> {
-        let bytes = if self.is_hostile { self.mangle(way, &bytes, random) } else { bytes };
+        let mut bytes = if self.is_hostile { self.mangle(way, &bytes, random) } else { bytes };
+        if std::mem::take(&mut self.pipe(way).loses_one)
+            && let Some(header) = bytes.first_chunk::<4>()
+        {
+            bytes.drain(..4 + u32::from_be_bytes(*header) as usize);
+        }
         if bytes.is_empty() || self.pipe(way).dead_at.is_some() {
             return Vec::new();
         }
@@ -82,6 +92,12 @@ impl Link {
     fn mangle(&mut self, way: Way, bytes: &[u8], random: &mut Random) -> Vec<u8> {
         let pipe = self.pipe(way);
         let mut out = Vec::new();
+        // All that was sent at once comes again much later: whole zones of old, say.
+        match &pipe.repeated {
+            None if random.permille(50) => pipe.repeated = Some(bytes.to_vec()),
+            Some(_) if random.permille(50) => out.extend(pipe.repeated.take().unwrap_or_default()),
+            _ => {}
+        }
         let mut rest = bytes;
         while let Some(header) = rest.first_chunk::<4>() {
             let (frame, after) = rest.split_at(4 + u32::from_be_bytes(*header) as usize);
@@ -100,6 +116,11 @@ impl Link {
             }
         }
         out
+    }
+
+    /// The next frame of this direction is lost, and nobody notices.
+    pub fn lose_one(&mut self, way: Way) {
+        self.pipe(way).loses_one = true;
     }
 
     /// The connection breaks: in each direction nothing arrives from some moment on.

@@ -1,6 +1,7 @@
 //! A PoP: the real agent's core on a real replica, a model of knotd, and the parts of the agent that a shell has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::record::Record;
 pub const BACKOFF_MIN_US: u64 = 200_000;
 /// And is no longer than this.
 pub const BACKOFF_MAX_US: u64 = 5_000_000;
+
+/// The files of a replica: the database, and what of it isn't in there yet.
+const REPLICA_FILES: [&str; 2] = ["replica.db", "replica.db-wal"];
 
 /// See the module.
 pub struct Pop {
@@ -45,6 +49,8 @@ pub struct Agent {
     pub link: Option<(u64, Phase)>,
     /// When the control plane was last heard, or dialled.
     pub heard_us: u64,
+    /// The control plane's head when the session began.
+    pub greeted: Generation,
     /// How long to wait after the next failure.
     pub backoff_us: u64,
     /// When the core is to take its next step.
@@ -66,8 +72,10 @@ pub enum Phase {
 /// What was seen of a PoP.
 #[derive(Default)]
 pub struct Seen {
-    /// The newest generation of each zone that the replica ever had.
+    /// The generation of each zone that the replica had last.
     pub rows: BTreeMap<ZoneId, Generation>,
+    /// The zones that it had at the last look.
+    pub present: BTreeSet<ZoneId>,
     /// The newest one of each that was confirmed.
     pub confirmed: BTreeMap<ZoneId, Generation>,
     /// Zones that were damaged from outside: nothing is sure of them until all is calm.
@@ -113,6 +121,7 @@ impl Pop {
             damaged,
             link: None,
             heard_us: now_us,
+            greeted: Generation::default(),
             backoff_us: BACKOFF_MIN_US,
             step_us: None,
         });
@@ -166,7 +175,7 @@ impl Pop {
             .collect::<Result<_, _>>()
             .ok()?;
         let (id, content) = zones.get(choice as usize % zones.len().max(1))?;
-        let changed = match choice / 7 % 4 {
+        let changed = match choice / 7 % 5 {
             // A row of an RRset that is another one now, or gone.
             0 | 1 => db.execute(
                 "UPDATE rrset SET value = x'82183d' || substr(value, 4) WHERE (content, key) IN
@@ -178,7 +187,8 @@ impl Pop {
                  (SELECT content, key FROM rrset WHERE content = ?1 ORDER BY key LIMIT 1)",
                 (content,),
             ),
-            // The row of the zone itself.
+            // The row of the zone itself: gone, or another one.
+            3 => db.execute("DELETE FROM zone WHERE id = ?1", (id,)),
             _ => db.execute("UPDATE zone SET serial = serial + 1 WHERE id = ?1", (id,)),
         };
         if changed.ok()? == 0 {
@@ -189,6 +199,26 @@ impl Pop {
         Some(zone)
     }
 
+    /// Keeps what is on the disk now, to be [brought back](Pop::bring_back).
+    pub fn remember_disk(&self) {
+        let kept = self.dir.join("kept");
+        let _ = fs::create_dir_all(&kept);
+        for file in REPLICA_FILES {
+            let _ = fs::copy(self.replica_dir().join(file), kept.join(file));
+        }
+    }
+
+    /// The disk is again as it was remembered, if it was, which no disk may be.
+    pub fn bring_back(&self) {
+        let kept = self.dir.join("kept");
+        if kept.is_dir() {
+            for file in REPLICA_FILES {
+                let _ = fs::remove_file(self.replica_dir().join(file));
+                let _ = fs::copy(kept.join(file), self.replica_dir().join(file));
+            }
+        }
+    }
+
     /// Holds what the replica has now against what was published and what it had before.
     ///
     /// # Errors
@@ -197,6 +227,7 @@ impl Pop {
         let Some(agent) = &self.agent else { return Ok(()) };
         let mut wrong = None;
         let seen = &mut self.seen;
+        let mut present = BTreeSet::new();
         let all = agent.core.replica().for_each_zone(|row| {
             if seen.spoilt.contains(&row.id) {
                 return;
@@ -205,12 +236,16 @@ impl Pop {
                 wrong = Some(format!("{} at {} was never published so", row.name, row.generation));
             }
             let newest = seen.rows.entry(row.id).or_insert(row.generation);
-            // A zone that was removed may come again from a frame that is late, which only a hostile network brings about.
-            if row.generation < *newest && !is_hostile {
+            // One that was removed may come again from frames that are late, which only a hostile network brings about.
+            let is_excused = is_hostile && !seen.present.contains(&row.id);
+            if row.generation < *newest && !is_excused {
                 wrong = Some(format!("{} went from {newest} back to {}", row.name, row.generation));
             }
-            *newest = (*newest).max(row.generation);
+            // What came again is where it goes on from.
+            *newest = row.generation;
+            present.insert(row.id);
         });
+        seen.present = present;
         match (all, wrong) {
             (_, Some(wrong)) => Err(format!("{}: {wrong}", self.name)),
             // A damaged row: the core will come upon it.

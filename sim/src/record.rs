@@ -32,6 +32,21 @@ pub struct Record {
 impl Record {
     /// A state is durable.
     pub fn note(&mut self, state: &Arc<State>) {
+        let (revision, touched) = (state.revision(), self.follow(state));
+        self.changes.insert(revision, touched);
+        if self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_first();
+        }
+    }
+
+    /// A state was recovered, with all that is on the log and that nobody was told of: which of these changes touched
+    /// which zones is not known.
+    pub fn note_recovered(&mut self, state: &Arc<State>) {
+        self.follow(state);
+    }
+
+    /// Gives the zones whose publication changed.
+    fn follow(&mut self, state: &Arc<State>) -> Vec<ZoneId> {
         let before = std::mem::replace(&mut self.newest, Arc::clone(state));
         let revision = state.revision();
         let mut touched = Vec::new();
@@ -49,10 +64,7 @@ impl Record {
                 touched.push(zone.id);
             }
         }
-        self.changes.insert(revision, touched);
-        if self.changes.len() > CHANGES_KEPT {
-            self.changes.pop_first();
-        }
+        touched
     }
 
     /// Somebody was told that this is durable.

@@ -54,6 +54,11 @@ impl Disk {
         self.lock().fault = fault;
     }
 
+    /// Loses the last entry, which no disk may.
+    pub fn forget_last(&self) {
+        self.lock().entries.pop();
+    }
+
     /// Opens a store on it.
     pub fn open(&self) -> MemoryStore {
         MemoryStore { disk: self.clone(), is_broken: Mutex::new(false) }

@@ -11,10 +11,14 @@ use dns_sync::knot::driver::{Report, TaskError};
 use dns_sync::session::Frame;
 use herald::publisher::{Next, PopSyncState, Session};
 use herald_core::{Name, ZoneId};
-use herald_wire::stream::{AgentStatus, Hello, PROTOCOL, ToHerald, ToPop, decode_frame, encode_frame};
+use herald_wire::stream::{
+    AgentStatus, Hello, PROTOCOL, RefusalCause, ToHerald, ToPop, decode_frame, encode_frame,
+};
 
+use crate::Met;
 use crate::control::{Control, secret_of};
 use crate::link::{Link, Way};
+use crate::mutation::Mutation;
 use crate::pop::{BACKOFF_MAX_US, BACKOFF_MIN_US, Phase, Pop};
 use crate::random::Random;
 use crate::record::Record;
@@ -53,6 +57,15 @@ enum Event {
     },
     Break {
         pop: usize,
+    },
+    /// A frame is lost, and the connection stands.
+    Lose {
+        pop: usize,
+    },
+    /// Whether the replica may grow.
+    Disk {
+        pop: usize,
+        is_full: bool,
     },
     Damage {
         pop: usize,
@@ -142,6 +155,11 @@ pub struct World {
     links: BTreeMap<u64, Link>,
     latencies_us: Vec<u64>,
     is_hostile: bool,
+    /// Whether receipts may have got lost for good: a hostile network swallows some, which come with the next session.
+    is_receipt_lost: bool,
+    mutation: Option<Mutation>,
+    /// What was met.
+    pub met: Met,
     /// Whether nothing is broken any more.
     is_calm: bool,
     calm_since_us: u64,
@@ -152,7 +170,7 @@ type Outcome = Result<(), String>;
 
 impl World {
     /// A world of this seed, with everything that is to go wrong in it. PoPs keep their replicas in `dir`.
-    pub fn new(seed: u64, dir: &std::path::Path, trace: Trace) -> World {
+    pub fn new(seed: u64, dir: &std::path::Path, trace: Trace, mutation: Option<Mutation>) -> World {
         let mut random = Random::new(seed);
         let pops = random.between(1, 4) as usize;
         let control = Control::new(pops, &mut random);
@@ -169,10 +187,14 @@ impl World {
             links: BTreeMap::new(),
             latencies_us,
             is_hostile,
+            is_receipt_lost: is_hostile,
+            mutation,
+            met: Met::new(),
             is_calm: false,
             calm_since_us: 0,
             is_over: false,
         };
+        world.pops.iter_mut().for_each(|pop| pop.knot.mutation = mutation);
         world.plan();
         world
     }
@@ -206,7 +228,7 @@ impl World {
         for _ in 0..faults {
             let at = self.random.below(span_us);
             let pop = self.random.below(pops) as usize;
-            let event = match self.random.below(16) {
+            let event = match self.random.below(20) {
                 0..3 => Event::PopDown { pop, in_midst: self.random.permille(500) },
                 3..6 => Event::Break { pop },
                 6..8 => Event::KnotDown { pop },
@@ -215,6 +237,12 @@ impl World {
                 12 => Event::Checkpoint,
                 13 => Event::Store(Fault::Fails),
                 14 => Event::Store(Fault::AnswerLost),
+                15..18 => Event::Lose { pop },
+                18 => {
+                    let until = at + self.random.below(8 * S);
+                    self.at(until, Event::Disk { pop, is_full: false });
+                    Event::Disk { pop, is_full: true }
+                }
                 _ => {
                     let until = at + self.random.below(5 * S);
                     self.at(until, Event::Store(Fault::None));
@@ -237,6 +265,10 @@ impl World {
 
     fn now(&self) -> Duration {
         Duration::from_micros(self.now_us)
+    }
+
+    fn met(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -283,9 +315,18 @@ impl World {
             Event::KnotDown { pop } => self.knot_down(pop),
             Event::KnotUp { pop, knot_life } => self.knot_up(pop, knot_life),
             Event::Break { pop } => self.break_link(pop),
+            Event::Lose { pop } => {
+                self.lose(pop);
+                Ok(())
+            }
+            Event::Disk { pop, is_full } => {
+                self.disk(pop, is_full && !self.is_calm);
+                Ok(())
+            }
             Event::Damage { pop, choice } => {
                 if let Some(zone) = self.pops[pop].damage(choice) {
                     self.trace.line(self.now_us, format_args!("pop{pop}: {zone} is damaged on the disk"));
+                    self.met("zones damaged");
                 }
                 Ok(())
             }
@@ -329,6 +370,10 @@ impl World {
     fn control_down(&mut self) -> Outcome {
         if self.control.running.take().is_some() {
             self.trace.line(self.now_us, format_args!("the control plane is killed"));
+            self.met("control planes killed");
+            if self.mutation == Some(Mutation::ForgottenEntry) {
+                self.control.disk.forget_last();
+            }
             let links: Vec<u64> = self.links.keys().copied().collect();
             for link in links {
                 self.close(link, Way::ToPop);
@@ -454,6 +499,16 @@ impl World {
             return;
         }
         let Some(connection) = self.links.get_mut(&link) else { return };
+        if self.mutation == Some(Mutation::UnnoticedLoss)
+            && way == Way::ToPop
+            && self.pops[connection.pop]
+                .agent
+                .as_ref()
+                .is_some_and(|agent| agent.link == Some((link, Phase::Open)))
+            && self.random.permille(200)
+        {
+            connection.lose_one(way);
+        }
         for (at, bytes) in connection.send(way, bytes, self.now_us, &mut self.random) {
             self.at(at, Event::Arrive { link, way, bytes });
         }
@@ -482,6 +537,25 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn lose(&mut self, pop: usize) {
+        let link = self.pops[pop].agent.as_ref().and_then(|agent| agent.link);
+        if let Some((link, Phase::Open)) = link
+            && let Some(connection) = self.links.get_mut(&link)
+        {
+            self.trace.line(self.now_us, format_args!("pop{pop}: {link} loses a frame"));
+            connection.lose_one(Way::ToPop);
+        }
+    }
+
+    fn disk(&mut self, pop: usize, is_full: bool) {
+        let Some(agent) = &self.pops[pop].agent else { return };
+        let what = if is_full { "is full" } else { "has room" };
+        match agent.core.replica().seem_full(is_full) {
+            Ok(()) => self.trace.line(self.now_us, format_args!("pop{pop}: the disk {what}")),
+            Err(error) => self.trace.line(self.now_us, format_args!("pop{pop}: the disk: {error}")),
+        }
     }
 
     /// The side that `way` leads to learns that the connection is over.
@@ -645,6 +719,7 @@ impl World {
                         now_us,
                         format_args!("pop{pop}: {link} is up, {} buckets differ", welcome.buckets.len()),
                     );
+                    agent.greeted = welcome.head;
                     let (buckets, head) = (welcome.buckets, welcome.head);
                     self.tell(pop, Input::Opened { buckets, head })?;
                     if let Some(connection) = self.links.get_mut(&link) {
@@ -655,7 +730,17 @@ impl World {
                     self.trace.line(now_us, format_args!("pop{pop}: {link} is refused: {}", word(&other)));
                     return self.session_over(pop, life, link);
                 }
-                (Phase::Open, message) => {
+                (Phase::Open, mut message) => {
+                    match &mut message {
+                        ToPop::Delta(delta) if delta.generation <= agent.greeted => {
+                            self.met("zones brought up to date by delta after a reconnect");
+                        }
+                        ToPop::Compare { .. } => self.met("comparisons within a session"),
+                        ToPop::Ping { holding, .. } if self.mutation == Some(Mutation::UnnoticedLoss) => {
+                            *holding = None;
+                        }
+                        _ => {}
+                    }
                     self.trace.line(now_us, format_args!("pop{pop}: ◀ {}", word(&message)));
                     frames.push(Frame::new(message, bytes));
                 }
@@ -693,9 +778,14 @@ impl World {
         let now = self.now();
         let Some(mut agent) = self.pops[pop].agent.take() else { return Ok(()) };
         self.trace.line(self.now_us, format_args!("pop{pop}: the agent is killed"));
+        self.met("agents killed");
         if in_midst {
             // A transaction becomes durable, and nothing follows from it.
             agent.core.step(now, &mut || None);
+        }
+        drop(agent.core);
+        if self.mutation == Some(Mutation::ForgottenTransaction) {
+            self.pops[pop].bring_back();
         }
         self.pops[pop].knot.forget_driver();
         if let Some((link, _)) = agent.link {
@@ -736,6 +826,10 @@ impl World {
             return Ok(());
         }
         agent.step_us = None;
+        if self.mutation == Some(Mutation::ForgottenTransaction) && self.random.permille(100) {
+            self.pops[pop].remember_disk();
+        }
+        let Some(agent) = &mut self.pops[pop].agent else { return Ok(()) };
         agent.core.step(now, &mut || None);
         let due = agent.core.next_due(now);
         {
@@ -763,6 +857,12 @@ impl World {
                     }
                 }
                 Action::Submit(jobs) => {
+                    if self.mutation == Some(Mutation::EarlyReceipt) {
+                        for job in &jobs {
+                            let (zone, tag) = (job.zone.clone(), job.tag);
+                            self.report(pop, Report::Done { zone, tag, result: Ok(()) });
+                        }
+                    }
                     for zone in self.pops[pop].knot.submit(jobs) {
                         self.knot_works(pop, zone);
                     }
@@ -778,6 +878,7 @@ impl World {
                         && !damaged.is_empty()
                     {
                         self.trace.line(self.now_us, format_args!("pop{pop}: found damaged: {damaged:?}"));
+                        self.met("damages found by re-reading");
                     }
                     let delay = self.random.between(1, 100 * MS);
                     let input = Box::new(Input::Scrubbed(scrubbed));
@@ -793,6 +894,16 @@ impl World {
     }
 
     fn pop_says(&mut self, pop: usize, message: &ToHerald) -> Outcome {
+        match message {
+            ToHerald::Drifted { .. } => self.met("drifts noticed"),
+            ToHerald::Refused(refused) => self.met(match refused.cause {
+                RefusalCause::Gap => "zones asked for whole",
+                RefusalCause::Older => "older generations refused",
+                RefusalCause::Knot => "zones that knotd refused",
+                RefusalCause::Replica => "zones that a full disk refused",
+            }),
+            _ => {}
+        }
         self.trace.line(self.now_us, format_args!("pop{pop}: ▶ {}", word_of(message)));
         if let ToHerald::Applied { zones } = message {
             let record = self.control.record.lock().unwrap_or_else(PoisonError::into_inner);
@@ -928,11 +1039,17 @@ impl World {
         self.calm_since_us = self.now_us;
         self.control.disk.set_fault(Fault::None);
         self.links.values_mut().for_each(|link| link.is_hostile = false);
+        // What was lost is to be found within the session, or what was swallowed is to be known after the next one.
+        if self.is_hostile && self.random.permille(500) {
+            (0..self.pops.len()).try_for_each(|pop| self.break_link(pop))?;
+            self.is_receipt_lost = false;
+        }
         if self.control.running.is_none() {
             self.control_up()?;
         }
         for pop in 0..self.pops.len() {
             self.pop_up(pop)?;
+            self.disk(pop, false);
         }
         self.after(S, Event::Check);
         Ok(())
@@ -1004,9 +1121,8 @@ impl World {
             if figures.is_drifted || figures.zones_lagging > 0 || figures.replica_error.is_some() {
                 return wrong(format!("{figures:?}"));
             }
-            // Receipts that a hostile network swallowed come with the next session.
             let pending = running.shared.tracker().zones_pending(self.control.pops[place]);
-            if pending != Some(0) && !self.is_hostile {
+            if pending != Some(0) && !self.is_receipt_lost {
                 return wrong(format!("{pending:?} zones are pending"));
             }
         }

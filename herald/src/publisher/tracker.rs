@@ -209,7 +209,8 @@ impl Tracker {
         let track = inner.pops.get_mut(&pop).filter(|track| track.session == session)?;
         track.looked = newest.revision();
         let ceased = track.ceased.drain().filter(|zone| track.pending.contains_key(zone));
-        let ceased = ceased.filter(|zone| !is_served(&newest, *zone)).collect();
+        let mut ceased: Vec<ZoneId> = ceased.filter(|zone| !is_served(&newest, *zone)).collect();
+        ceased.sort_unstable();
         Some((newest, ceased))
     }
 
@@ -313,7 +314,9 @@ impl Tracker {
                 Some(_) => noted.is_some(),
                 None => pop.enabled && !pop.drained,
             };
-            let has_it = in_sync_ms.is_some() || inner.has(pop.id, revision, published);
+            // It may have confirmed it and have lost it since.
+            let has_it = inner.has(pop.id, revision, published);
+            let in_sync_ms = in_sync_ms.filter(|_| has_it);
             let state = match (has_it, is_waited_for) {
                 (true, _) => PopSyncState::InSync,
                 (false, true) => PopSyncState::Pending,

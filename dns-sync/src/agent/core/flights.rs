@@ -65,6 +65,16 @@ impl Flights {
         Some(Landed { name, zones, is_newest })
     }
 
+    /// What a zone waits for makes it be at this generation, too: then that is confirmed. `false` if it waits for nothing.
+    pub fn raise(&mut self, receipt: ZoneGeneration) -> bool {
+        let flight = self.zones.get(&receipt.zone).and_then(|tag| self.by_tag.get_mut(tag));
+        let Some(flight) = flight else { return false };
+        for zone in flight.zones.iter_mut().filter(|zone| zone.zone == receipt.zone) {
+            zone.generation = zone.generation.max(receipt.generation);
+        }
+        true
+    }
+
     /// Whether no job followed this one.
     pub fn name_if_newest(&self, tag: u64) -> Option<&Name> {
         let flight = self.by_tag.get(&tag)?;
@@ -99,5 +109,31 @@ impl Flights {
     /// How many jobs are under way.
     pub fn len(&self) -> usize {
         self.by_tag.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use herald_core::Generation;
+
+    use super::*;
+
+    fn receipt(zone: u128, counter: u64) -> ZoneGeneration {
+        ZoneGeneration { zone: ZoneId(zone), generation: Generation { epoch: 1, counter } }
+    }
+
+    /// A zone took another one's name over, and that one's removal follows: it is confirmed as the removal, not as
+    /// the older generation that took the name.
+    #[test]
+    fn a_removal_is_confirmed_with_what_took_the_name() {
+        let name = Name::parse("example.com").unwrap();
+        let mut flights = Flights::default();
+        let tag = flights.launch(&name, vec![receipt(1, 5), receipt(2, 5)]);
+        assert!(flights.raise(receipt(2, 9)));
+        assert!(flights.raise(receipt(1, 4)), "what is older changes nothing");
+        assert!(!flights.raise(receipt(3, 9)), "nothing is under way for it");
+        let landed = flights.land(tag).unwrap();
+        assert_eq!(landed.zones, [receipt(1, 5), receipt(2, 9)]);
+        assert!(!flights.raise(receipt(2, 10)));
     }
 }

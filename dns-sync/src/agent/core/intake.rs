@@ -27,7 +27,7 @@ pub(super) struct Group {
     bad: Vec<Refused>,
     /// Of zones that were set aside.
     missing: Vec<Refused>,
-    /// What the replica has already: confirmed, unless knotd has yet to answer it.
+    /// What the replica has already: confirmed, once knotd answers it.
     known: Vec<ZoneGeneration>,
     gapped: HashSet<ZoneId>,
     begun: HashSet<ZoneId>,
@@ -255,8 +255,11 @@ impl Core {
         if !jobs.is_empty() {
             self.actions.push(Action::Submit(jobs));
         }
-        let is_answered = |zone: &ZoneGeneration| !self.flights.has_zone(zone.zone);
-        self.acks.extend(group.known.into_iter().filter(is_answered));
+        for known in group.known {
+            if !self.flights.raise(known) {
+                self.acks.push(known);
+            }
+        }
         for refused in group.refusals {
             self.send(ToHerald::Refused(refused));
         }

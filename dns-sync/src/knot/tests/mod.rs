@@ -225,7 +225,12 @@ impl Pop {
     }
 
     fn next_report(&self) -> Report {
-        match self.reports.recv_timeout(DEADLINE) {
+        self.next_report_by(Instant::now() + DEADLINE)
+    }
+
+    /// For loops, which are to end by one deadline although rounds of the sweep are reported all the time.
+    fn next_report_by(&self, deadline: Instant) -> Report {
+        match self.reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(report) => report,
             Err(_) => panic!(
                 "no report in time; seen: {:?}; knotd's log:\n{}",
@@ -236,7 +241,8 @@ impl Pop {
     }
 
     fn wait_report(&self, wanted: &Report) {
-        while self.next_report() != *wanted {}
+        let deadline = Instant::now() + DEADLINE;
+        while self.next_report_by(deadline) != *wanted {}
     }
 
     /// Waits for the reports of these tags, in whatever order; anything else is an error.
@@ -264,8 +270,9 @@ impl Pop {
     /// As [`Pop::do_ok`], where the sweep may report rounds meanwhile.
     fn do_ok_among_rounds(&self, zone: &Name, task: Task) {
         self.submit(zone, 0, task);
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            match self.next_report() {
+            match self.next_report_by(deadline) {
                 Report::Swept { .. } => {}
                 Report::Done { tag: 0, result, .. } => {
                     assert_eq!(result, Ok(()), "{}", self.log());

@@ -21,8 +21,9 @@ fn knotc(pop: &Pop, arguments: &[&str]) {
 
 /// The next report of something that was found; those of rounds are passed over.
 fn next_finding(pop: &Pop) -> Report {
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        match pop.next_report() {
+        match pop.next_report_by(deadline) {
             Report::Swept { .. } => {}
             report => return report,
         }
@@ -32,9 +33,10 @@ fn next_finding(pop: &Pop) -> Report {
 /// Puts a zone right, and sees that the round tells of it.
 fn put_right(pop: &Pop, zone: &TestZone) {
     pop.submit(&zone.apex, 9, Task::Put(zone.put()));
+    let deadline = Instant::now() + DEADLINE;
     let (mut done, mut told) = (false, false);
     while !done || !told {
-        match pop.next_report() {
+        match pop.next_report_by(deadline) {
             Report::Done { tag: 9, result, .. } => {
                 assert_eq!(result, Ok(()), "{}", pop.log());
                 done = true;
@@ -61,8 +63,9 @@ fn a_zone_that_somebody_changed_is_found() {
     // It's not for a delta to be put on top of that.
     let delta = zone.change_a([192, 0, 2, 2]);
     pop.submit(&apex, 1, Task::Delta(delta));
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        match pop.next_report() {
+        match pop.next_report_by(deadline) {
             Report::Done { tag, result, .. } => {
                 assert_eq!((tag, result), (1, Err(TaskError::NotServed)));
                 break;
@@ -119,8 +122,8 @@ fn members_that_come_and_go_by_other_hands_are_found() {
     let catalog = &catalogs.names()[5];
     change(catalog, "zone-set", &catalog.child("zones").unwrap().child("x").unwrap(), Some(&stray));
     // The round tells of it, and of the one before perhaps.
-    while !matches!(pop.next_report(), Report::Swept { drifted: 1.., .. }) {}
     let deadline = Instant::now() + DEADLINE;
+    while !matches!(pop.next_report_by(deadline), Report::Swept { drifted: 1.., .. }) {}
     while pop.ask_soa(&stray).rcode != 5 {
         assert!(Instant::now() < deadline, "the stray member stays");
         std::thread::yield_now();

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use herald_core::ZoneId;
 use herald_core::state::State;
@@ -87,6 +88,8 @@ pub(super) struct Comparison {
     /// Zones that are brought right anyway.
     pub excused: HashSet<ZoneId>,
     pub inventory: Vec<InventoryZone>,
+    /// When the session is over if no more of the inventory has come.
+    pub until: Duration,
 }
 
 impl Comparison {

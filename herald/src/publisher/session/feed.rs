@@ -33,6 +33,9 @@ const PART_BYTES: usize = 32 * 1024;
 /// How much is put together before it is written, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// How long a PoP may take in the midst of a session to send an inventory, or more of it: it takes in first what was sent before.
+const INVENTORY_S: u64 = 30;
+
 /// How often a PoP hears that the control plane lives, and what it should hold.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -128,16 +131,23 @@ impl Feed {
         while let Some(zone) = self.gaps.due(now) {
             self.want_whole(zone);
         }
+        let inventory_until = self.comparison.as_ref().map(|comparison| comparison.until);
+        if inventory_until.is_some_and(|until| until <= now) {
+            // The next session begins with one.
+            return Err(SessionError::NoInventory(INVENTORY_S));
+        }
         let mut is_something = true;
         while is_something && self.out.len() < WRITE_BYTES {
-            is_something = self.send_behind() || self.send_step()? || self.answer_drift() || self.send_bulk();
+            is_something =
+                self.send_behind() || self.send_step()? || self.answer_drift(now) || self.send_bulk();
         }
         if self.ping_at <= now {
             self.ping();
             self.ping_at = now + PING_INTERVAL;
         }
         if self.out.is_empty() {
-            return Ok(Next::At(self.gaps.next_at().map_or(self.ping_at, |at| at.min(self.ping_at))));
+            let at = [self.gaps.next_at(), inventory_until].into_iter().flatten();
+            return Ok(Next::At(at.fold(self.ping_at, Duration::min)));
         }
         self.up.shared.counters.sent_bytes.fetch_add(self.out.len() as u64, Ordering::Relaxed);
         out.append(&mut self.out);
@@ -193,6 +203,7 @@ impl Feed {
             return Err(SessionError::OutOfTurn("an inventory nobody asked for"));
         };
         comparison.inventory.extend(zones);
+        comparison.until = now + Duration::from_secs(INVENTORY_S);
         if last && let Some(comparison) = self.comparison.take() {
             self.compared(comparison, now);
         }
@@ -219,7 +230,7 @@ impl Feed {
     }
 
     /// Asks for what differs. What is still to be sent is left out: it comes right by itself.
-    fn answer_drift(&mut self) -> bool {
+    fn answer_drift(&mut self, now: Duration) -> bool {
         let Some(theirs) = self.drifted.take() else { return false };
         let numbers = self.expected.differing(&theirs);
         if !numbers.is_empty() {
@@ -227,7 +238,8 @@ impl Feed {
             excused.extend(self.removals.iter().copied().chain(self.gaps.paused()));
             excused.extend(self.large.iter().map(|large| large.zone.id));
             let (seen, buckets) = (Arc::clone(&self.seen), Buckets::new(&numbers));
-            self.comparison = Some(Comparison { seen, buckets, excused, inventory: Vec::new() });
+            let (inventory, until) = (Vec::new(), now + Duration::from_secs(INVENTORY_S));
+            self.comparison = Some(Comparison { seen, buckets, excused, inventory, until });
         }
         self.put(&ToPop::Compare { buckets: numbers });
         true

@@ -39,6 +39,9 @@ pub enum SessionError {
     /// A newer session of the same PoP has taken its place.
     #[error("a newer session has taken its place")]
     Replaced,
+    /// It was asked in the midst of the session what it holds.
+    #[error("it did not say for {0} s what it holds")]
+    NoInventory(u64),
     /// Nothing was heard.
     #[error("it was silent for {0} s")]
     Silent(u64),

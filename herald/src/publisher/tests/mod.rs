@@ -512,6 +512,47 @@ async fn a_zone_that_takes_a_name_over_replaces_the_other_in_one_step() {
 // -------------------------------------------------------------------------------------------- reconnects
 
 #[tokio::test]
+async fn a_pop_that_does_not_say_what_it_holds_is_cut_off() {
+    let fleet = Fleet::new(&["fra1"]).await;
+    let mut now = Duration::from_secs(1000);
+    let mut session = Session::new(Arc::clone(&fleet.publisher.shared), "nowhere".into(), now);
+    let poll = |session: &mut Session, now| {
+        let mut bytes = Vec::new();
+        while session.poll(now, &mut bytes)? == Next::More {
+            bytes.clear();
+        }
+        Ok::<(), SessionError>(())
+    };
+    session.take(ToHerald::Hello(Replica::default().hello("fra1", SECRET)), now).unwrap();
+    poll(&mut session, now).unwrap();
+    let drifted = || ToHerald::Drifted { bucket_digests: vec![1; 4096] };
+    let nothing = |last| ToHerald::Inventory { zones: Vec::new(), last };
+
+    // It says in time.
+    session.take(drifted(), now).unwrap();
+    poll(&mut session, now).unwrap();
+    for last in [false, true] {
+        for _ in 0..3 {
+            now += Duration::from_secs(9);
+            session.take(ToHerald::BulkCredit { bytes: 0 }, now).unwrap();
+            poll(&mut session, now).unwrap();
+        }
+        session.take(nothing(last), now).unwrap();
+    }
+    // And then it doesn't.
+    session.take(drifted(), now).unwrap();
+    poll(&mut session, now).unwrap();
+    for _ in 0..3 {
+        now += Duration::from_secs(9);
+        session.take(ToHerald::BulkCredit { bytes: 0 }, now).unwrap();
+        poll(&mut session, now).unwrap();
+    }
+    now += Duration::from_secs(3);
+    let ended = poll(&mut session, now);
+    assert!(matches!(ended, Err(SessionError::NoInventory(30))), "{ended:?}");
+}
+
+#[tokio::test]
 async fn after_a_reconnect_only_what_differs_is_sent() {
     let fleet = Fleet::new(&["fra1"]).await;
     let mut zones = Vec::new();

@@ -436,6 +436,27 @@ fn what_a_pop_has_too_much_is_owed_till_it_is_removed() {
 // ------------------------------------------------------------------------------------------------ memory
 
 #[test]
+fn what_a_pop_has_lost_again_is_not_in_sync() {
+    let mut log = Log::new(&[FRA, NYC]);
+    let (created, edited) = (log.commit(create(1)), log.commit(edit(1)));
+    let other = log.commit(create(2));
+    for pop in [FRA, NYC] {
+        log.confirm(pop, 1, edited);
+        log.confirm(pop, 2, other);
+    }
+    assert_eq!([created, edited, other].map(|revision| log.stands(revision)), [[InSync, InSync]; 3]);
+    // It holds the first of its changes, and not the second one.
+    let (session, state) = (log.sessions[&FRA], Arc::clone(&log.state));
+    log.tracker.drifted(FRA, session, &state, log.lacks(&[(1, created)]));
+    assert_eq!(log.stands(created), [InSync, InSync]);
+    assert_eq!(log.stands(edited), [Pending, InSync]);
+    assert_eq!(log.receipt(edited)[0].in_sync_ms, None);
+    assert_eq!((log.stands(other), log.pending(FRA)), (vec![InSync, InSync], Some(1)));
+    log.confirm(FRA, 1, edited);
+    assert_eq!((log.stands(edited), log.pending(FRA)), (vec![InSync, InSync], Some(0)));
+}
+
+#[test]
 fn a_pop_that_is_away_costs_at_most_an_entry_a_zone() {
     let mut log = Log::new(&[FRA]);
     log.commit(put_pop(NYC, true, false));
