@@ -131,6 +131,15 @@ impl Knot {
         (reports, self.jobs.keys().cloned().collect())
     }
 
+    /// The same, if knotd was gone on with.
+    pub fn compare(&mut self, expected: &[(Name, u32)]) -> (Vec<Report>, Vec<Name>) {
+        if !self.is_resumed {
+            return (Vec::new(), Vec::new());
+        }
+        self.suspend();
+        self.resume(expected)
+    }
+
     /// Does what there is to do for a zone; with `fault`, it fails.
     pub fn work(&mut self, zone: &Name, mut fault: Option<TaskError>) -> Done {
         let mut done = Done { reports: Vec::new(), is_changed: false };

@@ -872,6 +872,11 @@ impl World {
                     reports.into_iter().for_each(|report| self.report(pop, report));
                     zones.into_iter().for_each(|zone| self.knot_works(pop, zone));
                 }
+                Action::Compare(expected) => {
+                    let (reports, zones) = self.pops[pop].knot.compare(&expected);
+                    reports.into_iter().for_each(|report| self.report(pop, report));
+                    zones.into_iter().for_each(|zone| self.knot_works(pop, zone));
+                }
                 Action::Scrub(order) => {
                     let scrubbed = scrub(&self.pops[pop].replica_dir(), &order);
                     if let Scrubbed::Zones { damaged, .. } = &scrubbed

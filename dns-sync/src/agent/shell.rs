@@ -163,6 +163,7 @@ impl Outside {
                 Action::HangUp => self.outbox = None,
                 Action::Submit(jobs) => self.driver.submit(jobs),
                 Action::Resume(expected) => self.driver.resume(expected),
+                Action::Compare(expected) => self.driver.compare(expected),
                 Action::Filling(is_filling) => self.driver.filling(is_filling),
                 Action::Scrub(scrub) => {
                     // The agent is ending if nobody scrubs.

@@ -830,6 +830,32 @@ fn a_damaged_zone_is_answered_until_it_is_removed() {
 }
 
 #[test]
+fn a_zone_that_the_replica_lost_is_answered_until_all_else_is_there() {
+    let herald = Herald::listen();
+    let pop = Pop::started(&herald);
+    let (mut peer, _) = herald.welcome(1, &[]);
+    let (kept, lost) = (Zone::new(1, "one.test", 5), Zone::new(2, "two.test", 6));
+    peer.put(&kept);
+    peer.put(&lost);
+    peer.send(&[ToPop::Ping { head: generation(6), in_sync: true, holding: None }]);
+    // Its row: the whole replica is opened anew.
+    pop.damage("UPDATE zone SET serial = serial + 1 WHERE name = x'0374776f047465737400'");
+    let mut peer = {
+        drop(peer);
+        pop.wait_status("the damage", |status| status.zones == 1);
+        assert_eq!((pop.serial("one.test"), pop.serial("two.test")), (Some(5), Some(6)));
+        // Deleted meanwhile: nothing is said of it, since the PoP hasn't it any more.
+        let (peer, inventory) = herald.welcome(7, &[&kept]);
+        assert!(inventory.is_empty());
+        peer
+    };
+    assert_eq!(pop.serial("two.test"), Some(6));
+    peer.send(&[ToPop::Ping { head: generation(7), in_sync: true, holding: None }]);
+    wait_for("the removal", || pop.serial("two.test").is_none().then_some(()));
+    assert_eq!(pop.serial("one.test"), Some(5));
+}
+
+#[test]
 fn a_damaged_replica_does_not_empty_the_pop() {
     let herald = Herald::listen();
     let mut pop = Pop::started(&herald);

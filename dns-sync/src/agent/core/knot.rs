@@ -46,21 +46,24 @@ impl Core {
     pub(super) fn knot_up(&mut self, written: Option<Vec<(Name, u32)>>) {
         let expected = match written {
             Some(written) => written,
-            // What is under way may be half done: it is done by file once knotd turns out not to serve it so.
-            None => {
-                let mut expected = Vec::new();
-                let all = self.replica.for_each_zone(|zone| {
-                    if !self.flights.has_name(&zone.name) {
-                        expected.push((zone.name, zone.serial));
-                    }
-                });
-                if let Err(error) = all {
-                    self.replica_failed(&error);
-                }
-                expected
-            }
+            None => self.expected(),
         };
         self.actions.push(Action::Resume(expected));
+    }
+
+    /// What knotd should serve by now. What is under way may be half done: it is done by file once knotd turns out not to
+    /// serve it so.
+    pub(super) fn expected(&mut self) -> Vec<(Name, u32)> {
+        let mut expected = Vec::new();
+        let all = self.replica.for_each_zone(|zone| {
+            if !self.flights.has_name(&zone.name) {
+                expected.push((zone.name, zone.serial));
+            }
+        });
+        if let Err(error) = all {
+            self.replica_failed(&error);
+        }
+        expected
     }
 
     pub(super) fn take_report(&mut self, report: Report) {
@@ -156,9 +159,10 @@ impl Core {
         }
     }
 
-    /// Zones that the replica doesn't have are removed from knotd, but not for a replica that is still being filled.
+    /// Zones that the replica doesn't have are removed from knotd, but not before the control plane says that all is there: the
+    /// replica may still be being filled, or have lost them.
     pub(super) fn remove_leftovers(&mut self) {
-        if self.replica.is_complete() {
+        if self.replica.is_complete() && self.figures.in_sync {
             for name in std::mem::take(&mut self.leftovers) {
                 self.give_again(&name, Vec::new());
             }

@@ -80,6 +80,8 @@ pub enum Action {
     Submit(Vec<Job>),
     /// The driver is to go on with a knotd that should serve these zones with these serials.
     Resume(Vec<(Name, u32)>),
+    /// The same, if it is with one already: the replica may have lost zones that knotd has.
+    Compare(Vec<(Name, u32)>),
     /// Whether the replica has yet to hold all that it is to hold, so that many zones come.
     Filling(bool),
     /// Something is to be re-read; [`Input::Scrubbed`] tells how it went.

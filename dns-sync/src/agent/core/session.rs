@@ -140,8 +140,9 @@ impl Core {
     pub(super) fn ping(&mut self, head: Generation, in_sync: bool) {
         self.figures.herald_head = Some(head);
         self.figures.in_sync = in_sync;
-        if in_sync && self.queue.is_empty() && !self.replica.is_complete() {
-            self.is_complete_wanted = true;
+        if in_sync && self.queue.is_empty() {
+            self.is_complete_wanted |= !self.replica.is_complete();
+            self.remove_leftovers();
         }
     }
 

@@ -132,6 +132,8 @@ impl Core {
                 self.replica_is_sound();
                 self.is_garbage = true;
                 self.actions.push(Action::Filling(!self.replica.is_complete()));
+                let expected = self.expected();
+                self.actions.push(Action::Compare(expected));
                 self.show();
             }
             Err(error) => {

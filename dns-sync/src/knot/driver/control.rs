@@ -25,6 +25,7 @@ pub(super) enum Event {
     Filling(bool),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
+    Compare(Vec<(Name, u32)>),
     End,
 }
 
@@ -223,6 +224,13 @@ impl Control {
             Event::Resume(expected) => {
                 self.suspend();
                 self.resuming = Some(expected);
+            }
+            Event::Compare(expected) => {
+                // While knotd is away there is nothing to compare, and a resume follows.
+                if self.mode == Mode::Running || self.resuming.is_some() {
+                    self.suspend();
+                    self.resuming = Some(expected);
+                }
             }
             Event::End => self.mode = Mode::Ended,
         }

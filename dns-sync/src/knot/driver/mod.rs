@@ -333,6 +333,11 @@ impl Driver {
     pub fn resume(&self, expected: Vec<(Name, u32)>) {
         let _ = self.events.send(Event::Resume(expected));
     }
+
+    /// The same with a knotd that is answering; of no effect while the driver is suspended.
+    pub fn compare(&self, expected: Vec<(Name, u32)>) {
+        let _ = self.events.send(Event::Compare(expected));
+    }
 }
 
 impl Drop for Driver {
