@@ -80,6 +80,16 @@ pub struct Seen {
     pub confirmed: BTreeMap<ZoneId, Generation>,
     /// Zones that were damaged from outside: nothing is sure of them until all is calm.
     pub spoilt: BTreeSet<ZoneId>,
+    /// Whether frames may come much too late, which only a hostile network brings about.
+    pub is_hostile: bool,
+}
+
+impl Seen {
+    /// Whether nothing is sure of this zone until all is calm: it was damaged, or removed and may have come again by frames that
+    /// are late.
+    pub fn is_unsure(&self, zone: ZoneId, record: &Record) -> bool {
+        self.spoilt.contains(&zone) || self.is_hostile && record.had_ceased(zone, u64::MAX)
+    }
 }
 
 impl Pop {
@@ -223,7 +233,7 @@ impl Pop {
     ///
     /// # Errors
     /// What isn't as it must be.
-    pub fn check_rows(&mut self, record: &Record, is_hostile: bool) -> Result<(), String> {
+    pub fn check_rows(&mut self, record: &Record) -> Result<(), String> {
         let Some(agent) = &self.agent else { return Ok(()) };
         let mut wrong = None;
         let seen = &mut self.seen;
@@ -236,8 +246,8 @@ impl Pop {
                 wrong = Some(format!("{} at {} was never published so", row.name, row.generation));
             }
             let newest = seen.rows.entry(row.id).or_insert(row.generation);
-            // One that was removed may come again from frames that are late, which only a hostile network brings about.
-            let is_excused = is_hostile && !seen.present.contains(&row.id);
+            // One that was removed may come again from frames that are late.
+            let is_excused = seen.is_hostile && !seen.present.contains(&row.id);
             if row.generation < *newest && !is_excused {
                 wrong = Some(format!("{} went from {newest} back to {}", row.name, row.generation));
             }
@@ -264,7 +274,7 @@ impl Pop {
         record: &Record,
     ) -> Result<(), String> {
         let Some(agent) = &self.agent else { return Ok(()) };
-        if self.seen.spoilt.contains(&zone) {
+        if self.seen.is_unsure(zone, record) {
             return Ok(());
         }
         let held = |what: &str| format!("{} confirms {zone} at {generation}, but {what}", self.name);
@@ -309,7 +319,7 @@ impl Pop {
         let Some(agent) = &self.agent else { return Ok(()) };
         let replica = agent.core.replica();
         for (zone, generation) in &self.seen.confirmed {
-            if self.seen.spoilt.contains(zone) {
+            if self.seen.is_unsure(*zone, record) {
                 continue;
             }
             let is_there = match replica.zone(*zone) {

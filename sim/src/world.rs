@@ -194,7 +194,10 @@ impl World {
             calm_since_us: 0,
             is_over: false,
         };
-        world.pops.iter_mut().for_each(|pop| pop.knot.mutation = mutation);
+        for pop in &mut world.pops {
+            pop.knot.mutation = mutation;
+            pop.seen.is_hostile = is_hostile;
+        }
         world.plan();
         world
     }
@@ -834,7 +837,7 @@ impl World {
         let due = agent.core.next_due(now);
         {
             let record = self.control.record.lock().unwrap_or_else(PoisonError::into_inner);
-            self.pops[pop].check_rows(&record, self.is_hostile)?;
+            self.pops[pop].check_rows(&record)?;
         }
         self.act(pop)?;
         if let Some(due) = due {
@@ -1020,7 +1023,7 @@ impl World {
             if receipt.state != PopSyncState::InSync {
                 continue;
             }
-            for zone in zones.iter().filter(|zone| !pop.seen.spoilt.contains(zone)) {
+            for zone in zones.iter().filter(|zone| !pop.seen.is_unsure(**zone, &record)) {
                 let Ok(row) = agent.core.replica().zone(*zone) else { continue };
                 let is_so = match &row {
                     Some(row) => row.generation.counter >= *revision,
