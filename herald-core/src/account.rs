@@ -293,6 +293,26 @@ pub struct Pop {
     /// Revision up to which an operator has let go what the emptiness brake held back from it.
     #[n(6)]
     pub released: Option<u64>,
+    /// Since when the emptiness brake holds zones back from it, if it does.
+    #[n(7)]
+    pub held: Option<PopHold>,
+}
+
+/// Zones that a PoP goes on serving though they are gone, till an operator says that this was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PopHold {
+    /// The state in which that was too much: a word as of this revision or a later one ends it.
+    #[n(0)]
+    pub revision: u64,
+    /// When it set in, in ms since the epoch.
+    #[n(1)]
+    pub since_ms: u64,
+    /// How many zones would have been lost within an hour.
+    #[n(2)]
+    pub zones_lost: u64,
+    /// Of how many.
+    #[n(3)]
+    pub zones_before: u64,
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ impl Authorised {
 pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejection> {
     let access = Access::of(state, &command.context)?;
     match &command.action {
-        Action::BeginEpoch | Action::Bootstrap { .. } => access.need_system()?,
+        Action::BeginEpoch
+        | Action::Bootstrap { .. }
+        | Action::HoldPop { .. }
+        | Action::RestoreCopy { .. } => access.need_system()?,
         Action::CreateTenant { .. }
         | Action::UpdateTenant { .. }
         | Action::DeleteTenant { .. }

@@ -1,8 +1,9 @@
 //! The emptiness brake: what would empty much of a zone, or of a PoP, waits for somebody's word.
 //!
 //! A mistake that removes is worse than one that adds, as it is felt at once and everywhere. So whoever removes much of
-//! a zone by API is asked first. That a PoP goes on serving what it would lose, until an operator says that it was meant, has
-//! its settings and its word on the log here; the publisher does not hold anything back yet.
+//! a zone by API is asked first. And a PoP that would lose many zones, or much of a zone without anybody's confirmation,
+//! goes on serving what it has until an operator says that it was meant: the publisher holds that back. What is too much
+//! is said here; that something is held, and the operator's word, are on the log.
 
 use minicbor::{Decode, Encode};
 
@@ -20,7 +21,7 @@ pub struct Brakes {
     /// Percent of a PoP's zones that may go within an hour.
     #[n(2)]
     pub pop_percent: u8,
-    /// Fewer zones than this may go within an hour, whatever share that is, if some are left.
+    /// Fewer zones than this may go within an hour, whatever share that is.
     #[n(3)]
     pub pop_zones_min: u64,
 }

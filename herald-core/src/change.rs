@@ -234,6 +234,30 @@ pub enum Change {
         #[n(0)]
         revision: u64,
     },
+    /// The emptiness brake set in at a PoP: it goes on serving zones that are gone.
+    #[n(29)]
+    PopHeld {
+        /// The PoP.
+        #[n(0)]
+        pop: PopId,
+        /// What it would lose as of this revision was too much.
+        #[n(1)]
+        revision: u64,
+        /// How many zones would have been lost within an hour.
+        #[n(2)]
+        zones_lost: u64,
+        /// Of how many.
+        #[n(3)]
+        zones_before: u64,
+    },
+    /// The log goes on from a copy of itself, and what was done after that copy is lost: all is published anew, so that
+    /// PoPs take it for newer than what they have.
+    #[n(30)]
+    CopyRestored {
+        /// How far serials have to go up at least: so often a zone may have been published after the copy was made.
+        #[n(0)]
+        serials_ahead: u32,
+    },
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {

@@ -123,6 +123,24 @@ pub enum Action {
         /// What was held as of this revision; up to now if none.
         revision: Option<u64>,
     },
+    /// Go on from a copy that was restored (system): a term of its own begins, and all is published anew.
+    RestoreCopy {
+        /// The term, above any that PoPs may have heard of.
+        epoch: u64,
+        /// How often a zone may have been published after the copy was made.
+        serials_ahead: u32,
+    },
+    /// Note that the emptiness brake holds zones back from a PoP (system).
+    HoldPop {
+        /// The PoP.
+        pop: PopId,
+        /// What it would lose as of this revision was too much.
+        revision: u64,
+        /// How many zones would have been lost within an hour.
+        zones_lost: u64,
+        /// Of how many.
+        zones_before: u64,
+    },
     /// Set what the emptiness brake holds back (operators).
     SetBrakes(Brakes),
     /// Delete a PoP (operators).

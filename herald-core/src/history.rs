@@ -37,11 +37,13 @@ pub enum ChangeKind {
     ShrinkConfirmed = 25,
     PopReleased = 26,
     BrakesSet = 27,
+    PopHeld = 29,
+    CopyRestored = 30,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 23] = [
+    pub const ALL: [ChangeKind; 25] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -65,6 +67,8 @@ impl ChangeKind {
         ChangeKind::ShrinkConfirmed,
         ChangeKind::PopReleased,
         ChangeKind::BrakesSet,
+        ChangeKind::PopHeld,
+        ChangeKind::CopyRestored,
     ];
 
     /// The kind of a change.
@@ -93,6 +97,8 @@ impl ChangeKind {
             Change::ShrinkConfirmed { .. } => ChangeKind::ShrinkConfirmed,
             Change::PopReleased { .. } => ChangeKind::PopReleased,
             Change::BrakesSet(_) => ChangeKind::BrakesSet,
+            Change::PopHeld { .. } => ChangeKind::PopHeld,
+            Change::CopyRestored { .. } => ChangeKind::CopyRestored,
             Change::ZoneRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
-use crate::account::{NsSet, Pop, Tenant, Token};
+use crate::account::{NsSet, Pop, PopHold, Tenant, Token};
 use crate::brakes::Brakes;
 use crate::change::Change;
 use crate::content::Content;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
-use crate::zone::{Zone, ZoneStatus, serial_is_newer};
+use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
 use facets::{Facet, Facets};
@@ -90,7 +90,19 @@ impl State {
             }
             Change::PopReleased { pop, revision } => {
                 if let Some(pop) = self.pops.get_mut(pop) {
-                    pop.make_mut().released = Some(*revision);
+                    let pop = pop.make_mut();
+                    pop.released = Some(*revision);
+                    pop.held = pop.held.filter(|held| held.revision > *revision);
+                }
+            }
+            Change::PopHeld { pop, revision, zones_lost, zones_before } => {
+                if let Some(pop) = self.pops.get_mut(pop) {
+                    pop.make_mut().held = Some(PopHold {
+                        revision: *revision,
+                        since_ms: at.time_ms,
+                        zones_lost: *zones_lost,
+                        zones_before: *zones_before,
+                    });
                 }
             }
             Change::BrakesSet(brakes) => self.brakes = *brakes,
@@ -170,6 +182,7 @@ impl State {
                     });
                 }
             }
+            Change::CopyRestored { serials_ahead } => self.publish_anew(at, *serials_ahead),
             Change::ZoneRestored { zone } => self.insert_zone(zone.clone()),
             Change::ContentRestored { zone, rrsets } => {
                 if let Some(zone) = self.zones.get_mut(zone) {
@@ -298,6 +311,22 @@ impl State {
             change(zone);
             zone.generation = at.generation;
         });
+    }
+
+    /// Zones get a new generation and a higher serial, all of them. What PoPs have besides is lost now.
+    fn publish_anew(&mut self, at: At, serials_ahead: u32) {
+        let ids: Vec<ZoneId> = self.zones.keys().copied().collect();
+        for id in ids {
+            self.publish(at, id, |zone| {
+                zone.serial = serial_far_ahead(zone.serial, serials_ahead, at.time_ms)
+            });
+        }
+        let retired = self
+            .serials
+            .iter()
+            .map(|(name, serial)| (name.clone(), serial_far_ahead(*serial, serials_ahead, at.time_ms)));
+        self.serials = retired.collect();
+        self.last_loss = at.generation.counter;
     }
 
     /// A zone ceases to be served: its serial is remembered, and that there was a loss.

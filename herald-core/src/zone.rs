@@ -184,6 +184,17 @@ pub fn next_serial(previous: Option<u32>, time_ms: u64) -> u32 {
     }
 }
 
+/// A serial that is newer than any that followed `previous` in at most `ahead` changes till now.
+pub fn serial_far_ahead(previous: u32, ahead: u32, time_ms: u64) -> u32 {
+    // Of numbers further away nobody can tell whether they are newer.
+    let ahead = ahead.min(1 << 30);
+    let by_time = following(next_serial(Some(previous), time_ms).wrapping_add(ahead));
+    match serial_is_newer(by_time, previous) {
+        true => by_time,
+        false => following(previous.wrapping_add(ahead)),
+    }
+}
+
 /// One more; zero is left out: it is legal and confuses software that takes it for none.
 fn following(serial: u32) -> u32 {
     match serial.wrapping_add(1) {
@@ -212,6 +223,32 @@ mod tests {
             if ahead < (1 << 31) - 2 {
                 prop_assert!(serial_is_newer(next, floor));
             }
+        }
+    }
+
+    proptest! {
+        /// Whatever a zone's serial came to after the copy was made.
+        #[test]
+        fn a_serial_far_ahead_is_newer_than_all_that_was_lost(
+            copied_s in 1_700_000_000_u32..1_800_000_000,
+            is_ahead_by in 0u32..400_000_000,
+            changes in 0usize..200,
+            pace_ms in 0u64..3_000,
+        ) {
+            let copied = copied_s.wrapping_add(is_ahead_by);
+            let mut time_ms = u64::from(copied_s) * 1000;
+            let mut lost = copied;
+            for _ in 0..changes {
+                lost = next_serial(Some(lost), time_ms);
+                time_ms += pace_ms;
+            }
+            let restored = serial_far_ahead(copied, u32::try_from(changes).unwrap(), time_ms);
+            prop_assert!(serial_is_newer(restored, lost) && serial_is_newer(restored, copied));
+        }
+
+        #[test]
+        fn a_serial_far_ahead_is_newer(previous: u32, ahead: u32, time_ms: u64) {
+            prop_assert!(serial_is_newer(serial_far_ahead(previous, ahead, time_ms), previous));
         }
     }
 

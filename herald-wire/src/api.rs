@@ -264,6 +264,8 @@ pub enum SyncState {
     Pending,
     /// Confirmed: the PoP answers with it.
     InSync,
+    /// The emptiness brake holds it back from the PoP till an operator releases it.
+    Held,
     /// The PoP is disabled or drained: nobody waits for it.
     NotWaitedFor,
 }
@@ -299,7 +301,7 @@ pub struct Change {
     pub message: Option<String>,
     /// The zones it touched.
     pub zones: Vec<ChangedZone>,
-    /// `in_sync` when every PoP that is waited for confirmed it.
+    /// `in_sync` when every PoP that is waited for confirmed it; `held` when all that it waits for is an operator's word.
     pub state: SyncState,
     /// Milliseconds from acceptance to the last confirmation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -381,6 +383,10 @@ pub enum ChangeKind {
     PopReleased,
     /// What the emptiness brake holds back is set.
     BrakesSet,
+    /// The emptiness brake set in at a PoP.
+    PopHeld,
+    /// The log goes on from a copy that was restored.
+    CopyRestored,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.
@@ -939,6 +945,12 @@ pub struct Pop {
     pub zones_pending: u64,
     /// Zones it confirmed.
     pub zones_in_sync: u64,
+    /// What the emptiness brake holds back from it; absent if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<PopHeld>,
+    /// Zones that it did not hold as it should.
+    #[serde(default)]
+    pub drift: PopDrift,
     /// What it last said of itself; absent before its first contact since the control plane started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<PopStatus>,
@@ -947,6 +959,100 @@ pub struct Pop {
     /// Its credential, in the answer to its creation and never again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+}
+
+/// What the emptiness brake holds back from a PoP: it goes on serving zones as it has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopHeld {
+    /// How many zones are held back now; 0 while that isn't known, before the PoP's first contact since the control plane
+    /// started.
+    pub zones: u64,
+    /// Since when.
+    pub since_ms: u64,
+    /// Why, in words.
+    pub reason: String,
+    /// The first of the zones by name, at most 100.
+    pub first: Vec<HeldZone>,
+}
+
+/// A zone that a PoP goes on serving as it has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HeldZone {
+    /// Id of the zone.
+    pub zone: String,
+    /// Its name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is held back.
+    pub why: HeldWhy,
+}
+
+/// What is held back of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldWhy {
+    /// That it is not to be served any more.
+    Gone,
+    /// That much of it is gone.
+    Shrunk,
+}
+
+/// Zones that a PoP turned out not to hold as it should, since the control plane started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopDrift {
+    /// How many were found.
+    pub found: u64,
+    /// How many of them were confirmed since.
+    pub mended: u64,
+    /// When some were last found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<u64>,
+}
+
+/// Body of `POST /pops/{pop}/release` and `POST /brakes/release`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Let go what was held as of this revision; up to now if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How much may go before somebody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Brakes {
+    /// Percent of a zone's RRsets, or of its records, that may go in one change; 100: all.
+    pub zone_percent: u8,
+    /// A zone of fewer RRsets may lose all.
+    pub zone_rrsets_min: u64,
+    /// Percent of a PoP's zones that may go within an hour; 100: all.
+    pub pop_percent: u8,
+    /// Fewer zones than this may go within an hour, whatever share that is.
+    pub pop_zones_min: u64,
+}
+
+/// Body of `PATCH /brakes`: what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BrakesPatch {
+    /// As in `Brakes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_percent: Option<u8>,
+    /// As in `Brakes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_rrsets_min: Option<u64>,
+    /// As in `Brakes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pop_percent: Option<u8>,
+    /// As in `Brakes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pop_zones_min: Option<u64>,
+    /// Why, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What a PoP says of itself.

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::commands::{change, context, login, nsset, past, pop, record, tenant, token, zone};
+use crate::commands::{brakes, change, context, login, nsset, past, pop, record, tenant, token, zone};
 use crate::settings::ConnectionArgs;
 
 /// The command line client of Koder
@@ -67,6 +67,9 @@ pub enum DnsCommand {
     /// Points of presence (operators)
     #[command(subcommand)]
     Pop(pop::PopCommand),
+    /// The emptiness brake: how much may go before somebody is asked (operators)
+    #[command(subcommand)]
+    Brakes(brakes::BrakesCommand),
     /// Tenants (operators)
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),

@@ -153,8 +153,8 @@ impl Failure {
                 }
             }
             Failure::NotInSync { change, .. } => {
-                for pop in receipt::pending(change) {
-                    writeln!(text, "  {}: pending", printable(pop)).expect("a String takes everything");
+                for (pop, state) in receipt::pending(change) {
+                    writeln!(text, "  {}: {state}", printable(pop)).expect("a String takes everything");
                 }
             }
             _ => {}

@@ -15,14 +15,20 @@ pub fn line(change: &Change) -> String {
         (SyncState::InSync, all, Some(in_sync_ms)) => {
             format!("in sync at {all} of {all} PoPs after {}", format_ms(in_sync_ms))
         }
+        (SyncState::Held, all, _) => {
+            format!(
+                "in sync at {in_sync} of {all} PoPs, held back from the others till an operator releases it"
+            )
+        }
         (_, all, _) => format!("in sync at {in_sync} of {all} PoPs so far"),
     };
     format!("change {} accepted, {sync}\n", change.id)
 }
 
-/// The PoPs that have not confirmed it.
-pub fn pending(change: &Change) -> impl Iterator<Item = &str> {
-    change.pops.iter().filter(|pop| pop.state == SyncState::Pending).map(|pop| pop.name.as_str())
+/// The PoPs that have not confirmed it, and whether that waits for an operator's word.
+pub fn pending(change: &Change) -> impl Iterator<Item = (&str, &'static str)> {
+    let lacks = |pop: &&PopSync| matches!(pop.state, SyncState::Pending | SyncState::Held);
+    change.pops.iter().filter(lacks).map(|pop| (pop.name.as_str(), state_word(pop.state)))
 }
 
 /// The whole receipt.
@@ -58,6 +64,7 @@ fn state_word(state: SyncState) -> &'static str {
     match state {
         SyncState::Pending => "pending",
         SyncState::InSync => "in sync",
+        SyncState::Held => "held",
         SyncState::NotWaitedFor => "not waited for",
     }
 }
@@ -106,7 +113,17 @@ mod tests {
             ],
         );
         assert_eq!(line(&some), "change c1 accepted, in sync at 1 of 2 PoPs so far\n");
-        assert_eq!(pending(&some).collect::<Vec<_>>(), ["fra"]);
+        assert_eq!(pending(&some).collect::<Vec<_>>(), [("fra", "pending")]);
+        let held = change(
+            SyncState::Held,
+            None,
+            &[("ams", SyncState::InSync, Some(3.0)), ("fra", SyncState::Held, None)],
+        );
+        assert_eq!(
+            line(&held),
+            "change c1 accepted, in sync at 1 of 2 PoPs, held back from the others till an operator releases it\n"
+        );
+        assert_eq!(pending(&held).collect::<Vec<_>>(), [("fra", "held")]);
         let none = change(SyncState::InSync, None, &[]);
         assert_eq!(line(&none), "change c1 accepted, no PoP to wait for\n");
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use herald::engine::{Commit, Committed, OnCommit, Stepped, SubmitError};
 use herald::publisher::{Session, Shared};
 use herald_core::account::{Principal, Scope};
+use herald_core::brakes::Brakes;
 use herald_core::command::{Action, Command, Context, EditOp, NsSetInput, RrsetEdit, ZoneEdit, ZoneRef};
 use herald_core::decide::Subject;
 use herald_core::state::State;
@@ -109,6 +110,9 @@ impl Control {
             };
             control.tenants.push(Principal::Tenant { tenant, token });
         }
+        // What is held back is looked at elsewhere: here all PoPs are to come to what the state says.
+        let off = Brakes { zone_percent: 100, pop_percent: 100, ..Brakes::default() };
+        control.must(operator, Action::SetBrakes(off), random);
         for pop in 0..pops {
             let secret_hash = Sha256::digest(secret_of(pop).as_bytes()).into();
             let action = Action::CreatePop { name: format!("pop{pop}"), secret_hash };

@@ -289,6 +289,7 @@ pub(super) fn create_pop(
         drained: false,
         created_at_ms: context.time_ms,
         released: None,
+        held: None,
     };
     Ok(Decision::one(Change::PopPut(pop), Subject::Pop(id)))
 }

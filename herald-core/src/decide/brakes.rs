@@ -1,6 +1,7 @@
 //! Rules of the emptiness brake: who removes much of a zone is asked first.
 
 use super::{Decision, Subject};
+use crate::account::Pop;
 use crate::authorise::Authorised;
 use crate::brakes::{Brakes, Size};
 use crate::change::Change;
@@ -75,6 +76,14 @@ pub(super) fn set(state: &State, brakes: Brakes) -> Result<Decision, Rejection> 
     }
     let changes = if brakes == *state.brakes() { Vec::new() } else { vec![Change::BrakesSet(brakes)] };
     Ok(Decision { changes, ..Decision::default() })
+}
+
+/// Notes that zones are held back from a PoP, unless that is known or a later word lets them go.
+pub(super) fn hold(state: &State, pop: PopId, revision: u64, zones_lost: u64, zones_before: u64) -> Decision {
+    let is_news = |pop: &Pop| pop.held.is_none() && pop.released.is_none_or(|released| released < revision);
+    let held = state.pop(pop).filter(|pop| is_news(pop));
+    let changes = held.map(|_| Change::PopHeld { pop, revision, zones_lost, zones_before });
+    Decision { changes: changes.into_iter().collect(), ..Decision::default() }
 }
 
 /// Lets go what is held back from PoPs as of a revision.

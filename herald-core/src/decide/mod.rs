@@ -110,6 +110,20 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::CreatePop { name, secret_hash } => accounts::create_pop(state, context, name, *secret_hash),
         Action::UpdatePop { pop, enabled, drained } => accounts::update_pop(state, *pop, *enabled, *drained),
         Action::ReleasePops { pop, revision } => brakes::release(state, *pop, *revision),
+        Action::RestoreCopy { epoch, .. } if *epoch <= state.epoch() => Err(Rejection::invalid(format!(
+            "the epoch {epoch} is not above {}, which has begun",
+            state.epoch()
+        ))),
+        Action::RestoreCopy { epoch, serials_ahead } => Ok(Decision {
+            changes: vec![
+                Change::EpochBegan { epoch: *epoch },
+                Change::CopyRestored { serials_ahead: *serials_ahead },
+            ],
+            ..Decision::default()
+        }),
+        Action::HoldPop { pop, revision, zones_lost, zones_before } => {
+            Ok(brakes::hold(state, *pop, *revision, *zones_lost, *zones_before))
+        }
         Action::SetBrakes(brakes) => brakes::set(state, *brakes),
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content } => {

@@ -259,7 +259,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=28).collect());
+    assert_eq!(numbers, (0..=30).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -294,6 +294,8 @@ fn number(change: &Change) -> u8 {
         Change::PopReleased { .. } => 26,
         Change::BrakesSet(_) => 27,
         Change::LossRestored { .. } => 28,
+        Change::PopHeld { .. } => 29,
+        Change::CopyRestored { .. } => 30,
     }
 }
 
@@ -504,6 +506,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 drained: false,
                 created_at_ms: 1_700_000_000_006,
                 released: None,
+                held: None,
             }),
         ),
         ("pop-deleted", Change::PopDeleted(PopId(0x66))),
@@ -598,6 +601,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 drained: true,
                 created_at_ms: 1_700_000_000_006,
                 released: Some(70_004),
+                held: None,
             }),
         ),
         (
@@ -605,6 +609,29 @@ fn samples() -> Vec<(&'static str, Change)> {
             Change::ZoneRestored {
                 zone: Zone { shrunk: Some(70_005), ..zone(ZoneStatus::Active, content()) },
             },
+        ),
+        (
+            "pop-held",
+            Change::PopHeld { pop: PopId(0x66), revision: 70_006, zones_lost: 150, zones_before: 70_007 },
+        ),
+        ("copy-restored", Change::CopyRestored { serials_ahead: 70_009 }),
+        (
+            "pop-put-held",
+            Change::PopPut(Pop {
+                id: PopId(0x66),
+                name: "fra1".into(),
+                secret_hash: [0xcd; 32],
+                enabled: true,
+                drained: false,
+                created_at_ms: 1_700_000_000_006,
+                released: None,
+                held: Some(PopHold {
+                    revision: 70_008,
+                    since_ms: 1_700_000_000_007,
+                    zones_lost: 151,
+                    zones_before: 152,
+                }),
+            }),
         ),
     ]
 }

@@ -7,6 +7,7 @@ mod access_log;
 mod admissions;
 mod at;
 mod batches;
+mod brakes;
 mod changes;
 mod connections;
 mod gate;

@@ -13,7 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens, zones,
+    access_log, admissions, batches, brakes, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens,
+    zones,
 };
 
 #[derive(OpenApi)]
@@ -32,6 +33,7 @@ use super::{
         (name = "tokens"),
         (name = "pops"),
         (name = "nameserver-sets"),
+        (name = "brakes", description = "The emptiness brake: what would empty much of a PoP waits for an operator's word."),
     ),
 )]
 struct Api;
@@ -48,6 +50,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(tenants::routes())
         .merge(tokens::routes())
         .merge(pops::routes())
+        .merge(brakes::routes())
         .merge(nameserver_sets::routes())
         .merge(meta::routes())
 }

@@ -1,6 +1,7 @@
 //! From the domain to the API's types.
 
 use herald_core::account::{NamePattern, NsSet, Pop, Principal, Scope, Tenant, Token, Verb, ZonePattern};
+use herald_core::brakes::Brakes;
 use herald_core::check::Finding;
 use herald_core::history::ChangeKind;
 use herald_core::limits::Limit;
@@ -86,7 +87,12 @@ pub fn change(caller: &Caller, receipt: Receipt) -> api::Change {
         name: zone.name.to_string(),
         serial: zone.serial,
     });
-    let is_pending = receipt.pops.iter().any(|pop| pop.state == PopSyncState::Pending);
+    let is_any = |state| receipt.pops.iter().any(|pop| pop.state == state);
+    let state = match (is_any(PopSyncState::Pending), is_any(PopSyncState::Held)) {
+        (true, _) => api::SyncState::Pending,
+        (false, true) => api::SyncState::Held,
+        (false, false) => api::SyncState::InSync,
+    };
     let last_ms = receipt.pops.iter().filter_map(|pop| pop.in_sync_ms).reduce(f64::max);
     api::Change {
         id: change_id(receipt.revision),
@@ -95,8 +101,8 @@ pub fn change(caller: &Caller, receipt: Receipt) -> api::Change {
         principal: if is_own { receipt.principal.to_string() } else { kind(receipt.principal).into() },
         message: receipt.message.clone().filter(|_| is_own),
         zones: zones.collect(),
-        state: if is_pending { api::SyncState::Pending } else { api::SyncState::InSync },
-        in_sync_ms: last_ms.filter(|_| !is_pending),
+        state,
+        in_sync_ms: last_ms.filter(|_| state == api::SyncState::InSync),
         pops: receipt
             .pops
             .iter()
@@ -106,6 +112,7 @@ pub fn change(caller: &Caller, receipt: Receipt) -> api::Change {
                 state: match pop.state {
                     PopSyncState::Pending => api::SyncState::Pending,
                     PopSyncState::InSync => api::SyncState::InSync,
+                    PopSyncState::Held => api::SyncState::Held,
                     PopSyncState::NotWaitedFor => api::SyncState::NotWaitedFor,
                 },
                 in_sync_ms: pop.in_sync_ms,
@@ -177,6 +184,8 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::ShrinkConfirmed => api::ChangeKind::ShrinkConfirmed,
                 ChangeKind::PopReleased => api::ChangeKind::PopReleased,
                 ChangeKind::BrakesSet => api::ChangeKind::BrakesSet,
+                ChangeKind::PopHeld => api::ChangeKind::PopHeld,
+                ChangeKind::CopyRestored => api::ChangeKind::CopyRestored,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })
@@ -287,8 +296,16 @@ pub fn pop(publisher: &Publisher, pop: &Pop) -> api::Pop {
         connected: view.connected,
         zones_pending: view.zones_pending,
         zones_in_sync: view.zones_in_sync,
+        held: view.held,
+        drift: view.drift,
         status: view.status,
         created_at_ms: pop.created_at_ms,
         secret: None,
     }
+}
+
+/// How much may go before somebody is asked.
+pub fn brakes(brakes: &Brakes) -> api::Brakes {
+    let Brakes { zone_percent, zone_rrsets_min, pop_percent, pop_zones_min } = *brakes;
+    api::Brakes { zone_percent, zone_rrsets_min, pop_percent, pop_zones_min }
 }

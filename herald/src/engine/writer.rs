@@ -154,7 +154,7 @@ impl Writer {
         }
         let at = match decision.changes.as_slice() {
             // A new term's first entry bears the new epoch itself.
-            [Change::EpochBegan { epoch }] => {
+            [Change::EpochBegan { epoch }, ..] => {
                 let mut at = next_at(&draft.state, authorised.context().time_ms);
                 at.generation.epoch = *epoch;
                 at

@@ -19,7 +19,7 @@ use herald_core::account::Principal;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_store::Store;
-use herald_wire::api::{PopRefusal, PopStatus, Wait};
+use herald_wire::api::{self, PopRefusal, PopStatus, Wait};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,10 @@ pub use session::{Next, Session, SessionError};
 use shared::PopLive;
 pub use shared::Shared;
 pub use tracker::{ChangeFacts, PopSyncState, ReceiptPop, ReceiptZone, Tracker};
-use tracker::{published_zones, receipt_zones};
+use tracker::{HeldZone, published_zones, receipt_zones};
+
+/// How many held zones of a PoP are shown.
+const HELD_SHOWN: usize = 100;
 
 /// A handle on the publisher. Clones are handles on the same one.
 #[derive(Clone)]
@@ -65,6 +68,10 @@ pub struct PopView {
     pub zones_pending: u64,
     /// Zones it has as they are to be.
     pub zones_in_sync: u64,
+    /// What is held back from it.
+    pub held: Option<api::PopHeld>,
+    /// Zones that it did not hold as it should.
+    pub drift: api::PopDrift,
     /// What it last said of itself.
     pub status: Option<PopStatus>,
 }
@@ -130,9 +137,38 @@ impl Publisher {
         let tracker = self.shared.tracker();
         let served = tracker.zones_served();
         let zones_pending = tracker.zones_pending(pop).unwrap_or(served);
-        let live = self.shared.with_pop(pop, |live| (live.is_connected(), pop_status(live)));
-        let (connected, status) = live.unwrap_or_default();
-        PopView { connected, zones_pending, zones_in_sync: served.saturating_sub(zones_pending), status }
+        let live =
+            self.shared.with_pop(pop, |live| (live.is_connected(), pop_status(live), live.drift.shown()));
+        let (connected, status, drift) = live.unwrap_or_default();
+        let (held_count, first) = tracker.zones_held(pop, HELD_SHOWN);
+        let shrunk = first.iter().filter(|(_, held)| !held.is_lost).count() as u64;
+        let zones_in_sync = served.saturating_sub(zones_pending + shrunk);
+        let held = self.held_view(pop, held_count, &first);
+        PopView { connected, zones_pending, zones_in_sync, held, drift, status }
+    }
+
+    fn held_view(&self, pop: PopId, zones: u64, first: &[(ZoneId, HeldZone)]) -> Option<api::PopHeld> {
+        let on_log = self.engine.state().pop(pop).and_then(|pop| pop.held);
+        let since_ms = match on_log {
+            Some(held) => held.since_ms,
+            None => clock::uptime_ms(first.iter().map(|(_, held)| held.since).min()?),
+        };
+        let reason = match on_log {
+            Some(held) => format!(
+                "{} of its {} zones would have been gone within an hour",
+                held.zones_lost, held.zones_before
+            ),
+            None if first.iter().any(|(_, held)| held.is_lost) => {
+                "too many of its zones would have been gone within an hour".into()
+            }
+            None => "much of these zones would have been gone on nobody's word".into(),
+        };
+        let shown = |(zone, held): &(ZoneId, HeldZone)| api::HeldZone {
+            zone: zone.to_string(),
+            name: held.name.as_ref().map(ToString::to_string),
+            why: if held.is_lost { api::HeldWhy::Gone } else { api::HeldWhy::Shrunk },
+        };
+        Some(api::PopHeld { zones, since_ms, reason, first: first.iter().map(shown).collect() })
     }
 
     /// Appends metrics in Prometheus' text format.
@@ -152,13 +188,38 @@ impl Publisher {
         );
         counter("herald_pop_sent_bytes_total", "Bytes sent to PoPs.", "counter", &counters.sent_bytes);
         counter("herald_pop_refused_total", "Publications that PoPs refused.", "counter", &counters.refused);
-        let name = "herald_pop_zones_pending";
-        _ = writeln!(out, "# HELP {name} Zones that a PoP has yet to confirm.\n# TYPE {name} gauge");
-        for pop in self.engine.state().pops() {
-            if let Some(pending) = self.shared.tracker().zones_pending(pop.id) {
-                _ = writeln!(out, "{name}{{pop=\"{}\"}} {pending}", pop.name);
+        let state = self.engine.state();
+        let mut by_pop = |name: &str, help: &str, kind: &str, value: &dyn Fn(PopId) -> Option<u64>| {
+            _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for pop in state.pops() {
+                if let Some(value) = value(pop.id) {
+                    _ = writeln!(out, "{name}{{pop=\"{}\"}} {value}", pop.name);
+                }
             }
-        }
+        };
+        let (tracker, shared) = (self.shared.tracker(), &self.shared);
+        by_pop("herald_pop_zones_pending", "Zones that a PoP has yet to confirm.", "gauge", &|pop| {
+            tracker.zones_pending(pop)
+        });
+        let help = "Zones that the emptiness brake holds back from a PoP.";
+        by_pop("herald_pop_zones_held", help, "gauge", &|pop| {
+            tracker.zones_pending(pop).map(|_| tracker.zones_held(pop, 0).0)
+        });
+        let help = "Whether the emptiness brake lets no loss of a zone through to a PoP.";
+        by_pop("herald_pop_brake_set", help, "gauge", &|pop| {
+            state.pop(pop).map(|pop| u64::from(pop.held.is_some()))
+        });
+        let help = "Zones that a PoP turned out not to hold as it should.";
+        by_pop("herald_pop_drift_found_total", help, "counter", &|pop| {
+            shared.with_pop(pop, |live| live.drift.found)
+        });
+        by_pop("herald_pop_drift_mended_total", "Of these, those that were mended.", "counter", &|pop| {
+            shared.with_pop(pop, |live| live.drift.mended)
+        });
+        let help = "When drift was last found at a PoP, in seconds since the epoch.";
+        by_pop("herald_pop_drift_last_seconds", help, "gauge", &|pop| {
+            shared.with_pop(pop, |live| live.drift.shown().last_ms)?.map(|last_ms| last_ms / 1000)
+        });
     }
 
     /// The facts of a change: recent ones are at hand, others are read from the log.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
+use herald_wire::api;
 use herald_wire::stream::AgentStatus;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ pub(super) struct PopLive {
     /// What it could not apply, and why.
     pub refused: Vec<(ZoneId, String)>,
     pub drift: Drift,
+    /// Zones that it lost within the hour, and when: the emptiness brake counts them.
+    pub lost: HashMap<ZoneId, Duration>,
 }
 
 /// What a PoP last said of itself.
@@ -90,6 +93,13 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PopId, PopLive>> {
         self.pops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drift {
+    pub(super) fn shown(&self) -> api::PopDrift {
+        let Drift { found, mended, last } = *self;
+        api::PopDrift { found, mended, last_ms: last.map(clock::uptime_ms) }
     }
 }
 

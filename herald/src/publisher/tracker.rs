@@ -33,6 +33,8 @@ pub enum PopSyncState {
     Pending,
     /// Confirmed.
     InSync,
+    /// The emptiness brake holds it back till an operator says that it is meant.
+    Held,
     /// The PoP was disabled or drained at acceptance.
     NotWaitedFor,
 }
@@ -121,6 +123,16 @@ struct RecentPop {
     in_sync_ms: Option<f64>,
 }
 
+/// A zone that is held back from a PoP.
+#[derive(Clone, Debug)]
+pub(super) struct HeldZone {
+    pub name: Option<Name>,
+    /// Whether it is gone; else much of it is.
+    pub is_lost: bool,
+    /// Since when this session, or the last one, holds it back.
+    pub since: Duration,
+}
+
 /// What a PoP lacks.
 #[derive(Default)]
 struct PopTrack {
@@ -134,6 +146,8 @@ struct PopTrack {
     /// Pending zones that ceased to be served after the last look.
     ceased: HashSet<ZoneId>,
     waiting: usize,
+    /// Pending zones that its session holds back.
+    held: HashMap<ZoneId, HeldZone>,
 }
 
 struct PendingZone {
@@ -238,6 +252,7 @@ impl Tracker {
         track.is_known = true;
         track.looked = state.revision();
         track.ceased.clear();
+        track.held.clear();
         for (zone, pending) in std::mem::take(&mut track.pending) {
             let confirmed = lacks.get(&zone).copied().unwrap_or(u64::MAX);
             let left = complete(&mut inner.recent, &mut track.waiting, pop, pending.waiting, confirmed, now);
@@ -259,6 +274,31 @@ impl Tracker {
             let pending = track.pending.entry(zone).or_insert(PendingZone::lacking(confirmed, latest));
             pending.confirmed = pending.confirmed.min(confirmed);
         }
+    }
+
+    /// A zone is held back from a PoP from now on, or is so no more.
+    pub(super) fn held(&self, pop: PopId, session: u64, zone: ZoneId, held: Option<HeldZone>) {
+        let mut inner = self.lock();
+        let Some(track) = inner.pops.get_mut(&pop).filter(|track| track.session == session) else { return };
+        match held {
+            Some(held) => track.held.insert(zone, held),
+            None => track.held.remove(&zone),
+        };
+        self.progress.notify_waiters();
+    }
+
+    /// How many zones are held back from a PoP, and the first of them by name.
+    pub(super) fn zones_held(&self, pop: PopId, shown_max: usize) -> (u64, Vec<(ZoneId, HeldZone)>) {
+        let inner = self.lock();
+        let Some(track) = inner.pops.get(&pop) else { return Default::default() };
+        let mut zones: Vec<(&ZoneId, &HeldZone)> = track.held.iter().collect();
+        let shown = zones.len().min(shown_max);
+        if shown > 0 {
+            zones.select_nth_unstable_by(shown - 1, |(_, a), (_, b)| a.name.cmp(&b.name));
+            zones[..shown].sort_unstable_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        }
+        let count = zones.len() as u64;
+        (count, zones.into_iter().take(shown).map(|(zone, held)| (*zone, held.clone())).collect())
     }
 
     /// A PoP confirms zones, each at a generation.
@@ -286,15 +326,16 @@ impl Tracker {
             };
             if pending.waiting.is_empty() && is_last {
                 track.pending.remove(&zone);
+                track.held.remove(&zone);
             }
         }
         self.progress.notify_waiters();
     }
 
-    /// How many zones the PoP lacks; none if it has not told yet.
+    /// How many zones the PoP lacks that are not held back from it; none if it has not told yet.
     pub fn zones_pending(&self, pop: PopId) -> Option<u64> {
         let inner = self.lock();
-        inner.pops.get(&pop).filter(|track| track.is_known).map(|track| track.pending.len() as u64)
+        inner.pops.get(&pop).filter(|track| track.is_known).map(PopTrack::lacking)
     }
 
     /// A recent change.
@@ -319,6 +360,7 @@ impl Tracker {
             let in_sync_ms = in_sync_ms.filter(|_| has_it);
             let state = match (has_it, is_waited_for) {
                 (true, _) => PopSyncState::InSync,
+                (false, true) if inner.is_held(pop.id, revision, published) => PopSyncState::Held,
                 (false, true) => PopSyncState::Pending,
                 (false, false) => PopSyncState::NotWaitedFor,
             };
@@ -338,8 +380,13 @@ impl Tracker {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            if is_enough(wait, &stands()) {
+            let pops = stands();
+            if is_enough(wait, &pops) {
                 return true;
+            }
+            // Nothing comes of waiting for somebody's word.
+            if !pops.iter().any(|pop| pop.state == PopSyncState::Pending) {
+                return false;
             }
             if tokio::time::timeout_at(deadline, progress).await.is_err() {
                 return is_enough(wait, &stands());
@@ -403,6 +450,17 @@ impl Inner {
             })
     }
 
+    /// Whether all that the PoP lacks of a change of these zones is held back from it.
+    fn is_held(&self, pop: PopId, revision: u64, published: &[ZoneId]) -> bool {
+        self.pops.get(&pop).is_some_and(|track| {
+            let is_held = |zone: &ZoneId| {
+                track.held.contains_key(zone)
+                    || track.pending.get(zone).is_none_or(|pending| pending.confirmed >= revision)
+            };
+            track.is_known && published.iter().all(is_held)
+        })
+    }
+
     /// Keeps up what is known of the served zones.
     fn follow(&mut self, before: &State, after: &State, commits: &[Commit], now: Duration) {
         for PublishedDiff { old, new } in before.published_diff(after) {
@@ -462,6 +520,12 @@ impl Inner {
 }
 
 impl PopTrack {
+    /// How many zones it lacks that are not held back from it.
+    fn lacking(&self) -> u64 {
+        let held = self.held.keys().filter(|zone| self.pending.contains_key(zone)).count();
+        (self.pending.len() - held) as u64
+    }
+
     /// Takes note of a change that published these zones; gives those that the PoP is to confirm.
     fn owe(
         &mut self,

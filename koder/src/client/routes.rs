@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use herald_wire::api::{
-    AccessRecord, Admission, Change, ChangeItem, ImportReport, MultiZoneBatch, NameserverSet,
-    NameserverSetInput, Page, Pop, PopCreate, PopPatch, Rollback, RollbackReport, Rrset, RrsetBatch,
-    RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written, Zone, ZoneCheck,
-    ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
+    AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, ImportReport, MultiZoneBatch,
+    NameserverSet, NameserverSetInput, Page, Pop, PopCreate, PopPatch, Release, Rollback, RollbackReport,
+    Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written,
+    Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
@@ -277,6 +277,26 @@ impl Client {
     /// `PATCH /pops/{pop}`: changes it.
     pub fn patch_pop(&self, pop: &str, patch: &PopPatch, options: &WriteOptions) -> Result<Written<Pop>> {
         self.call(Method::PATCH, &["pops", pop]).json(patch).write(options).send()
+    }
+
+    /// `POST /pops/{pop}/release`: lets go what the emptiness brake holds back from it.
+    pub fn release_pop(&self, pop: &str, release: &Release, options: &WriteOptions) -> Result<Written<Pop>> {
+        self.call(Method::POST, &["pops", pop, "release"]).json(release).write(options).send()
+    }
+
+    /// `POST /brakes/release`: the same for all.
+    pub fn release_pops(&self, release: &Release, options: &WriteOptions) -> Result<Written<Brakes>> {
+        self.call(Method::POST, &["brakes", "release"]).json(release).write(options).send()
+    }
+
+    /// `GET /brakes`: how much may go before somebody is asked.
+    pub fn brakes(&self) -> Result<Brakes> {
+        self.call(Method::GET, &["brakes"]).send()
+    }
+
+    /// `PATCH /brakes`: sets it.
+    pub fn patch_brakes(&self, patch: &BrakesPatch, options: &WriteOptions) -> Result<Written<Brakes>> {
+        self.call(Method::PATCH, &["brakes"]).json(patch).write(options).send()
     }
 
     /// `DELETE /pops/{pop}`: deletes it.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use herald_wire::api::{Change, Wait};
+use herald_wire::api::{Change, SyncState, Wait};
 
 use super::Session;
 use super::write::TIMEOUT_MAX;
@@ -73,7 +73,9 @@ pub(super) fn wait_for(
     loop {
         let left = timeout.saturating_sub(start.elapsed());
         let answer = client.change(id, Some(&WaitFor { wait, timeout: left.min(TIMEOUT_MAX) }))?;
-        if !answer.is_overdue() || start.elapsed() >= timeout {
+        // Nothing comes of waiting for an operator's word.
+        let is_held = answer.state == SyncState::Held;
+        if !answer.is_overdue() || is_held || start.elapsed() >= timeout {
             return Ok(answer);
         }
         thread::sleep(PAUSE.min(timeout.saturating_sub(start.elapsed())));

@@ -1,5 +1,6 @@
 //! The commands: one file a topic, its arguments and what they do.
 
+pub mod brakes;
 pub mod change;
 pub mod context;
 pub mod import;
@@ -101,6 +102,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Changes(args) => past::changes(session, &args),
         DnsCommand::AccessLog(args) => past::access(session, &args),
         DnsCommand::Pop(command) => pop::run(session, &command),
+        DnsCommand::Brakes(command) => brakes::run(session, &command),
         DnsCommand::Tenant(command) => tenant::run(session, &command),
         DnsCommand::Token(command) => token::run(session, &command),
         DnsCommand::Nsset(command) => nsset::run(session, &command),

@@ -305,6 +305,8 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::ShrinkConfirmed => "loss confirmed",
         ChangeKind::PopReleased => "PoP released",
         ChangeKind::BrakesSet => "brakes set",
+        ChangeKind::PopHeld => "zones held at PoP",
+        ChangeKind::CopyRestored => "copy restored",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

@@ -1,7 +1,7 @@
 //! `koder dns pop …`: points of presence, for operators.
 
 use clap::{Args, Subcommand};
-use herald_wire::api::{Pop, PopCreate, PopPatch};
+use herald_wire::api::{HeldWhy, Pop, PopCreate, PopPatch, Release};
 
 use super::list::Listing;
 use super::{ListArgs, MessageArgs, Session, WriteArgs, yes_no};
@@ -23,6 +23,8 @@ pub enum PopCommand {
     Create(CreateArgs),
     /// Enable, disable, drain or undrain a PoP
     Set(SetArgs),
+    /// Let go what the emptiness brake holds back from a PoP, or from all
+    Release(ReleaseArgs),
     /// Delete a PoP
     Delete(DeleteArgs),
 }
@@ -74,6 +76,31 @@ pub struct SetArgs {
     pub reason: MessageArgs,
 }
 
+/// Flags of `koder dns pop release`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+#[command(after_help = "\
+Examples:
+  koder dns pop release ams1 -m 'the customer has left'
+  koder dns pop release --all --revision 4711")]
+pub struct ReleaseArgs {
+    /// Name or id of the PoP
+    #[arg(group = "which")]
+    pub pop: Option<String>,
+    /// All PoPs
+    #[arg(long, group = "which")]
+    pub all: bool,
+    /// What was held as of this revision, and not what came after; now unless it is said
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<u64>,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
+}
+
 /// Flags of `koder dns pop delete`.
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
@@ -114,6 +141,20 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
             let text = answer.item.as_ref().map(show).unwrap_or_default();
             session.written(&args.write, &answer, &text)
         }
+        PopCommand::Release(args) => {
+            let release = Release { revision: args.revision, message: args.reason.message.clone() };
+            let verb = args.write.tense("released", "would release");
+            match &args.pop {
+                Some(pop) => {
+                    let answer = client.release_pop(pop, &release, &args.write.options())?;
+                    session.written(&args.write, &answer, &format!("{verb} {pop}\n"))
+                }
+                None => {
+                    let answer = client.release_pops(&release, &args.write.options())?;
+                    session.written(&args.write, &answer, &format!("{verb} all PoPs\n"))
+                }
+            }
+        }
         PopCommand::Delete(args) => {
             let answer = client.delete_pop(&args.pop, &args.write.options_for(&args.reason))?;
             let verb = args.write.tense("deleted", "would delete");
@@ -124,7 +165,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
 
 fn table_of(pops: &[Pop]) -> String {
     table::columns(
-        ["NAME", "STATE", "CONNECTED", "IN SYNC", "PENDING", "REFUSED", "HEARD"],
+        ["NAME", "STATE", "CONNECTED", "IN SYNC", "PENDING", "HELD", "REFUSED", "HEARD"],
         pops.iter().map(|pop| {
             let status = pop.status.as_ref();
             [
@@ -133,6 +174,7 @@ fn table_of(pops: &[Pop]) -> String {
                 yes_no(pop.connected),
                 pop.zones_in_sync.to_string(),
                 pop.zones_pending.to_string(),
+                pop.held.as_ref().map(|held| held.zones.to_string()).unwrap_or_default(),
                 status.map(|status| status.refused.len().to_string()).unwrap_or_default(),
                 status.map(|status| format_time(status.heard_at_ms)).unwrap_or_default(),
             ]
@@ -149,6 +191,10 @@ fn show(pop: &Pop) -> String {
         ("connected", Some(yes_no(pop.connected))),
         ("zones in sync", Some(pop.zones_in_sync.to_string())),
         ("zones pending", Some(pop.zones_pending.to_string())),
+        ("zones held", pop.held.as_ref().map(|held| held.zones.to_string())),
+        ("held since", pop.held.as_ref().map(|held| format_time(held.since_ms))),
+        ("held because", pop.held.as_ref().map(|held| held.reason.clone())),
+        ("drift", (pop.drift.found > 0).then(|| drift(pop))),
         ("created", Some(format_time(pop.created_at_ms))),
         ("heard", status.map(|status| format_time(status.heard_at_ms))),
         ("address", status.map(|status| status.address.clone())),
@@ -162,6 +208,18 @@ fn show(pop: &Pop) -> String {
     if pop.secret.is_some() {
         text.push_str("the secret is shown this once: put it where the PoP's agent reads it\n");
     }
+    if let Some(held) = &pop.held {
+        let rows = held.first.iter().map(|zone| {
+            let why = match zone.why {
+                HeldWhy::Gone => "gone",
+                HeldWhy::Shrunk => "much of it gone",
+            };
+            [zone.name.clone().unwrap_or_else(|| zone.zone.clone()), why.to_owned()]
+        });
+        text.push('\n');
+        text.push_str(&table::columns(["HELD ZONE", "WHAT IS HELD BACK"], rows));
+        text.push_str(&format!("if this is meant: koder dns pop release {}\n", pop.name));
+    }
     let refused = status.map(|status| status.refused.as_slice()).unwrap_or_default();
     if !refused.is_empty() {
         let rows = refused.iter().map(|refusal| [refusal.zone.clone(), refusal.reason.clone()]);
@@ -169,6 +227,12 @@ fn show(pop: &Pop) -> String {
         text.push_str(&table::columns(["REFUSED ZONE", "REASON"], rows));
     }
     text
+}
+
+fn drift(pop: &Pop) -> String {
+    let last =
+        pop.drift.last_ms.map(|last_ms| format!(", last at {}", format_time(last_ms))).unwrap_or_default();
+    format!("{} zones found, {} of them mended{last}", pop.drift.found, pop.drift.mended)
 }
 
 fn state(pop: &Pop) -> &'static str {
@@ -183,7 +247,7 @@ fn state(pop: &Pop) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_wire::api::{PopRefusal, PopStatus};
+    use herald_wire::api::{HeldZone, PopDrift, PopHeld, PopRefusal, PopStatus};
 
     fn pop() -> Pop {
         Pop {
@@ -194,6 +258,8 @@ mod tests {
             connected: true,
             zones_pending: 1,
             zones_in_sync: 41,
+            held: None,
+            drift: PopDrift::default(),
             status: Some(PopStatus {
                 agent_version: "0.1.0".into(),
                 knot_version: "3.4.0".into(),
@@ -222,10 +288,28 @@ mod tests {
         };
         assert_eq!(
             table_of(&[pop(), new]),
-            "NAME  STATE    CONNECTED  IN SYNC  PENDING  REFUSED  HEARD\n\
-             ams1  enabled  yes        41       1        1        2026-01-01T00:00:00Z\n\
+            "NAME  STATE    CONNECTED  IN SYNC  PENDING  HELD  REFUSED  HEARD\n\
+             ams1  enabled  yes        41       1              1        2026-01-01T00:00:00Z\n\
              fra1  drained  no         0        1\n"
         );
+    }
+
+    #[test]
+    fn what_is_held_back_and_what_had_drifted() {
+        let zone = |name: Option<&str>, why| HeldZone { zone: "z7".into(), name: name.map(Into::into), why };
+        let held = PopHeld {
+            zones: 120,
+            since_ms: 1_767_225_600_000,
+            reason: "120 of its 300 zones would have been gone within an hour".into(),
+            first: vec![zone(Some("a.example."), HeldWhy::Gone), zone(None, HeldWhy::Shrunk)],
+        };
+        let drift = PopDrift { found: 3, mended: 2, last_ms: Some(1_767_225_600_000) };
+        let text = show(&Pop { held: Some(held), drift, ..pop() });
+        assert!(text.contains("zones held     120\nheld since     2026-01-01T00:00:00Z\n"), "{text}");
+        assert!(text.contains("3 zones found, 2 of them mended, last at 2026-01-01T00:00:00Z\n"), "{text}");
+        let list = "\nHELD ZONE   WHAT IS HELD BACK\na.example.  gone\nz7          much of it gone\n\
+                    if this is meant: koder dns pop release ams1\n";
+        assert!(text.contains(list), "{text}");
     }
 
     #[test]

@@ -75,10 +75,12 @@ macro_rules! small {
 
 small!(
     Admission,
+    BrakesPatch,
     MultiZoneBatch,
     NameserverSetInput,
     PopCreate,
     PopPatch,
+    Release,
     Rollback,
     RrsetBatch,
     RrsetPut,

@@ -29,7 +29,9 @@ impl Buckets {
 /// A zone of which a PoP doesn't hold what it should.
 pub(super) struct Different {
     pub zone: ZoneId,
-    /// What it holds is some state of the zone up to this revision, if it isn't damaged.
+    /// What it holds, if anything.
+    pub theirs: Option<InventoryZone>,
+    /// That is some state of the zone up to this revision, if it isn't damaged.
     pub confirmed: u64,
     pub mend: Mend,
 }
@@ -49,22 +51,22 @@ pub(super) fn differences(
     inventory: &[InventoryZone],
     past: impl FnOnce(&[Version]) -> HashMap<ZoneId, Arc<Zone>>,
 ) -> Vec<Different> {
-    let inventory: HashMap<ZoneId, &InventoryZone> =
+    let mut inventory: HashMap<ZoneId, &InventoryZone> =
         inventory.iter().filter(|zone| buckets.has(zone.zone)).map(|zone| (zone.zone, zone)).collect();
     let mut found = Vec::new();
     let mut earlier = Vec::new();
     for zone in state.zones().filter(|zone| zone.is_served() && buckets.has(zone.id)) {
-        let theirs = inventory.get(&zone.id);
-        let same = |theirs: &&InventoryZone| {
+        let theirs = inventory.remove(&zone.id);
+        let same = |theirs: &InventoryZone| {
             theirs.generation == zone.generation && theirs.digest == zone.published_digest()
         };
         if theirs.is_some_and(same) {
             continue;
         }
-        earlier
-            .extend(theirs.filter(|theirs| theirs.generation < zone.generation).map(|t| Version::from(*t)));
+        earlier.extend(theirs.filter(|theirs| theirs.generation < zone.generation).map(Version::from));
         let confirmed = theirs.map_or(0, |theirs| theirs.generation.counter.min(zone.generation.counter - 1));
-        found.push(Different { zone: zone.id, confirmed, mend: Mend::Whole });
+        let theirs = theirs.cloned();
+        found.push(Different { zone: zone.id, theirs, confirmed, mend: Mend::Whole });
     }
     let mut past = past(&earlier);
     for different in &mut found {
@@ -72,12 +74,15 @@ pub(super) fn differences(
             different.mend = Mend::Delta(zone);
         }
     }
-    let mut gone: Vec<ZoneId> = inventory
-        .into_keys()
-        .filter(|zone| !state.zone(*zone).is_some_and(|zone| zone.is_served()))
-        .collect();
-    gone.sort_unstable();
-    found.extend(gone.into_iter().map(|zone| Different { zone, confirmed: 0, mend: Mend::Remove }));
+    // What is left is not to be served.
+    let mut gone: Vec<&InventoryZone> = inventory.into_values().collect();
+    gone.sort_unstable_by_key(|theirs| theirs.zone);
+    found.extend(gone.into_iter().map(|theirs| Different {
+        zone: theirs.zone,
+        theirs: Some(theirs.clone()),
+        confirmed: 0,
+        mend: Mend::Remove,
+    }));
     found
 }
 
@@ -87,6 +92,8 @@ pub(super) struct Comparison {
     pub buckets: Buckets,
     /// Zones that are brought right anyway.
     pub excused: HashSet<ZoneId>,
+    /// Zones that were held back when it was asked.
+    pub held: HashSet<ZoneId>,
     pub inventory: Vec<InventoryZone>,
     /// When the session is over if no more of the inventory has come.
     pub until: Duration,
@@ -94,7 +101,7 @@ pub(super) struct Comparison {
 
 impl Comparison {
     /// What differs, all of which is to come whole: the PoP may be waiting for just that.
-    pub(super) fn finish(self) -> Vec<Different> {
+    pub(super) fn finish(&self) -> Vec<Different> {
         let mut found = differences(&self.seen, &self.buckets, &self.inventory, |_| HashMap::new());
         found.retain(|different| !self.excused.contains(&different.zone));
         found

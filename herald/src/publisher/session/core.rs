@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use herald_core::account::Pop;
+use herald_core::command::Action;
 use herald_core::state::State;
 use herald_wire::stream::{
     self, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneGeneration,
@@ -183,6 +184,14 @@ impl Session {
         SessionError::Silent(self.silence_s())
     }
 
+    /// What the log is to note of the PoP: a command of the system.
+    pub fn to_note(&mut self, now: Duration) -> Option<Action> {
+        match &mut self.phase {
+            Phase::Up(feed) => feed.to_note(now),
+            _ => None,
+        }
+    }
+
     fn silence_s(&self) -> u64 {
         match self.phase {
             Phase::Up(_) => SILENCE_S,
@@ -241,9 +250,12 @@ impl Session {
         let Awaited { pop, up, state, sum, buckets, inventory } = *awaited;
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
-        let lacks = found.iter().map(|different| (different.zone, different.confirmed)).collect();
-        tracker.resynced(pop.id, up.number, &state, lacks, now);
-        self.phase = Phase::Up(Box::new(Feed::new(pop, up, state, sum, found, now)));
+        // Where nothing differs, it holds what it should.
+        let others = state.zones().filter(|zone| zone.is_served() && !buckets.has(zone.id)).count();
+        let zones = (others + inventory.len()) as u64;
+        let mut feed = Feed::new(&pop, up, state, sum, now);
+        feed.bring(&pop, found, zones, now);
+        self.phase = Phase::Up(Box::new(feed));
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a PoP is sent once it is known what it has.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use herald_core::account::Pop;
+use herald_core::command::Action;
 use herald_core::content::Content;
-use herald_core::state::State;
+use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, ZoneId};
 use herald_wire::stream::{
@@ -18,8 +19,10 @@ use super::SessionError;
 use super::compare::{Buckets, Comparison, Different, Mend};
 use super::core::Next;
 use super::gaps::Gaps;
+use super::holds::{Held, Holds, Why};
 use crate::publisher::shared::SessionUp;
-use crate::publisher::sum::Sum;
+use crate::publisher::sum::{Sum, Version};
+use crate::publisher::{HeldZone, Lacks};
 
 /// A difference over this is sent as a whole zone, which yields to others, in bytes.
 const DELTA_BYTES_MAX: usize = 256 * 1024;
@@ -59,6 +62,8 @@ pub(super) struct Feed {
     /// The large zone that is being sent.
     large: Option<Large>,
     gaps: Gaps,
+    /// What it goes on serving otherwise than `seen` says.
+    holds: Holds,
     bulk_sent_bytes: u64,
     bulk_credited_bytes: u64,
     /// What the PoP says it holds, as it isn't what it should.
@@ -86,17 +91,12 @@ struct Large {
 }
 
 impl Feed {
-    pub(super) fn new(
-        pop: Pop,
-        up: SessionUp,
-        seen: Arc<State>,
-        expected: Sum,
-        found: Vec<Different>,
-        now: Duration,
-    ) -> Feed {
-        let mut feed = Feed {
+    /// A feed to a PoP that holds what `seen` says, which is `expected` in sum, but for what is
+    /// [brought](Feed::bring) then.
+    pub(super) fn new(pop: &Pop, up: SessionUp, seen: Arc<State>, expected: Sum, now: Duration) -> Feed {
+        Feed {
             up,
-            pop_name: pop.name,
+            pop_name: pop.name.clone(),
             seen,
             step: None,
             expected,
@@ -106,6 +106,7 @@ impl Feed {
             removals: Vec::new(),
             large: None,
             gaps: Gaps::default(),
+            holds: Holds::new(pop),
             bulk_sent_bytes: 0,
             bulk_credited_bytes: 0,
             drifted: None,
@@ -113,9 +114,22 @@ impl Feed {
             mending: HashSet::new(),
             ping_at: now,
             out: Vec::new(),
-        };
-        found.into_iter().for_each(|different| feed.mend(different));
-        feed
+        }
+    }
+
+    /// Brings a PoP that has told what it holds, `zones` in all, to what is seen.
+    pub(super) fn bring(&mut self, pop: &Pop, mut found: Vec<Different>, zones: u64, now: Duration) {
+        let state = Arc::clone(&self.seen);
+        let mut lacks: Lacks = found.iter().map(|different| (different.zone, different.confirmed)).collect();
+        let held = self.hold_found(&state, pop, &mut found, zones, now);
+        for (zone, held) in &held {
+            // Of one that is lost it has all that was before.
+            let confirmed = held.version.generation.counter.min(state.last_loss().saturating_sub(1));
+            lacks.entry(*zone).and_modify(|lacks| *lacks = confirmed.max(*lacks));
+        }
+        self.up.shared.tracker().resynced(self.up.pop, self.up.number, &state, lacks, now);
+        held.into_iter().for_each(|(zone, held)| self.hold(zone, held, now));
+        found.into_iter().for_each(|different| self.mend(different));
     }
 
     pub(super) fn up(&self) -> &SessionUp {
@@ -139,7 +153,7 @@ impl Feed {
         let mut is_something = true;
         while is_something && self.out.len() < WRITE_BYTES {
             is_something =
-                self.send_behind() || self.send_step()? || self.answer_drift(now) || self.send_bulk();
+                self.send_behind() || self.send_step(now)? || self.answer_drift(now) || self.send_bulk();
         }
         if self.ping_at <= now {
             self.ping();
@@ -212,7 +226,12 @@ impl Feed {
 
     fn compared(&mut self, comparison: Comparison, now: Duration) {
         let seen = Arc::clone(&comparison.seen);
-        let found = comparison.finish();
+        let mut found = comparison.finish();
+        self.compare_held(&comparison, &mut found);
+        let Some(pop) = seen.pop(self.up.pop) else { return };
+        for (zone, held) in self.hold_found(&seen, pop, &mut found, self.expected.zones, now) {
+            self.hold(zone, held, now);
+        }
         if found.is_empty() {
             return;
         }
@@ -229,6 +248,40 @@ impl Feed {
         }
     }
 
+    /// Of what is held back, it has what it has: that is all there is to go by, where the content isn't known any more.
+    fn compare_held(&mut self, comparison: &Comparison, found: &mut Vec<Different>) {
+        let is_compared = |zone: ZoneId| comparison.buckets.has(zone) && !comparison.excused.contains(&zone);
+        let theirs: HashMap<ZoneId, Version> =
+            comparison.inventory.iter().map(|theirs| (theirs.zone, Version::from(theirs))).collect();
+        let wrong = self.holds.iter().filter(|(zone, held)| {
+            is_compared(*zone) && comparison.held.contains(zone) && theirs.get(zone) != Some(&held.version)
+        });
+        let wrong: Vec<(ZoneId, bool)> = wrong.map(|(zone, held)| (zone, held.zone.is_some())).collect();
+        found.retain(|different| !self.holds.has(different.zone));
+        for (zone, is_known) in wrong {
+            match theirs.get(&zone) {
+                _ if is_known => {
+                    let mend = Mend::Whole;
+                    found.push(Different { zone, theirs: None, confirmed: 0, mend });
+                }
+                Some(version) => {
+                    let old = self.holds.get(zone).map(|held| held.version);
+                    self.expect(old, Some(*version));
+                    self.holds.correct(zone, *version);
+                }
+                // Nothing is left that could be held.
+                None => {
+                    self.unhold(zone);
+                    let mend = match self.seen.zone(zone).is_some_and(|zone| zone.is_served()) {
+                        true => Mend::Whole,
+                        false => Mend::Remove,
+                    };
+                    found.push(Different { zone, theirs: None, confirmed: 0, mend });
+                }
+            }
+        }
+    }
+
     /// Asks for what differs. What is still to be sent is left out: it comes right by itself.
     fn answer_drift(&mut self, now: Duration) -> bool {
         let Some(theirs) = self.drifted.take() else { return false };
@@ -238,11 +291,173 @@ impl Feed {
             excused.extend(self.removals.iter().copied().chain(self.gaps.paused()));
             excused.extend(self.large.iter().map(|large| large.zone.id));
             let (seen, buckets) = (Arc::clone(&self.seen), Buckets::new(&numbers));
+            let held = self.holds.iter().map(|(zone, _)| zone).collect();
             let (inventory, until) = (Vec::new(), now + Duration::from_secs(INVENTORY_S));
-            self.comparison = Some(Comparison { seen, buckets, excused, inventory, until });
+            self.comparison = Some(Comparison { seen, buckets, excused, held, inventory, until });
         }
         self.put(&ToPop::Compare { buckets: numbers });
         true
+    }
+
+    // -- what is held back ------------------------------------------------------------------------
+
+    /// Takes off what was found to differ, in a state, what the PoP is to go on serving as it has it.
+    fn hold_found(
+        &mut self,
+        state: &State,
+        pop: &Pop,
+        found: &mut Vec<Different>,
+        zones: u64,
+        now: Duration,
+    ) -> Vec<(ZoneId, Held)> {
+        let is_lost = |different: &Different| {
+            matches!(different.mend, Mend::Remove)
+                && different.theirs.as_ref().is_some_and(|theirs| {
+                    theirs.name.as_ref().is_none_or(|name| state.served_zone(name).is_none())
+                })
+        };
+        let lost: HashSet<ZoneId> =
+            found.iter().filter(|different| is_lost(different)).map(|different| different.zone).collect();
+        let is_too_much = !lost.is_empty() && self.is_too_much(state, pop, &lost, zones, now);
+        let mut held = Vec::new();
+        found.retain(|different| {
+            let Some(theirs) = &different.theirs else { return true };
+            let holds = match state.zone(different.zone).filter(|zone| zone.is_served()) {
+                Some(ours) => Held::shrunk(state, pop, theirs, ours),
+                None => (is_too_much && lost.contains(&different.zone)).then(|| Held::lost(theirs)),
+            };
+            let is_sent = holds.is_none();
+            held.extend(holds.map(|holds| (different.zone, holds)));
+            is_sent
+        });
+        held
+    }
+
+    fn is_too_much(
+        &mut self,
+        state: &State,
+        pop: &Pop,
+        lost: &HashSet<ZoneId>,
+        zones: u64,
+        now: Duration,
+    ) -> bool {
+        let Feed { up, holds, .. } = self;
+        let mut is_too_much = false;
+        up.shared.note(up.pop, |live| {
+            is_too_much = holds.is_too_much(state, pop, lost, zones, &mut live.lost, now);
+        });
+        is_too_much
+    }
+
+    /// From here on the PoP goes on serving this.
+    fn hold(&mut self, zone: ZoneId, held: Held, now: Duration) {
+        if let Why::Shrunk { rrsets, .. } = held.why {
+            tracing::warn!(
+                "the emptiness brake holds {zone} at the PoP {}: of its {rrsets} RRsets much would be gone on nobody's \
+                 word. If this is meant: koder dns pop release {}",
+                self.pop_name,
+                self.pop_name
+            );
+        }
+        let before = match self.holds.get(zone) {
+            Some(before) => Some(before.version),
+            None => served(&self.seen, zone).map(|zone| Version::of(&zone)),
+        };
+        self.expect(before, Some(held.version));
+        let is_lost = held.why == Why::Lost;
+        let shown = HeldZone { name: held.name.clone(), is_lost, since: now };
+        self.up.shared.tracker().held(self.up.pop, self.up.number, zone, Some(shown));
+        self.holds.insert(zone, held);
+    }
+
+    /// It is held no more; what it is to be is that of `seen`.
+    fn unhold(&mut self, zone: ZoneId) {
+        let Some(held) = self.holds.remove(zone) else { return };
+        self.up.shared.tracker().held(self.up.pop, self.up.number, zone, None);
+        let after = served(&self.seen, zone).map(|zone| Version::of(&zone));
+        self.expect(Some(held.version), after);
+        // An answer to a question that was asked before is none.
+        if let Some(comparison) = &mut self.comparison {
+            comparison.excused.insert(zone);
+        }
+    }
+
+    fn expect(&mut self, old: Option<Version>, new: Option<Version>) {
+        if let Some(old) = old {
+            self.expected.subtract(old);
+        }
+        if let Some(new) = new {
+            self.expected.add(new);
+        }
+    }
+
+    /// Lets go what an operator's word is for; gives those that are to be removed.
+    fn let_go(&mut self, pop: &Pop) -> Vec<ZoneId> {
+        let mut gone = Vec::new();
+        let freed = self.holds.let_go(pop);
+        if freed.is_empty() {
+            return gone;
+        }
+        tracing::info!("{} zones are held back no more from the PoP {}", freed.len(), self.pop_name);
+        // They are no surprise to the brake.
+        self.up.shared.note(self.up.pop, |live| live.lost.clear());
+        for zone in freed {
+            self.unhold(zone);
+            match served(&self.seen, zone) {
+                Some(_) => self.want_whole(zone),
+                None => {
+                    self.large.take_if(|large| large.zone.id == zone);
+                    gone.push(zone);
+                }
+            }
+        }
+        gone
+    }
+
+    /// Zones cease to be served: that goes on, or is held back.
+    fn lose(&mut self, to: &State, pop: &Pop, lost: Vec<Arc<Zone>>, now: Duration) {
+        if lost.is_empty() {
+            return;
+        }
+        let ids = lost.iter().map(|zone| zone.id).collect();
+        if !self.is_too_much(to, pop, &ids, self.expected.zones, now) {
+            // One of which much less was left than it still serves goes, too.
+            return ids.into_iter().for_each(|zone| self.unhold(zone));
+        }
+        for zone in lost {
+            let name = Some(zone.name.clone());
+            let held = match self.holds.get(zone.id) {
+                Some(held) => Held { version: held.version, name, why: Why::Lost, zone: held.zone.clone() },
+                None => Held { version: Version::of(&zone), name, why: Why::Lost, zone: Some(zone.clone()) },
+            };
+            self.hold(zone.id, held, now);
+        }
+    }
+
+    /// A zone is now to be served like this: what is held of it, or under its name, may be so no more.
+    fn supersede(&mut self, zone: &Zone, to: &State) {
+        if let Some(other) = self.holds.named(&zone.name).filter(|other| *other != zone.id) {
+            self.unhold(other);
+            self.large.take_if(|large| large.zone.id == other);
+            self.removals.push(other);
+        }
+        if self.holds.get(zone.id).is_some_and(|held| !held.is_still_too_much(to.brakes(), zone)) {
+            self.unhold(zone.id);
+            self.want_whole(zone.id);
+        }
+    }
+
+    /// What the log is to note of it.
+    pub(super) fn to_note(&mut self, now: Duration) -> Option<Action> {
+        self.holds.to_note(&self.seen, self.up.pop, now)
+    }
+
+    /// The zone as it is to be sent.
+    fn to_be_sent(&self, zone: ZoneId) -> Option<Arc<Zone>> {
+        match self.holds.get(zone) {
+            Some(held) => held.zone.clone(),
+            None => served(&self.seen, zone),
+        }
     }
 
     // -- what it is sent --------------------------------------------------------------------------
@@ -259,20 +474,24 @@ impl Feed {
 
     /// Sends some of what changed since the last look; what is to be sent whole is put on the list. `false` if nothing
     /// did.
-    fn send_step(&mut self) -> Result<bool, SessionError> {
+    fn send_step(&mut self, now: Duration) -> Result<bool, SessionError> {
         let mut step = match self.step.take() {
             Some(step) => step,
-            None => match self.next_step()? {
+            None => match self.next_step(now)? {
                 Some(step) => step,
                 None => return Ok(false),
             },
         };
         let (old, new) = (Arc::clone(&self.seen), Arc::clone(&step.to));
-        let served =
-            |state: &State, id| state.zone(id).filter(|zone| zone.is_served()).map(|zone| zone.arc());
         while self.out.len() < WRITE_BYTES {
             if let Some(id) = step.zones.pop_front() {
                 let (old, zone) = (served(&old, id), served(&new, id));
+                if let Some(zone) = &zone {
+                    self.supersede(zone, &new);
+                }
+                if self.holds.has(id) {
+                    continue;
+                }
                 self.expected.follow(old.as_deref(), zone.as_deref());
                 match (old, zone) {
                     (Some(old), None) => {
@@ -284,8 +503,10 @@ impl Feed {
                     (None, None) => {}
                 }
             } else if let Some(id) = step.ceased.pop_front() {
-                let name = old.zone(id).or(new.zone(id)).map(|zone| &zone.name);
-                self.remove(id, name, &new);
+                if !self.holds.has(id) && served(&new, id).is_none() {
+                    let name = old.zone(id).or(new.zone(id)).map(|zone| &zone.name);
+                    self.remove(id, name, &new);
+                }
             } else {
                 self.seen = new;
                 return Ok(true);
@@ -296,20 +517,31 @@ impl Feed {
     }
 
     /// The way to the newest state, if that is another.
-    fn next_step(&self) -> Result<Option<Step>, SessionError> {
+    fn next_step(&mut self, now: Duration) -> Result<Option<Step>, SessionError> {
         let looked = self.up.shared.tracker().look(self.up.pop, self.up.number);
         let (to, ceased) = looked.ok_or(SessionError::Replaced)?;
         if self.seen.revision() == to.revision() {
             return Ok(None);
         }
-        if !to.pop(self.up.pop).is_some_and(|pop| pop.enabled) {
+        let Some(pop) = to.pop(self.up.pop).filter(|pop| pop.enabled) else {
             return Err(SessionError::Rejected("the PoP was disabled".into()));
+        };
+        let gone = self.let_go(pop);
+        let seen = Arc::clone(&self.seen);
+        let (mut zones, mut lost) = (VecDeque::new(), Vec::new());
+        for PublishedDiff { old, new } in seen.published_diff(&to) {
+            zones.extend(new.or(old).map(|zone| zone.id));
+            // Where another zone takes the name over, nothing is lost.
+            if let (Some(old), None) = (old, new)
+                && to.served_zone(&old.name).is_none()
+            {
+                lost.push(old.arc());
+            }
         }
-        let differs = self.seen.published_diff(&to);
-        let zones = differs.filter_map(|diff| diff.new.or(diff.old).map(|zone| zone.id)).collect();
+        self.lose(&to, pop, lost, now);
         // They came and went between two looks. The PoP may still be at an earlier removal, which says less.
-        let is_news = |id: &ZoneId| self.seen.zone(*id).is_none_or(|zone| !zone.is_served());
-        let ceased = ceased.into_iter().filter(is_news).collect();
+        let is_news = |id: &ZoneId| seen.zone(*id).is_none_or(|zone| !zone.is_served());
+        let ceased = ceased.into_iter().filter(is_news).chain(gone).collect();
         Ok(Some(Step { to, zones, ceased }))
     }
 
@@ -368,8 +600,9 @@ impl Feed {
         let mut passed = 0;
         while self.out.len() < WRITE_BYTES && passed < self.whole.len() {
             let id = self.whole[passed];
-            let zone = state.zone(id).filter(|zone| zone.is_served());
-            let is_small = zone.is_none_or(|zone| content_bytes_within(&zone.content, SMALL_ZONE_BYTES_MAX));
+            let zone = self.to_be_sent(id);
+            let is_small =
+                zone.as_ref().is_none_or(|zone| content_bytes_within(&zone.content, SMALL_ZONE_BYTES_MAX));
             if !is_small && self.large.is_some() {
                 passed += 1;
                 if passed > 16 {
@@ -381,17 +614,17 @@ impl Feed {
             self.whole_set.remove(&id);
             is_some = true;
             let Some(zone) = zone else { continue };
-            self.put_begin(zone);
+            self.put_begin(&zone);
             if is_small {
                 self.put_part(zone.id, &zone.content, None, usize::MAX);
                 self.put(&ToPop::ZoneEnd { zone: zone.id });
             } else {
-                self.large = Some(Large { zone: zone.arc(), after: None });
+                self.large = Some(Large { zone, after: None });
             }
         }
         if let Some(large) = self.large.take() {
             is_some = true;
-            self.send_part(large, &state);
+            self.send_part(large);
         } else if self.whole.is_empty() && !self.removals.is_empty() {
             is_some = true;
             let generation = state.head();
@@ -442,7 +675,7 @@ impl Feed {
         last
     }
 
-    fn send_part(&mut self, large: Large, state: &State) {
+    fn send_part(&mut self, large: Large) {
         let Large { zone, after } = large;
         let last = self.put_part(zone.id, &zone.content, after.as_ref(), PART_BYTES);
         if last.is_some() {
@@ -451,10 +684,8 @@ impl Feed {
         }
         self.put(&ToPop::ZoneEnd { zone: zone.id });
         // What changed while it was on its way.
-        if let Some(now) =
-            state.zone(zone.id).filter(|now| now.is_served() && now.generation != zone.generation)
-        {
-            self.put_delta(&zone, now);
+        if let Some(now) = self.to_be_sent(zone.id).filter(|now| now.generation != zone.generation) {
+            self.put_delta(&zone, &now);
         }
     }
 
@@ -477,6 +708,11 @@ impl Feed {
             self.bulk_sent_bytes += (self.out.len() - before) as u64;
         }
     }
+}
+
+/// The zone, if it is served.
+fn served(state: &State, zone: ZoneId) -> Option<Arc<Zone>> {
+    state.zone(zone).filter(|zone| zone.is_served()).map(|zone| zone.arc())
 }
 
 /// Whether the content has at most so many bytes, found without looking at more of it than that.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use herald_core::account::Principal;
+use herald_core::command::{Action, Command};
 use herald_wire::stream::{self, FRAME_BYTES_MAX, ToHerald};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Next, Session, SessionError};
 use crate::clock;
+use crate::engine::Engine;
 use crate::publisher::Publisher;
 
 /// How long the TLS handshake may take.
@@ -77,6 +80,9 @@ impl Accepted {
                 // What is committed from here on is looked at next time.
                 revision.mark_unchanged();
                 next = session.poll(clock::uptime(), &mut out.bytes)?;
+                if let Some(action) = session.to_note(clock::uptime()) {
+                    note(self.publisher.engine.clone(), action);
+                }
             }
             let is_idle = next != Next::More;
             let wake_at = match next {
@@ -105,6 +111,16 @@ impl Accepted {
             }
         }
     }
+}
+
+/// Puts something on the log. If that fails, the session asks for it again.
+fn note(engine: Engine, action: Action) {
+    let context = clock::context(Principal::System, None);
+    tokio::spawn(async move {
+        if let Err(e) = engine.submit(Command { context, action }).await {
+            tracing::warn!("that zones are held back from a PoP can't be noted yet: {e}");
+        }
+    });
 }
 
 /// Has the session take a frame; what may take a while is kept off the threads that serve others.

@@ -17,6 +17,7 @@ mod compare;
 mod core;
 mod feed;
 mod gaps;
+mod holds;
 pub(super) mod io;
 
 pub use self::core::{Next, Session};

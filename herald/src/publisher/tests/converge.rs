@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use herald_core::brakes::Brakes;
 use herald_core::change::Evidence;
 use herald_core::command::ZoneRef;
 
@@ -113,6 +114,9 @@ async fn whatever_happens_pops_end_with_what_the_state_says() {
 async fn converge(seed: u64) {
     const POPS: [&str; 3] = ["fra1", "nyc1", "sin1"];
     let fleet = Fleet::new(&POPS).await;
+    // What is held back is looked at elsewhere.
+    let off = Brakes { zone_percent: 100, pop_percent: 100, ..Brakes::default() };
+    fleet.platform.operate(Action::SetBrakes(off)).await;
     let tenants = [fleet.platform.tenant, fleet.second_tenant().await];
     let is_calm = Arc::new(AtomicBool::new(false));
     let replicas: Vec<Arc<Mutex<Replica>>> = POPS.iter().map(|_| Arc::default()).collect();

@@ -1,5 +1,6 @@
 //! Sessions with a PoP over a real connection.
 
+mod brake;
 mod converge;
 mod pop;
 

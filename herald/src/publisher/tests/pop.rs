@@ -7,8 +7,8 @@ use std::time::Duration;
 use herald_core::content::Content;
 use herald_core::{Generation, Name, State, ZoneId};
 use herald_wire::stream::{
-    BUCKETS, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin,
-    ZoneGeneration, bucket_of, decode_frame, encode_frame, inventory_digest,
+    BUCKETS, Hello, Holding, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome,
+    ZoneBegin, ZoneGeneration, bucket_of, decode_frame, encode_frame, inventory_digest,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -52,6 +52,14 @@ impl Replica {
             *digest = digest.wrapping_add(inventory_digest(*id, held.generation, held.content.digest()));
         }
         digests.iter().flat_map(|digest| digest.to_be_bytes()).collect()
+    }
+
+    /// As a heartbeat says what must be held.
+    pub(super) fn holding(&self) -> Holding {
+        let digest = self.zones.iter().fold(0u128, |sum, (id, held)| {
+            sum.wrapping_add(inventory_digest(*id, held.generation, held.content.digest()))
+        });
+        Holding { zones: self.zones.len() as u64, digest }
     }
 
     pub(super) fn hello(&self, pop: &str, secret: &str) -> Hello {
@@ -194,18 +202,35 @@ impl TestPop {
             if let ToPop::Ping { .. } = frame {
                 continue;
             }
-            let answer = self.take(&frame);
-            if let ToPop::ZonePart { .. } = frame {
-                self.uncredited += length as u64;
-                if self.gives_credit {
-                    self.credit().await;
-                }
-            }
-            if let Some(answer) = answer {
-                // That it is over shows when the next frame is read.
-                _ = self.connection.send(&answer).await;
-            }
+            self.took(length, &frame).await;
             return Some(frame);
+        }
+    }
+
+    /// Takes a frame of so many bytes in, and answers it.
+    pub(super) async fn took(&mut self, length: usize, frame: &ToPop) {
+        let answer = self.take(frame);
+        if let ToPop::ZonePart { .. } = frame {
+            self.uncredited += length as u64;
+            if self.gives_credit {
+                self.credit().await;
+            }
+        }
+        if let Some(answer) = answer {
+            // That it is over shows when the next frame is read.
+            _ = self.connection.send(&answer).await;
+        }
+    }
+
+    /// Says that it holds something else than it must, and what, when it is asked.
+    pub(super) async fn tell_drift(&mut self) {
+        let bucket_digests = self.replica.bucket_digests();
+        self.connection.send(&ToHerald::Drifted { bucket_digests }).await.unwrap();
+        loop {
+            if let (_, ToPop::Compare { buckets }) = self.connection.next().await.expect("an answer") {
+                let zones = self.replica.inventory(&buckets);
+                return self.connection.send(&ToHerald::Inventory { zones, last: true }).await.unwrap();
+            }
         }
     }
 

@@ -105,7 +105,16 @@ impl Log {
 
 fn put_pop(id: PopId, enabled: bool, drained: bool) -> Change {
     let name = format!("pop{}", id.0);
-    Change::PopPut(Pop { id, name, secret_hash: [0; 32], enabled, drained, created_at_ms: 0, released: None })
+    Change::PopPut(Pop {
+        id,
+        name,
+        secret_hash: [0; 32],
+        enabled,
+        drained,
+        created_at_ms: 0,
+        released: None,
+        held: None,
+    })
 }
 
 fn create(zone: u128) -> Change {
