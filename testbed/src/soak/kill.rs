@@ -100,7 +100,7 @@ pub fn run(rounds: usize, seed: u64) -> Outcome {
     let mut platform = Platform::start("kill", POPS);
     // Its zones come and go, and that is meant.
     let off = json!({ "zone_percent": 100, "pop_percent": 100 });
-    platform.operator.patch("/brakes", &off).expect(200);
+    platform.herald.operator().patch("/brakes", &off).expect(200);
     let mut outcome = Outcome { seed, rounds, ..Outcome::default() };
     let mut victims = VICTIMS.repeat(rounds);
     shuffle(&mut victims, &mut random);
