@@ -185,9 +185,9 @@ impl Session {
     }
 
     /// What the log is to note of the PoP: a command of the system.
-    pub fn to_note(&mut self, now: Duration) -> Option<Action> {
+    pub fn due_note(&mut self, now: Duration) -> Option<Action> {
         match &mut self.phase {
-            Phase::Up(feed) => feed.to_note(now),
+            Phase::Up(feed) => feed.due_note(now),
             _ => None,
         }
     }

@@ -448,8 +448,8 @@ impl Feed {
     }
 
     /// What the log is to note of it.
-    pub(super) fn to_note(&mut self, now: Duration) -> Option<Action> {
-        self.holds.to_note(&self.seen, self.up.pop, now)
+    pub(super) fn due_note(&mut self, now: Duration) -> Option<Action> {
+        self.holds.due_note(&self.seen, self.up.pop, now)
     }
 
     /// The zone as it is to be sent.

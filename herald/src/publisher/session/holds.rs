@@ -189,7 +189,7 @@ impl Holds {
     }
 
     /// What the log is to note, if it doesn't know.
-    pub(super) fn to_note(&mut self, state: &State, pop: PopId, now: Duration) -> Option<Action> {
+    pub(super) fn due_note(&mut self, state: &State, pop: PopId, now: Duration) -> Option<Action> {
         let TooMuch { revision, zones_lost, zones_before } = self.since?;
         if now < self.note_at || state.pop(pop).is_none_or(|pop| pop.held.is_some()) {
             return None;

@@ -80,7 +80,7 @@ impl Accepted {
                 // What is committed from here on is looked at next time.
                 revision.mark_unchanged();
                 next = session.poll(clock::uptime(), &mut out.bytes)?;
-                if let Some(action) = session.to_note(clock::uptime()) {
+                if let Some(action) = session.due_note(clock::uptime()) {
                     note(self.publisher.engine.clone(), action);
                 }
             }
