@@ -256,7 +256,8 @@ impl Feed {
         let wrong = self.holds.iter().filter(|(zone, held)| {
             is_compared(*zone) && comparison.held.contains(zone) && theirs.get(zone) != Some(&held.version)
         });
-        let wrong: Vec<(ZoneId, bool)> = wrong.map(|(zone, held)| (zone, held.zone.is_some())).collect();
+        let mut wrong: Vec<(ZoneId, bool)> = wrong.map(|(zone, held)| (zone, held.zone.is_some())).collect();
+        wrong.sort_unstable();
         found.retain(|different| !self.holds.has(different.zone));
         for (zone, is_known) in wrong {
             match theirs.get(&zone) {

@@ -185,7 +185,10 @@ impl Holds {
             Why::Lost => is_over,
             Why::Shrunk { revision, .. } => revision <= released,
         };
-        self.zones.iter().filter(|(_, held)| goes(held)).map(|(zone, _)| *zone).collect()
+        let mut freed: Vec<ZoneId> =
+            self.zones.iter().filter(|(_, held)| goes(held)).map(|(zone, _)| *zone).collect();
+        freed.sort_unstable();
+        freed
     }
 
     /// What the log is to note, if it doesn't know.
