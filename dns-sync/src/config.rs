@@ -316,6 +316,17 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_file_is_right() {
+        let config = load(include_str!("../../packaging/agent.toml")).unwrap();
+        assert_eq!((config.pop.as_str(), config.mode), ("fra1", Mode::Supervise));
+        let unit = include_str!("../../packaging/koder-dns-sync.service");
+        assert!(unit.contains("\nLoadCredential=secret:"), "agent.toml names it");
+        assert!(
+            unit.contains("\nStateDirectory=koder-dns-sync\n") && config.data.ends_with("koder-dns-sync")
+        );
+    }
+
+    #[test]
     fn a_small_file_is_enough() {
         let config = load(GOOD).unwrap();
         assert_eq!(config.heralds, ["127.0.0.1:8054"]);

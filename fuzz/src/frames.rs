@@ -30,6 +30,14 @@ where
 {
     while let Ok(Some((length, message))) = decode_frame::<M>(bytes) {
         assert!(length >= 4 && length <= bytes.len());
+        // As long as some of it has yet to come, it is waited for.
+        for part in [0, 3, 4, length / 2, length - 1] {
+            let cut = &bytes[..part.min(length - 1)];
+            assert!(
+                matches!(decode_frame::<M>(cut), Ok(None)),
+                "{part} octets of {length} are not waited for"
+            );
+        }
         let mut written = Vec::new();
         encode_frame(&message, &mut written);
         let (again_length, again) =

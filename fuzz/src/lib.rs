@@ -4,12 +4,16 @@
 //! `./dev soak fuzz` libFuzzer with coverage (`libfuzzer/`), and a single input that was found before
 //! (`cargo run -p fuzz -- TARGET FILE`).
 
+mod agent;
 mod api;
 mod control_plane;
 mod frames;
 mod log;
 pub mod mutate;
 mod zone_file;
+
+use std::fs;
+use std::path::Path;
 
 /// A target.
 #[derive(Clone, Copy)]
@@ -25,13 +29,24 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "zone_file", run: zone_file::run, seeds: zone_file::seeds, words: zone_file::WORDS },
     Target { name: "frames", run: frames::run, seeds: frames::seeds, words: &[] },
     Target { name: "session", run: frames::run_session, seeds: frames::session_seeds, words: &[] },
     Target { name: "log", run: log::run, seeds: log::seeds, words: &[] },
     Target { name: "api", run: api::run, seeds: api::seeds, words: api::WORDS },
+    Target { name: "agent", run: agent::run, seeds: agent::seeds, words: &[] },
 ];
+
+/// Inputs that were findings once, kept in `found/TARGET/` so that they are never one again.
+///
+/// # Panics
+/// If they can't be read.
+pub fn found(name: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("found").join(name);
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| fs::read(entry.expect("an entry").path()).expect("a file")).collect()
+}
 
 /// The target of this name.
 ///

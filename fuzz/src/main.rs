@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use fuzz::{TARGETS, target};
+use fuzz::{TARGETS, found, target};
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +29,7 @@ fn write_seeds(folder: &Path) -> io::Result<()> {
     for target in TARGETS {
         let corpus = folder.join(target.name);
         fs::create_dir_all(&corpus)?;
-        for (number, seed) in (target.seeds)().iter().enumerate() {
+        for (number, seed) in (target.seeds)().iter().chain(&found(target.name)).enumerate() {
             fs::write(corpus.join(format!("seed-{number}")), seed)?;
         }
         let quoted = |word: &&str| {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuzz::mutate::{Random, mutant};
-use fuzz::{TARGETS, target};
+use fuzz::{TARGETS, found, target};
 
 /// Mutations of each target: so many, but for no longer.
 const MUTATIONS: usize = 20_000;
@@ -17,7 +17,7 @@ fn sample(name: &str) {
     let fresh = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_micros() as u64);
     let seed: u64 = given.unwrap_or_else(fresh);
     println!("{name}: seed {seed}");
-    let seeds = (target.seeds)();
+    let seeds = [(target.seeds)(), found(name)].concat();
     assert!(!seeds.is_empty());
     let check = |input: &[u8]| {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (target.run)(input))) {
@@ -60,6 +60,11 @@ fn log_entries() {
 #[test]
 fn requests() {
     sample("api");
+}
+
+#[test]
+fn agents() {
+    sample("agent");
 }
 
 /// A seed that is refused at its first octet teaches a fuzzer nothing.

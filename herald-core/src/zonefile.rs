@@ -113,7 +113,8 @@ impl ZoneFileReader {
     /// Begins the zone file of the zone `origin`, which is also what `@` means at first.
     ///
     /// A record without a TTL has that of the last `$TTL`, else of the last record that has one, else
-    /// `default_ttl_s`, else the minimum of the SOA above it. The records that signing makes are left out.
+    /// `default_ttl_s`, else the minimum of the SOA above it. If that SOA has none itself, its minimum counts as `$TTL`. The records
+    /// that signing makes are left out.
     pub fn new(origin: &Name, default_ttl_s: Option<u32>) -> ZoneFileReader {
         let parser = entries::Parser::new(origin, default_ttl_s);
         ZoneFileReader { parser, held: Vec::new(), line: 1, is_stuck: false }

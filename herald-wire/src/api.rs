@@ -1062,7 +1062,7 @@ pub struct PopStatus {
     pub agent_version: String,
     /// Version of Knot DNS.
     pub knot_version: String,
-    /// Whether knotd runs.
+    /// Whether knotd runs and answers.
     pub knot_running: bool,
     /// Zones in its replica.
     pub zones: u64,

@@ -246,6 +246,16 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_file_is_right() {
+        let file =
+            read_file(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/herald.toml"))).unwrap();
+        assert_eq!(file.data.as_deref(), Some(Path::new("/var/lib/koder-herald")));
+        // It asks for no certificate that isn't there, and for all that an open network needs.
+        let said = error(file);
+        assert!(said.contains("/etc/koder-herald/api.pem"), "{said}");
+    }
+
+    #[test]
     fn the_open_network_needs_tls() {
         let open: Option<SocketAddr> = Some("0.0.0.0:1".parse().unwrap());
         let said = error(args(ServeArgs { listen: open, ..ServeArgs::default() }));

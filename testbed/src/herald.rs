@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 use crate::api::Api;
@@ -347,6 +348,19 @@ impl Pop {
     pub fn kill_knotd(&self) {
         assert!(!process::find("knotd", &self.folder).is_empty(), "{} has no knotd", self.name);
         process::kill_orphans("knotd", &self.folder);
+    }
+
+    /// Stops knotd as a debugger would, without its being told: it runs and does nothing. Or has it go on.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn freeze_knotd(&self, is_frozen: bool) {
+        let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
+        let knotds = process::find("knotd", &self.folder);
+        assert!(!knotds.is_empty(), "{} has no knotd", self.name);
+        for pid in knotds {
+            kill_process(pid, signal).unwrap_or_else(|e| panic!("{}'s knotd: {e}", self.name));
+        }
     }
 
     /// The process ids of its knotd: one, if all is well.

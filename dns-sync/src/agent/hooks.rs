@@ -88,6 +88,23 @@ impl Hooks for AgentHooks {
         self.board.error(format!("knotd is down: {reason}"));
     }
 
+    fn silent(&mut self, is_silent: bool) {
+        const REASON: &str = "knotd runs, but does not answer";
+        self.board.update(|status| {
+            status.knot.running = !is_silent;
+            status.knot.since_ms = now_ms();
+            if is_silent {
+                status.knot.reason = Some(REASON.into());
+            }
+        });
+        if is_silent {
+            tracing::error!("{REASON}");
+            self.board.error(REASON.into());
+        } else {
+            tracing::info!("knotd answers again");
+        }
+    }
+
     fn start_failed(&mut self, error: &StartError) {
         let reason = with_causes(error);
         let mut is_news = false;

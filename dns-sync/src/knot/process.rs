@@ -31,11 +31,11 @@ use super::{catalog, probe};
 /// How often it's looked whether knotd still runs.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often an answer is asked for of a knotd that isn't our child.
-const ATTACHED_PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often an answer is asked for.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How many such probes in a row have to fail for it to count as down.
-const ATTACHED_FAILURES_MAX: u32 = 4;
+/// How many such probes in a row have to fail for knotd to count as silent, and as down if it isn't our child.
+const FAILURES_MAX: u32 = 4;
 
 /// How long one question to knotd may take while it's being waited for.
 const ASK_TIMEOUT: Duration = Duration::from_millis(200);
@@ -58,6 +58,9 @@ pub trait Hooks: Send {
     fn up(&mut self, adopted: bool);
     /// knotd is gone. Not called for a stop that was asked for.
     fn down(&mut self, reason: &str);
+    /// Our knotd runs but doesn't answer any more (`true`), or does again. It is left to itself: one that is stopped or has no
+    /// processor goes on when it can, and to start it anew would take what it still has in memory.
+    fn silent(&mut self, _is_silent: bool) {}
     /// A start failed and is tried again later.
     fn start_failed(&mut self, error: &StartError);
 }
@@ -186,7 +189,7 @@ impl Keeper {
                 (_, true) => Ok(()),
                 (Runner::Us { program }, false) => self.start_ours(&program.clone()),
                 (Runner::SomebodyElse, false) => {
-                    Err(StartError::Silent { waited_ms: ATTACHED_PROBE_INTERVAL.as_millis() })
+                    Err(StartError::Silent { waited_ms: PROBE_INTERVAL.as_millis() })
                 }
             };
             match ready {
@@ -260,9 +263,9 @@ impl Keeper {
     fn watch(&mut self) -> Watched {
         let pid_file = self.config.knot.pid_file();
         let first_pid = read_pid(&pid_file);
-        let mut failures = 0;
+        let (mut failures, mut probed_at) = (0, Instant::now());
         loop {
-            let interval = if self.child.is_some() { WATCH_INTERVAL } else { ATTACHED_PROBE_INTERVAL };
+            let interval = if self.child.is_some() { WATCH_INTERVAL } else { PROBE_INTERVAL };
             match self.stop_requests.recv_timeout(interval) {
                 Ok(kind) => return Watched::Stop(kind),
                 Err(RecvTimeoutError::Disconnected) => return Watched::Stop(StopKind::LeaveKnot),
@@ -277,18 +280,28 @@ impl Keeper {
                     }
                     Err(error) => return Watched::Died(format!("can't watch knotd: {error}")),
                 }
-                continue;
-            }
-            if read_pid(&pid_file) != first_pid {
+                if probed_at.elapsed() < PROBE_INTERVAL {
+                    continue;
+                }
+            } else if read_pid(&pid_file) != first_pid {
                 return Watched::Died("knotd was started anew by somebody else".into());
             }
+            let was_silent = failures >= FAILURES_MAX;
             // The control socket is left alone: it may be busy for good reasons.
             let knot = &self.config.knot;
             match knot.probe_address() {
                 Some(address) if answers_dns(address, &knot.catalog) => failures = 0,
-                _ => failures += 1,
+                _ => failures = FAILURES_MAX.min(failures + 1),
             }
-            if failures >= ATTACHED_FAILURES_MAX || first_pid.is_some_and(|pid| !is_alive(pid)) {
+            probed_at = Instant::now();
+            let is_silent = failures >= FAILURES_MAX;
+            if self.child.is_some() {
+                if is_silent != was_silent {
+                    self.hooks.silent(is_silent);
+                }
+                continue;
+            }
+            if is_silent || first_pid.is_some_and(|pid| !is_alive(pid)) {
                 return Watched::Died("knotd does not answer".into());
             }
         }

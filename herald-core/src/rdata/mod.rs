@@ -21,7 +21,7 @@ use domain::base::iana::Rtype;
 use crate::name::Name;
 
 pub use lexer::Token;
-pub(crate) use lexer::{Entry, Lexer};
+pub(crate) use lexer::{Entry, Lexer, tokens_of_rdata};
 pub(crate) use read::{parse_period_s, read_rdata};
 pub use soa::Soa;
 pub use write::format_rdata_generic;
@@ -93,7 +93,7 @@ pub fn is_system_type(rtype: Rtype) -> bool {
 /// be given as `\# length hex` (RFC 3597 §5). Strings of TXT and its like that are too long are split.
 /// Semicolons and parentheses are ordinary characters.
 pub fn parse_rdata(rtype: Rtype, text: &str) -> Result<Vec<u8>, RdataError> {
-    let tokens = lexer::tokens_of_rdata(text).map_err(|(problem, _)| RdataError::new(rtype, "", problem))?;
+    let tokens = tokens_of_rdata(text).map_err(|(problem, _)| RdataError::new(rtype, "", problem))?;
     let mut rdata = Vec::new();
     read_rdata(rtype, &tokens, None, &mut rdata)?;
     Ok(rdata)
@@ -154,4 +154,4 @@ pub fn rdata_names(rtype: Rtype, rdata: &[u8]) -> Vec<Name> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -578,7 +578,7 @@ fn periods() {
 }
 
 /// The types of the table.
-fn known_types() -> Vec<Rtype> {
+pub(crate) fn known_types() -> Vec<Rtype> {
     (0..=u16::MAX).map(Rtype::from_int).filter(|rtype| fields(*rtype).is_some()).collect()
 }
 
@@ -680,7 +680,7 @@ fn field_octets(kind: Kind) -> BoxedStrategy<Vec<u8>> {
 }
 
 /// A type and well-formed RDATA of it.
-fn known_rdata() -> BoxedStrategy<(Rtype, Vec<u8>)> {
+pub(crate) fn known_rdata() -> BoxedStrategy<(Rtype, Vec<u8>)> {
     prop::sample::select(known_types())
         .prop_flat_map(|rtype| {
             let octets = fields(rtype).unwrap().iter().map(|field| field_octets(field.kind));

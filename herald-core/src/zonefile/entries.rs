@@ -9,7 +9,7 @@ use super::{Warnings, ZoneFile, ZoneFileError, ZoneFileErrors, generate};
 use crate::name::Name;
 use crate::rdata::{
     Entry, Lexer, Soa, Token, format_rtype, is_meta_type, is_system_type, parse_period_s, parse_prefixed,
-    parse_rtype, read_rdata,
+    parse_rtype, read_rdata, tokens_of_rdata,
 };
 use crate::rrset::{MAX_TTL_S, RrKey};
 
@@ -126,13 +126,16 @@ impl Parser {
         }
     }
 
-    /// `$GENERATE range owner [ttl] [class] type rdata`: the entry once for each number of the range.
+    /// `$GENERATE range owner [ttl] [class] type rdata`: the entry once for each number of the range. RDATA of several fields
+    /// may stand in quotation marks, as BIND has it.
     fn generate(&mut self, entry: Entry, tokens: &[Token<'_>]) -> Result<(), Problem> {
         let Some((range, template)) = tokens[1..].split_first().filter(|(_, template)| template.len() > 2)
         else {
             return Err(Problem::new(0, "$GENERATE needs a range, an owner, a type and RDATA"));
         };
         let numbers = generate::parse_range(range.text).map_err(|problem| Problem::new(1, problem))?;
+        let quoted_rdata = quoted_rdata_type(template);
+        let (last, mut is_warned) = (tokens.len() - 1, false);
         let mut text = Vec::new();
         let mut ends = Vec::with_capacity(template.len());
         for number in numbers {
@@ -145,7 +148,7 @@ impl Parser {
             }
             self.generated.spend(text.len()).map_err(|problem| Problem::new(0, problem))?;
             let mut start = 0;
-            let generated: Vec<Token<'_>> = template
+            let mut generated: Vec<Token<'_>> = template
                 .iter()
                 .zip(&ends)
                 .map(|(token, &end)| {
@@ -154,9 +157,22 @@ impl Parser {
                     Token { text, ..*token }
                 })
                 .collect();
+            let rdata;
+            if let Some(rtype) = quoted_rdata {
+                let quoted = generated.pop().expect("the RDATA");
+                rdata = generate::unquote(quoted.text).map_err(|problem| Problem::new(last, problem))?;
+                let fields = tokens_of_rdata(&rdata).map_err(|(problem, _)| Problem::new(last, problem))?;
+                if rtype == Rtype::TXT && fields.len() > 1 && !is_warned {
+                    is_warned = true;
+                    let message =
+                        "the quoted text was read as the RDATA, as BIND does: it is more than one string";
+                    self.warn(entry.line, message.to_owned());
+                }
+                generated.extend(fields);
+            }
             // One error is enough: those of the other numbers are nearly always the same.
             self.record(Entry { starts_blank: false, ..entry }, &generated)
-                .map_err(|problem| Problem { token: 2 + problem.token, ..problem })?;
+                .map_err(|problem| Problem { token: last.min(2 + problem.token), ..problem })?;
         }
         Ok(())
     }
@@ -262,7 +278,13 @@ impl Parser {
         }
         match &self.soa {
             None => {
-                let ttl_s = self.ttl_s(ttl_s).unwrap_or(soa.minimum_s.min(MAX_TTL_S));
+                // Where nothing else says it, the minimum is what records have that come without a TTL: exports of Windows rely
+                // on it (RFC 1035 §5.2), and BIND reads it so.
+                let minimum_s = soa.minimum_s.min(MAX_TTL_S);
+                let ttl_s = match self.ttl_s(ttl_s) {
+                    Some(ttl_s) => ttl_s,
+                    None => *self.dollar_ttl_s.insert(minimum_s),
+                };
                 self.soa = Some((ttl_s, soa));
                 Ok(())
             }
@@ -355,6 +377,16 @@ fn parse_class(token: Token<'_>) -> Option<bool> {
         return Some(false);
     }
     parse_prefixed(token.as_str()?, "CLASS").map(|number| number == 1)
+}
+
+/// The type of a `$GENERATE` whose RDATA is one quoted text with all fields in it (`MX "10 mail-$"`), and no empty one.
+fn quoted_rdata_type(template: &[Token<'_>]) -> Option<Rtype> {
+    let [_, before @ .., rtype, rdata] = template else { return None };
+    let is_ttl_or_class = |token: &Token<'_>| {
+        token.text.first().is_some_and(u8::is_ascii_digit) || parse_class(*token).is_some()
+    };
+    let is_it = rdata.is_quoted && !rdata.text.is_empty() && before.iter().all(is_ttl_or_class);
+    rtype.as_str().and_then(parse_rtype).filter(|_| is_it)
 }
 
 /// The one argument of a directive.

@@ -81,6 +81,29 @@ pub(super) fn substitute(text: &[u8], number: u32, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
+/// The text that stands in quotation marks: of its escapes, those of quotation marks are taken away.
+pub(super) fn unquote(text: &[u8]) -> Result<String, &'static str> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = match (octet, after) {
+            (b'\\', [b'"', after @ ..]) => {
+                out.push(b'"');
+                after
+            }
+            (b'\\', [escaped, after @ ..]) => {
+                out.extend([octet, *escaped]);
+                after
+            }
+            _ => {
+                out.push(octet);
+                after
+            }
+        };
+    }
+    String::from_utf8(out).map_err(|_| "the RDATA is not UTF-8")
+}
+
 /// `offset[,width[,base]]`, the base being d, o, x, X, or n, N for nibbles as in `ip6.arpa`.
 fn write_modified(modifier: &[u8], number: u32, out: &mut Vec<u8>) -> Result<(), &'static str> {
     let expected = "expected ${offset,width,base} with the base d, o, x, X, n or N";

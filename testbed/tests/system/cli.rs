@@ -85,3 +85,70 @@ fn exit_codes_mean_something() {
     shell.exits("--server http://127.0.0.1:9 dns zone list", 8);
     assert!(shell.ok("completions bash").contains("koder"));
 }
+
+/// A folder of zone files, of which some are wrong: each error is told with its place, and the others are imported; then the
+/// wrong ones are put right, and the folder is imported again.
+#[test]
+fn a_folder_of_zone_files() {
+    let platform = Platform::start("cli-folder", 0);
+    let shell = Shell { platform: &platform, home: platform.folder("home") };
+    let folder = shell.home.join("zones");
+    fs::create_dir(&folder).unwrap();
+    let soa = "@ 3600 IN SOA ns.old.example. host.old.example. 1 2 3 4 5\n";
+    let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+    write("good.example.zone", &format!("{soa}www 300 IN A 192.0.2.1\n"));
+    write(
+        "db.other.example",
+        "$ORIGIN other.example.\n$TTL 60\n@ SOA ns.old.example. h.old.example. 1 2 3 4 5\nwww A 192.0.2.2\n",
+    );
+    write("there.example.zone", &format!("{soa}new 300 IN A 192.0.2.3\n"));
+    write(
+        "bad.example.zone",
+        &format!(
+            "{soa}www 300 IN A 192.0.2.1\nfirst 300 IN A 192.0.2\n\nsecond 300 IN MX ten mail\n  300 NOSUCH x\n"
+        ),
+    );
+    write("cname.example.zone", &format!("{soa}a 300 IN CNAME b\na 300 IN A 192.0.2.1\n"));
+    shell.ok("dns zone create there.example");
+    shell.ok("dns record set there.example old A 192.0.2.9");
+
+    // What would happen is told without its happening.
+    let said = shell.exits("dns zone import zones --dry-run", 1);
+    assert!(said.contains("2 of 5 files"), "{said}");
+    shell.exits("dns zone show good.example", 3);
+
+    let output = shell.run("dns zone import zones");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((output.status.code(), out.as_ref()), (Some(1), "imported 3 of 5 files\n"), "{err}");
+    // All errors of a file, not only the first, and none of the files that are right.
+    for expected in [
+        "zones/bad.example.zone: ",
+        "line 3, column 16: ",
+        "line 5, column 18: ",
+        "line 6, column 7: unknown record type \"NOSUCH\"",
+        "zones/cname.example.zone: ",
+    ] {
+        assert!(err.contains(expected), "{expected}: {err}");
+    }
+    assert!(
+        !err.contains("good.example") && !err.contains("other.example") && !err.contains("there.example"),
+        "{err}"
+    );
+
+    // Nothing is half made: of a wrong file there is no zone, and each of the others is its file.
+    for zone in ["bad.example", "cname.example"] {
+        shell.exits(&format!("dns zone show {zone}"), 3);
+    }
+    for (zone, record) in
+        [("good.example", "192.0.2.1"), ("other.example", "192.0.2.2"), ("there.example", "192.0.2.3")]
+    {
+        assert!(shell.ok(&format!("dns record list {zone}")).contains(record), "{zone}");
+    }
+    assert!(!shell.ok("dns record list there.example").contains("192.0.2.9"));
+
+    write("bad.example.zone", &format!("{soa}www 300 IN A 192.0.2.1\n"));
+    write("cname.example.zone", &format!("{soa}a 300 IN CNAME b\n"));
+    assert_eq!(shell.ok("dns zone import zones"), "imported 5 of 5 files\n");
+    let zones: Value = serde_json::from_str(&shell.ok("--json dns zone list")).unwrap();
+    assert_eq!(zones["items"].as_array().unwrap().len(), 5, "{zones}");
+}

@@ -223,3 +223,46 @@ fn the_agent_tells_how_it_is() {
     pop.stop().unwrap();
     assert!(!for_people(pop).status.success(), "nobody is there to tell");
 }
+
+/// A knotd that runs and does nothing: its agent says so, its changes wait, nobody else is held up, and all goes on when it does.
+#[test]
+fn a_frozen_knotd_is_noticed_and_goes_on() {
+    let platform = Platform::start("frozen", 2);
+    platform.create_zone("example.com");
+    put(&platform, "www", "192.0.2.1", "?wait=all").expect(201);
+    let (sound, frozen) = (&platform.pops[0], &platform.pops[1]);
+    let knotds = frozen.knotds();
+    let operator = platform.herald.operator();
+    let is_running = || operator.get("/pops/pop2").expect(200)["status"]["knot_running"] == true;
+    wait_until(Duration::from_secs(10), "the PoP to say that knotd runs", is_running).unwrap();
+
+    frozen.freeze_knotd(true);
+    let late = put(&platform, "www", "192.0.2.2", "?wait=all&timeout_ms=500").expect(202)["change"].clone();
+    let behind: Vec<&str> = late["pops"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|pop| pop["state"] == "pending")
+        .map(|pop| pop["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(behind, ["pop2"], "{late}");
+    wait_for_answer(sound, "www.example.com.", "A", &["192.0.2.2"]);
+    wait_until(Duration::from_secs(20), "the agent to say that knotd does not answer", || {
+        frozen.status_text().contains("knotd runs, but does not answer")
+    })
+    .unwrap_or_else(|e| panic!("{e}\n{}", frozen.status_text()));
+    let told: Value = serde_json::from_str(&status(frozen)).unwrap();
+    assert_eq!(told["knot"]["running"], false, "{told}");
+    assert_eq!(told["zones_lagging"], 1, "{told}");
+    wait_until(Duration::from_secs(10), "the control plane to show it", || !is_running()).unwrap();
+    let pop = operator.get("/pops/pop2").expect(200);
+    assert_eq!((&pop["connected"], &pop["zones_pending"]), (&json!(true), &json!(1)), "{pop}");
+
+    frozen.freeze_knotd(false);
+    wait_for_answer(frozen, "www.example.com.", "A", &["192.0.2.2"]);
+    platform.assert_pops_hold(&["example.com.".to_owned()]);
+    wait_until(Duration::from_secs(10), "the control plane to show that it runs", is_running).unwrap();
+    assert_eq!(frozen.knotds(), knotds, "it was not started anew");
+    let told: Value = serde_json::from_str(&status(frozen)).unwrap();
+    assert_eq!((&told["knot"]["running"], &told["knot"]["restarts"]), (&json!(true), &json!(0)), "{told}");
+}
