@@ -22,20 +22,16 @@ const REFUSED_BY_BIND: [(&str, &str); 2] = [
     ("rare-types", "syntax error"),
 ];
 
-/// Files that Knot 3.2 does not take, and why.
-const REFUSED_BY_KNOT: [(&str, &str); 8] = [
-    ("bind-generate", "it has no $GENERATE"),
-    ("ip6-reverse", "it has no $GENERATE"),
-    ("reverse", "it has no $GENERATE"),
-    ("every-type", "it does not know all of the types by name"),
-    ("rare-types", "it does not know all of the types by name"),
-    ("nsd", "it does not take names in UTF-8"),
-    ("registrar", "a zone has name servers"),
-    ("transfer", "the signatures in it do not verify"),
-];
+/// A file with a name in UTF-8: see [`READ_OTHERWISE`].
+const INTERNATIONALISED: &str = "nsd";
+
+/// Files that Knot 3.2 takes. The others have what it doesn't: `$GENERATE`, a relative `$ORIGIN`, CRLF, comments after blanks before the
+/// first record, names in UTF-8, types that it knows by number alone.
+const TAKEN_BY_KNOT: [&str; 7] =
+    ["classless", "cloudflare", "cloudflare-full", "cloudns", "root-extract", "route53", "tinydns"];
 
 /// What we and BIND both take, and read otherwise: the entries, what we make of them, and what BIND does.
-const READ_OTHERWISE: [(&str, &str, &str); 2] = [
+const READ_OTHERWISE: [(&str, &str, &str); 3] = [
     // The TTL of an RRset is the lowest of its records (RFC 2181 §5.2), whichever comes first; a warning says so.
     (
         "a 600 A 192.0.2.1\na 300 A 192.0.2.2\n",
@@ -48,14 +44,18 @@ const READ_OTHERWISE: [(&str, &str, &str); 2] = [
         "10-1.example.com. 300 A 192.0.2.1\n",
         "10-10.example.com. 300 A 192.0.2.1\n",
     ),
+    // Names are internationalised where they are written so; to BIND they are octets that nobody asks for.
+    (
+        "ü A 192.0.2.1\n",
+        "xn--tda.example.com. 300 A 192.0.2.1\n",
+        "\\195\\188.example.com. 300 A 192.0.2.1\n",
+    ),
 ];
 
 /// What BIND refuses and we take.
-const TAKEN_BY_US_ALONE: [&str; 4] = [
+const TAKEN_BY_US_ALONE: [&str; 3] = [
     // RDATA of several fields without quotation marks.
     "$GENERATE 1-2 mx$ MX 10 mail$\n",
-    // Names are internationalised where they are written so.
-    "münchen A 192.0.2.1\n",
     // A string that is too long for one is split.
     concat!(
         "a TXT \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
@@ -146,7 +146,9 @@ fn bind_reads_files_as_we_do() {
         match (by_bind(&zone, &path), refused) {
             (Ok(dumped), None) => {
                 let theirs = read(&zone, &dumped).unwrap_or_else(|e| panic!("{name}, dumped by BIND: {e}"));
-                assert_eq!(canonical(&zone, &theirs), canonical(&zone, &ours), "{name}");
+                if name != INTERNATIONALISED {
+                    assert_eq!(canonical(&zone, &theirs), canonical(&zone, &ours), "{name}");
+                }
             }
             (Err(said), Some((_, why))) => {
                 assert!(said.contains(why), "{name}: {said}");
@@ -194,29 +196,23 @@ fn where_bind_reads_otherwise() {
 #[test]
 fn knot_serves_files_as_we_read_them() {
     let scratch = Scratch::new("zone-files-knot");
-    let mut originals = Vec::new();
-    let mut exports = Vec::new();
+    let mut compared = 0;
     for Fixture { name, path, zone } in fixtures() {
-        if REFUSED_BY_KNOT.iter().any(|(file, _)| *file == name) {
+        if !TAKEN_BY_KNOT.contains(&name.as_str()) {
             continue;
         }
-        let text = fs::read_to_string(&path).unwrap();
-        let ours = read(&zone, text.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
-        originals.push((name.clone(), zone.to_string(), text));
-        exports.push((name, zone.to_string(), canonical(&zone, &ours)));
-    }
-    assert!(originals.len() >= 10, "{}", originals.len());
-    // Some have the same name: as many knotds, one after the other.
-    for (original, export) in originals.iter().zip(&exports) {
-        let content = |side: &str, (name, zone, text): &(String, String, String)| {
-            let label = format!("{name}-{side}");
-            Knot::of_files(scratch.path(), &label, &[(zone.clone(), text.clone())]).content(zone)
+        let original = fs::read_to_string(&path).unwrap();
+        let ours = read(&zone, original.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let content = |side: &str, text: String| {
+            let files = [(zone.to_string(), text)];
+            Knot::of_files(scratch.path(), &format!("{name}-{side}"), &files).content(&files[0].0)
         };
-        let (theirs, ours): (BTreeSet<_>, BTreeSet<_>) =
-            (content("file", original), content("export", export));
-        assert!(theirs.len() > 2);
-        assert_eq!(differences(&theirs, &ours, 20), "", "{}", original.0);
+        let theirs = content("file", original);
+        assert!(theirs.len() > 2, "{theirs:?}");
+        assert_eq!(differences(&theirs, &content("export", canonical(&zone, &ours)), 20), "", "{name}");
+        compared += 1;
     }
+    assert_eq!(compared, TAKEN_BY_KNOT.len());
 }
 
 /// Every type as a zone file, as JSON, at a PoP, and as an export: it stays what it is.
