@@ -291,7 +291,9 @@ impl Agent {
         match action {
             Action::Send(message) => self.sent(&message),
             Action::Submit(jobs) => self.jobs.extend(jobs),
-            Action::Resume(_) => self.core.handle(Input::Report(Report::Settled), self.now),
+            Action::Resume(_) | Action::Compare(_) => {
+                self.core.handle(Input::Report(Report::Settled), self.now)
+            }
             Action::Scrub(order) => {
                 let scrubbed = scrub(&replica_in(self.dir.path()), &order);
                 if let Scrubbed::Zones { damaged, .. } = &scrubbed {
