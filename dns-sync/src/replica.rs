@@ -78,6 +78,10 @@ const COMPLETE_RECORD: &str = "complete";
 /// Pages of the write-ahead log after which a commit moves them to the database.
 const WAL_PAGES: u32 = 2_000;
 
+/// Every commit is synced before it returns; or only before the write-ahead log is moved to the database.
+const SYNCED: &str = "FULL";
+const UNSYNCED: &str = "NORMAL";
+
 /// Memory that the writer's pages may take, in KiB.
 const CACHE_KIB: i32 = 8 * 1024;
 
@@ -264,6 +268,8 @@ pub struct Replica {
     next_content: i64,
     incoming: HashMap<ZoneId, Incoming>,
     draft: Draft,
+    /// Whether commits are synced, as the connection is set.
+    is_synced: bool,
     /// Zones that could not be read at the opening.
     set_aside: u64,
 }
@@ -298,6 +304,7 @@ impl Replica {
             next_content: 1,
             incoming: HashMap::new(),
             draft: Draft::default(),
+            is_synced: true,
             set_aside: 0,
         };
         replica.load().map_err(failed)?;
@@ -477,11 +484,25 @@ impl Replica {
 impl Replica {
     /// Opens a transaction. Everything below is done in one.
     pub fn begin(&mut self) -> Result<(), ReplicaError> {
+        self.open_transaction(true)
+    }
+
+    /// Opens a transaction that only gets durable with the next one that was begun as usual: all before that, or a crash of
+    /// the machine takes the later ones away.
+    pub fn begin_unsynced(&mut self) -> Result<(), ReplicaError> {
+        self.open_transaction(false)
+    }
+
+    fn open_transaction(&mut self, is_synced: bool) -> Result<(), ReplicaError> {
         self.draft = Draft::default();
+        if self.is_synced != is_synced {
+            self.db.pragma_update(None, "synchronous", if is_synced { SYNCED } else { UNSYNCED })?;
+            self.is_synced = is_synced;
+        }
         Ok(self.db.execute_batch("BEGIN IMMEDIATE")?)
     }
 
-    /// Makes the transaction durable, with one sync.
+    /// Makes the transaction durable, with one sync, and those before it that had none.
     ///
     /// # Errors
     /// After an error, [`Replica::rollback`]; if it was [`ReplicaError::Failed`], the replica has to be opened again, as nobody knows what
@@ -921,7 +942,7 @@ fn connect(dir: &Path, create: OpenFlags) -> rusqlite::Result<Connection> {
 /// Settings of the writer, and the tables if the database is new.
 fn set_up(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "synchronous", SYNCED)?;
     db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     // After a very large transaction the write-ahead log shrinks again.

@@ -1,6 +1,7 @@
 //! Asking knotd itself, by DNS over UDP, which serial of a zone it serves.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -133,17 +134,15 @@ pub(super) enum WatchOrder {
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_millis(100);
 
+/// How many zones are asked for at the same time. knotd loads zones about in the order in which it was told to, so the
+/// others' turn comes when these are through: asking for all of them again and again would cost it more than loading them.
+const ASKED_MAX: usize = 256;
+
 /// How many queries are sent before answers are read: they have to fit into the socket's receive buffer.
 const BURST_QUERIES: usize = 100;
 
 /// How long to wait for answers while there is something to watch.
 const RECEIVE_WAIT: Duration = Duration::from_millis(1);
-
-struct Watch {
-    serial: u32,
-    ask_at: Instant,
-    ask_again: Duration,
-}
 
 /// Asks for the watched zones again and again and reports each one that is served with its serial, once.
 /// Ends when nobody can give it orders any more.
@@ -155,15 +154,12 @@ pub(super) fn watch<E>(
 ) -> io::Result<()> {
     let socket = socket_to(address)?;
     socket.set_read_timeout(Some(RECEIVE_WAIT))?;
-    let mut watches: HashMap<Name, Watch> = HashMap::new();
-    // When to ask next, soonest first. An entry counts only if the watch has the same time.
-    let mut queue: BinaryHeap<std::cmp::Reverse<(Instant, Name)>> = BinaryHeap::new();
+    let mut watches = Watches::default();
     let mut buffer = [0; 1500];
     let mut id: u16 = 0;
     loop {
         loop {
             let order = if watches.is_empty() {
-                queue.clear();
                 match orders.recv() {
                     Ok(order) => order,
                     Err(_) => return Ok(()),
@@ -176,34 +172,21 @@ pub(super) fn watch<E>(
                 }
             };
             match order {
-                WatchOrder::Watch(zone, serial) => {
-                    let ask_at = Instant::now();
-                    queue.push(std::cmp::Reverse((ask_at, zone.clone())));
-                    watches.insert(zone, Watch { serial, ask_at, ask_again: ASK_AGAIN_MIN });
-                }
-                WatchOrder::Forget(zone) => {
-                    watches.remove(&zone);
-                }
-                WatchOrder::ForgetAll => watches.clear(),
+                WatchOrder::Watch(zone, serial) => watches.add(zone, serial),
+                WatchOrder::Forget(zone) => watches.remove(&zone),
+                WatchOrder::ForgetAll => watches = Watches::default(),
             }
         }
 
         let now = Instant::now();
         let mut sent = 0;
-        while sent < BURST_QUERIES {
-            match queue.peek() {
-                Some(std::cmp::Reverse((ask_at, _))) if *ask_at <= now => {}
-                _ => break,
-            }
-            let Some(std::cmp::Reverse((ask_at, zone))) = queue.pop() else { break };
-            let Some(watch) = watches.get_mut(&zone).filter(|watch| watch.ask_at == ask_at) else { continue };
+        while sent < BURST_QUERIES
+            && let Some(zone) = watches.next(now)
+        {
             id = id.wrapping_add(1);
             // An error here is one of an earlier query (nobody listens): the next one will tell.
             let _ = socket.send(&soa_query(id, &zone));
             sent += 1;
-            watch.ask_at = now + watch.ask_again;
-            watch.ask_again = (watch.ask_again * 2).min(ASK_AGAIN_MAX);
-            queue.push(std::cmp::Reverse((watch.ask_at, zone)));
         }
 
         let mut answers = 0;
@@ -211,11 +194,14 @@ pub(super) fn watch<E>(
             match socket.recv(&mut buffer) {
                 Ok(count) => {
                     answers += 1;
-                    let Some(answer) = read_soa_answer(&buffer[..count]) else { continue };
-                    let expected = watches.get(&answer.zone).map(|watch| watch.serial);
-                    if answer.serial.is_some() && answer.serial == expected {
-                        watches.remove(&answer.zone);
-                        if events.send(served(answer.zone, expected.unwrap_or_default())).is_err() {
+                    let Some(SoaAnswer { zone, serial: Some(serial), .. }) =
+                        read_soa_answer(&buffer[..count])
+                    else {
+                        continue;
+                    };
+                    if watches.serial_of(&zone) == Some(serial) {
+                        watches.remove(&zone);
+                        if events.send(served(zone, serial)).is_err() {
                             return Ok(());
                         }
                     }
@@ -223,6 +209,83 @@ pub(super) fn watch<E>(
                 Err(_) => break,
             }
         }
+    }
+}
+
+/// The watched zones, and whose turn it is to be asked for.
+#[derive(Default)]
+struct Watches {
+    zones: HashMap<Name, Watch>,
+    /// Numbers the watches: what stands in the queues for one that is no more doesn't count.
+    last_number: u64,
+    /// Those that have yet to be asked for.
+    fresh: VecDeque<(u64, Name)>,
+    /// When to ask again for those that are being asked for, soonest first.
+    again: BinaryHeap<Reverse<(Instant, u64, Name)>>,
+    /// How many of them there are.
+    asked: usize,
+}
+
+struct Watch {
+    number: u64,
+    serial: u32,
+    /// How long to wait for the next answer; none if it has yet to be asked for.
+    ask_again: Option<Duration>,
+}
+
+impl Watches {
+    fn is_empty(&self) -> bool {
+        self.zones.is_empty()
+    }
+
+    fn serial_of(&self, zone: &Name) -> Option<u32> {
+        Some(self.zones.get(zone)?.serial)
+    }
+
+    fn add(&mut self, zone: Name, serial: u32) {
+        self.remove(&zone);
+        self.last_number += 1;
+        let number = self.last_number;
+        self.fresh.push_back((number, zone.clone()));
+        self.zones.insert(zone, Watch { number, serial, ask_again: None });
+    }
+
+    fn remove(&mut self, zone: &Name) {
+        let Some(watch) = self.zones.remove(zone) else { return };
+        self.asked -= usize::from(watch.ask_again.is_some());
+        if self.zones.is_empty() {
+            self.fresh.clear();
+            self.again.clear();
+        }
+    }
+
+    /// The zone to be asked for now, if it is any's turn.
+    fn next(&mut self, now: Instant) -> Option<Name> {
+        while self.again.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, number, zone))) = self.again.pop() else { break };
+            if self.ask(number, &zone, now) {
+                return Some(zone);
+            }
+        }
+        while self.asked < ASKED_MAX {
+            let (number, zone) = self.fresh.pop_front()?;
+            if self.ask(number, &zone, now) {
+                return Some(zone);
+            }
+        }
+        None
+    }
+
+    /// Whether the watch of this number still is; then notes when it is its turn again.
+    fn ask(&mut self, number: u64, zone: &Name, now: Instant) -> bool {
+        let Some(watch) = self.zones.get_mut(zone).filter(|watch| watch.number == number) else {
+            return false;
+        };
+        self.asked += usize::from(watch.ask_again.is_none());
+        let wait = watch.ask_again.unwrap_or(ASK_AGAIN_MIN);
+        watch.ask_again = Some((wait * 2).min(ASK_AGAIN_MAX));
+        self.again.push(Reverse((now + wait, number, zone.clone())));
+        true
     }
 }
 
@@ -238,5 +301,67 @@ pub(super) fn receive_until<T>(
         Ok(message) => Ok(Some(message)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> Name {
+        Name::parse(&format!("zone{number}.example.")).unwrap()
+    }
+
+    fn all_due(watches: &mut Watches, now: Instant) -> Vec<Name> {
+        std::iter::from_fn(|| watches.next(now)).collect()
+    }
+
+    #[test]
+    fn a_bounded_number_of_zones_is_asked_for_and_others_follow_in_order() {
+        let names: Vec<Name> = (0..2 * ASKED_MAX).map(name).collect();
+        let mut watches = Watches::default();
+        names.iter().for_each(|name| watches.add(name.clone(), 7));
+        let start = Instant::now();
+        assert_eq!(all_due(&mut watches, start), names[..ASKED_MAX]);
+
+        // One is through, one is given up that is asked for, and one that isn't yet.
+        watches.remove(&names[3]);
+        watches.remove(&names[5]);
+        watches.remove(&names[ASKED_MAX]);
+        assert_eq!(all_due(&mut watches, start), names[ASKED_MAX + 1..ASKED_MAX + 3]);
+
+        // These go on being asked for, later and later, and no others until some are through.
+        let (mut now, mut asked) = (start, 0);
+        while asked < 12 * ASKED_MAX {
+            now += Duration::from_millis(1);
+            let due = all_due(&mut watches, now);
+            assert!(due.iter().all(|name| !names[ASKED_MAX + 3..].contains(name)));
+            asked += due.len();
+        }
+        assert!(now - start > 4 * ASK_AGAIN_MAX, "{:?}", now - start);
+
+        let left = names.iter().filter(|name| watches.serial_of(name) == Some(7)).count();
+        assert_eq!(left, names.len() - 3);
+        for (number, name) in names.iter().enumerate() {
+            watches.remove(name);
+            if number == ASKED_MAX {
+                assert_eq!(all_due(&mut watches, now), names[ASKED_MAX + 3..]);
+            }
+        }
+        assert!(watches.is_empty() && watches.asked == 0);
+    }
+
+    #[test]
+    fn a_watch_anew_replaces_the_old_one() {
+        let mut watches = Watches::default();
+        let now = Instant::now();
+        watches.add(name(1), 1);
+        assert_eq!(all_due(&mut watches, now), [name(1)]);
+        watches.add(name(1), 2);
+        assert_eq!(watches.serial_of(&name(1)), Some(2));
+        // At once, and its old turn is no turn.
+        assert_eq!(all_due(&mut watches, now), [name(1)]);
+        assert_eq!(all_due(&mut watches, now + ASK_AGAIN_MIN), [name(1)]);
+        assert_eq!(watches.asked, 1);
     }
 }

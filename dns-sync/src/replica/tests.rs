@@ -573,3 +573,24 @@ fn a_million_records() {
     }
     println!("collected in {steps} steps, {:?}", started.elapsed());
 }
+
+#[test]
+fn what_was_not_synced_is_there_and_the_next_commit_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replica = Replica::open(dir.path()).unwrap();
+    let synced = |replica: &Replica| -> i64 {
+        replica.db.query_row("PRAGMA synchronous", (), |row| row.get(0)).unwrap()
+    };
+    let mut zone = Zone::new(1, "example.com", 5);
+    (0..10).for_each(|n| zone.set_a(&format!("host-{n}"), [192, 0, 2, n]));
+    commit(&mut replica, |replica| replica.whole_begin(zone.begin()));
+    for part in zone.rrsets().chunks(3) {
+        replica.begin_unsynced().unwrap();
+        replica.whole_part(zone.id, part).unwrap();
+        replica.commit().unwrap();
+        assert_eq!(synced(&replica), 1);
+    }
+    let outcome = commit(&mut replica, |replica| replica.whole_end(zone.id));
+    assert!(matches!(outcome, WholeOutcome::Taken { .. }), "{outcome:?}");
+    assert_eq!(synced(&replica), 2);
+}

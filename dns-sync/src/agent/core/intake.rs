@@ -12,11 +12,15 @@ use crate::knot::driver::{Delta, Job, Task};
 use crate::replica::{DeltaOutcome, ReplicaError, TakenDelta, WholeOutcome};
 use crate::session::Frame;
 
-/// How many urgent frames go into one transaction.
-const GROUP_URGENT_MAX: usize = 2_000;
+/// How many frames go into one transaction.
+const GROUP_FRAMES_MAX: usize = 2_000;
 
 /// How many bytes of whole zones go into one transaction; fewer if something urgent comes meanwhile.
 const GROUP_BULK_BYTES: u64 = 512 * 1024;
+
+/// The same for a PoP that has yet to hold all that it is to hold. A small zone is four frames.
+const GROUP_FILLING_FRAMES_MAX: usize = 40_000;
+const GROUP_FILLING_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What a transaction leads to, once it is durable.
 #[derive(Default)]
@@ -63,17 +67,30 @@ impl Core {
         group: &mut Group,
         more: &mut dyn FnMut() -> Option<Vec<Frame>>,
     ) -> Result<(), ReplicaError> {
-        self.replica.begin()?;
+        // Parts of a large zone need no sync of their own: nothing is confirmed before the zone's end is durable, and they with it.
+        // Others' changes would wait for each.
+        let are_parts = self.damaged.is_empty() && self.queue.next_is_part();
+        match are_parts {
+            true => self.replica.begin_unsynced()?,
+            false => self.replica.begin()?,
+        }
         for zone in &self.applied {
             self.replica.applied(*zone)?;
         }
         for zone in self.damaged.clone() {
             self.set_aside(zone, group)?;
         }
+        let (frames_max, bulk_max_bytes) = match self.replica.is_complete() {
+            true => (GROUP_FRAMES_MAX, GROUP_BULK_BYTES),
+            false => (GROUP_FILLING_FRAMES_MAX, GROUP_FILLING_BYTES),
+        };
         let mut is_cut_short = false;
         loop {
-            let is_full = group.frames.len() >= GROUP_URGENT_MAX || group.bulk_bytes >= GROUP_BULK_BYTES;
-            if is_full && !self.queue.has_urgent() || group.frames.len() >= 2 * GROUP_URGENT_MAX {
+            let is_full = group.frames.len() >= frames_max || group.bulk_bytes >= bulk_max_bytes;
+            if are_parts && !self.queue.next_is_part() {
+                return Ok(());
+            }
+            if is_full && !self.queue.has_urgent() || group.frames.len() >= 2 * frames_max {
                 return Ok(());
             }
             let Some(queued) = self.queue.next(is_full || is_cut_short) else { return Ok(()) };

@@ -104,15 +104,10 @@ impl Queue {
             let message = ToPop::Compare { buckets: buckets.clone() };
             return Some(Queued { frame: Frame::new(message, 0), class: Class::Urgent });
         }
-        let class = if !self.urgent.is_empty() {
-            Class::Urgent
-        } else if urgent_only {
+        let class = self.next_class();
+        if urgent_only && class != Class::Urgent {
             return None;
-        } else if self.large.is_empty() || (!self.large_next && !self.small.is_empty()) {
-            Class::Small
-        } else {
-            Class::Large
-        };
+        }
         let frame = self.queue(class).pop_front()?;
         if let Some(zone) = zone_of(&frame.message) {
             if class != Class::Urgent {
@@ -127,6 +122,22 @@ impl Queue {
             }
         }
         Some(Queued { frame, class })
+    }
+
+    /// Whether the next frame is a part of a large zone, from which nothing follows yet.
+    pub fn next_is_part(&self) -> bool {
+        let is_part = |frame: &Frame| matches!(frame.message, ToPop::ZonePart { .. });
+        self.next_class() == Class::Large && self.large.front().is_some_and(is_part)
+    }
+
+    fn next_class(&self) -> Class {
+        if !self.urgent.is_empty() {
+            Class::Urgent
+        } else if self.large.is_empty() || (!self.large_next && !self.small.is_empty()) {
+            Class::Small
+        } else {
+            Class::Large
+        }
     }
 
     /// Whether something urgent waits.

@@ -1,6 +1,6 @@
 //! The control thread: what happens to which zone when.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -87,6 +87,10 @@ pub(super) struct Control {
     pub(super) catalog_not_before: Option<Instant>,
     pub(super) catalogs: Catalogs,
     pub(super) catalog_serials: Vec<u32>,
+    /// Members that a change may have added whose answer was lost, or was an error.
+    pub(super) maybe_members: HashSet<Name>,
+    /// About how many members knotd has.
+    pub(super) members: usize,
     /// Whether the PoP is being filled, so that it's in nobody's interest to go slowly.
     pub(super) is_filling: bool,
     pub(super) last_deltas_at: Option<Instant>,
@@ -139,6 +143,8 @@ impl Control {
             catalog_wanted_since: None,
             catalog_not_before: None,
             catalog_serials: Vec::new(),
+            maybe_members: HashSet::new(),
+            members: 0,
             is_filling: false,
             last_deltas_at: None,
             loads: BTreeMap::new(),
@@ -538,6 +544,7 @@ impl Control {
         self.unsettled = 0;
         self.removing.clear();
         self.maybe_open.clear();
+        self.maybe_members.clear();
         self.file_names.clear();
         for zone in self.zones.values_mut() {
             zone.phase = Phase::Absent;
@@ -580,6 +587,7 @@ impl Control {
         self.sweep.restart(self.config.limits.sweep_interval);
         self.catalogs = catalogs;
         self.catalog_serials = serials;
+        self.members = members.len();
         let mut watched = Vec::new();
         for (name, serial) in expected {
             if !members.remove(&name) {

@@ -23,6 +23,11 @@ use crate::knot::text;
 /// How long after a delta others are expected to follow.
 const FLOW: Duration = Duration::from_secs(1);
 
+/// While the PoP is being filled, a change of the catalogs waits for one in so many zones that knotd has, and for so many at
+/// least, as long as more are being written.
+const FILLING_STEP: usize = 8;
+const FILLING_STEP_MIN: usize = 500;
+
 /// How long knotd takes at most for each zone that it is to load, on a busy machine.
 const LOAD_ZONE_TIME: Duration = Duration::from_micros(500);
 
@@ -59,6 +64,11 @@ impl Control {
         if self.large_loads > 0 {
             due = due.max(since + self.config.limits.catalog_hold_max);
         }
+        // An empty knotd is filled in steps that are a share of what it has, as each step costs it so much a zone.
+        let step = (self.members / FILLING_STEP).max(FILLING_STEP_MIN);
+        if self.is_filling && self.additions.len() < step && self.file_orders_under_way > 0 {
+            due = due.max(since + self.config.limits.filling_hold_max);
+        }
         Some(due)
     }
 
@@ -84,9 +94,11 @@ impl Control {
             Ok(errors) => errors,
             Err(error) => {
                 self.maybe_open.extend(self.catalogs.names().iter().cloned());
+                self.maybe_members.extend(additions);
                 return Err(error);
             }
         };
+        self.members = (self.members + additions.len()).saturating_sub(removals.len());
         self.removals.drain(..removals.len());
         self.additions.drain(..additions.len());
         for name in removals {
@@ -98,6 +110,10 @@ impl Control {
         let loading = self.loads.len() + additions.len();
         let check_first = LOAD_CHECK_FIRST + LOAD_ZONE_TIME * u32::try_from(loading).unwrap_or(u32::MAX);
         for (name, error) in additions.into_iter().zip(errors) {
+            match &error {
+                None => self.maybe_members.remove(&name),
+                Some(_) => self.maybe_members.insert(name.clone()),
+            };
             let Some(zone) = self.zones.get_mut(&name) else { continue };
             let Phase::Written { records, .. } = zone.phase else { continue };
             match error {
@@ -145,8 +161,9 @@ impl Control {
         }
         for (place, name) in additions.iter().enumerate() {
             let change = changes.entry(self.catalogs.index_of(name)).or_default();
-            // It may be a member from a change whose answer was lost.
-            change.unset.push(name);
+            if self.maybe_members.contains(name) {
+                change.unset.push(name);
+            }
             change.set.push((place, name));
         }
 

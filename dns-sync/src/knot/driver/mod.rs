@@ -224,6 +224,8 @@ pub struct Limits {
     pub large_load_records: u64,
     /// But they don't wait longer than this.
     pub catalog_hold_max: Duration,
+    /// How long a change of the catalogs waits for more zones at most, while the PoP is being filled.
+    pub filling_hold_max: Duration,
     /// Zones that knotd may be loading at the same time.
     pub loads_max: usize,
     /// How long a load or a removal may take.
@@ -249,6 +251,7 @@ impl Default for Limits {
             catalog_pause_max: Duration::from_secs(1),
             large_load_records: 50_000,
             catalog_hold_max: Duration::from_secs(2),
+            filling_hold_max: Duration::from_secs(1),
             loads_max: 20_000,
             load_timeout: Duration::from_secs(60),
             zone_rest: Duration::from_millis(11),
