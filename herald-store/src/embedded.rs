@@ -113,6 +113,13 @@ impl EmbeddedStore {
         verify(&snapshot)
     }
 
+    /// Moves all that the write-ahead log holds into the database, as far as no reader needs it. Closing does it as well: this
+    /// is for who can't wait for the last one to let go of the store.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let settled = self.writer()?.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        settled.map_err(failed("empty the write-ahead log"))
+    }
+
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
         // A panic while the lock was held (in `keep`, say) has rolled its transaction back.
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use herald_core::TokenId;
@@ -180,10 +181,13 @@ struct Inner {
     used: Mutex<HashMap<TokenId, u64>>,
     path: PathBuf,
     reader: Mutex<Connection>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 enum Message {
     Event(Event, u64),
+    /// There will be no more that counts.
+    End,
     /// All that came before is to be written, and then said so.
     Flush(tokio::sync::oneshot::Sender<()>),
 }
@@ -200,7 +204,7 @@ impl AccessLog {
         let (events, queue) = sync_channel(QUEUE_EVENTS);
         let lost = Arc::<AtomicU64>::default();
         let keeper = Keeper { file, queue, lost: Arc::clone(&lost), days, window: Window::default() };
-        std::thread::Builder::new()
+        let keeper = std::thread::Builder::new()
             .name("herald-access".into())
             .spawn(|| keeper.run())
             .map_err(AccessLogError::Thread)?;
@@ -210,7 +214,19 @@ impl AccessLog {
             used: Mutex::default(),
             path,
             reader: Mutex::new(reader),
+            keeper: Mutex::new(Some(keeper)),
         })))
+    }
+
+    /// Writes what was noted, and ends; what is noted from here on is lost. Blocking.
+    pub fn end(&self) {
+        let keeper = self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Waits if the queue is full, which the keeper soon changes.
+        if let Some(keeper) = keeper
+            && (self.0.events.send(Message::End).is_err() | keeper.join().is_err())
+        {
+            tracing::error!("the access log's thread panicked");
+        }
     }
 
     /// Notes an event. Never waits.
@@ -294,7 +310,7 @@ fn read_records(
 
 // ------------------------------------------------------------------------------------------- the thread
 
-/// Writes what is noted, and drops what is old. It ends when there is no handle any more.
+/// Writes what is noted, and drops what is old. It ends when it is told to, or there is no handle any more.
 struct Keeper {
     file: File,
     queue: Receiver<Message>,
@@ -372,7 +388,7 @@ impl Keeper {
                     return false;
                 }
                 Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return true,
             }
         }
     }
@@ -653,6 +669,22 @@ mod tests {
         };
         assert_eq!((sum, lines), (3_600, DIFFERENT_MAX + 2));
         assert_eq!(verify(&path).unwrap(), (Vec::new(), lines as u64));
+    }
+
+    #[test]
+    fn what_was_noted_is_written_at_the_end_whoever_has_a_handle() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AccessLog::start(dir.path(), 400).unwrap();
+        let handle = log.clone();
+        for _ in 0..3 {
+            handle.note(event(Kind::Denied, "/zones"));
+        }
+        log.end();
+        // A second time there is nothing left to do, and nobody waits for what comes too late.
+        handle.note(event(Kind::Denied, "/zones"));
+        handle.end();
+        // The first one, and the two that were the same.
+        assert_eq!(verify(dir.path()).unwrap(), (vec![], 2));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
@@ -86,32 +86,62 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir).map_err(in_data)?;
     let store = Arc::new(EmbeddedStore::open(&backup::store_dir(&config.data_dir))?);
     let shared = Arc::new(Shared::default());
-    let (engine, writer) = Engine::start(store, clock::now_ms(), shared.on_commit())?;
+    let (engine, writer) = Engine::start(store.clone(), clock::now_ms(), shared.on_commit())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut follower = None;
-    let served = runtime.block_on(serve(&config, engine, shared, &mut follower));
-    // Drops what may still hold the engine; then the writer ends, with a last checkpoint.
+    let mut keepers = Keepers::default();
+    let served = runtime.block_on(serve(&config, engine, shared, &mut keepers));
+    let told = Instant::now();
+    // Drops what may still hold the engine; then the writer ends, with a last checkpoint, and after it who follows it.
     runtime.shutdown_timeout(Duration::from_secs(SHUTDOWN_S));
     writer.join();
-    // The store is closed, and its write-ahead log emptied, by the last one that lets go of it.
-    if follower.is_some_and(|follower| follower.join().is_err()) {
-        tracing::error!("the history's thread panicked");
-    }
-    tracing::info!("herald has stopped");
+    keepers.end();
+    close(store);
+    tracing::info!("herald has stopped, within {:.1} s", told.elapsed().as_secs_f64());
     served
+}
+
+/// The threads beside the writer that keep something in files.
+#[derive(Default)]
+struct Keepers {
+    history: Option<JoinHandle<()>>,
+    access_log: Option<AccessLog>,
+}
+
+impl Keepers {
+    /// Waits for their ends. Blocking.
+    fn end(self) {
+        if self.history.is_some_and(|history| history.join().is_err()) {
+            tracing::error!("the history's thread panicked");
+        }
+        if let Some(access_log) = self.access_log {
+            access_log.end();
+        }
+    }
+}
+
+/// Closes the store, which empties its write-ahead log.
+fn close(store: Arc<EmbeddedStore>) {
+    if let Err(store) = Arc::try_unwrap(store) {
+        // A request that was cut off may be at it. It only reads: the writer has ended.
+        tracing::warn!("somebody still reads the store");
+        if let Err(e) = store.settle() {
+            tracing::error!("the store's write-ahead log could not be emptied: {e}");
+        }
+    }
 }
 
 async fn serve(
     config: &Config,
     engine: Engine,
     shared: Arc<Shared>,
-    follower: &mut Option<JoinHandle<()>>,
+    keepers: &mut Keepers,
 ) -> Result<(), ServeError> {
     bootstrap(&engine, &config.data_dir).await?;
     let publisher = Publisher::new(engine.clone(), shared);
     let history = History::start(&config.data_dir, engine.follow())?;
-    *follower = history.take_thread();
+    keepers.history = history.take_thread();
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
+    keepers.access_log = Some(access_log.clone());
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;
