@@ -290,6 +290,21 @@ impl State {
         }
     }
 
+    /// Has these zones share memory with those of another state, where they are the same, or have the same content. Nothing
+    /// else changes.
+    pub fn share_zones(&mut self, with: &State, zones: impl IntoIterator<Item = ZoneId>) {
+        for id in zones {
+            let (Some(own), Some(other)) = (self.zones.get_mut(&id), with.zones.get(&id)) else { continue };
+            if own.content != other.content {
+                continue;
+            }
+            match **own == **other {
+                true => *own = other.clone(),
+                false => own.make_mut().content = other.content.clone(),
+            }
+        }
+    }
+
     /// Changes something of a zone that PoPs don't see.
     fn touch(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
         if let Some(zone) = self.zones.get_mut(&zone) {

@@ -192,7 +192,7 @@ impl Engine {
     /// # Errors
     /// [`CompactError`]; nothing is lost, and the next time it goes on from there.
     pub fn compact(&self, horizon: u64) -> Result<Compacted, CompactError> {
-        upkeep::compact(&*self.store, &self.upkeep, horizon)
+        upkeep::compact(&*self.store, &self.upkeep, &self.state(), horizon)
     }
 
     /// Puts content into the store ahead of the command that will name it, some megabytes at a time, so that appends get

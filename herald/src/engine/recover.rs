@@ -3,6 +3,7 @@
 //! A checkpoint is a row of changes whose fold is the state, in content-addressed chunks, and the hash of the
 //! last envelope, so that the chain goes on from there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -123,16 +124,31 @@ pub fn load_checkpoint(
         }
         None => return Err(broken("it is empty".into())),
     };
-    Ok((load_state(store, checkpoint)?, hash))
+    Ok((load_state(store, checkpoint, None)?, hash))
 }
 
-/// The state that a checkpoint or a base holds.
-pub(super) fn load_state(store: &dyn Store, checkpoint: &Checkpoint) -> Result<State, RecoverError> {
+/// The state that a checkpoint or a base holds. What it has in common with a state that there is already takes no memory of
+/// its own.
+pub(super) fn load_state(
+    store: &dyn Store,
+    checkpoint: &Checkpoint,
+    like: Option<&State>,
+) -> Result<State, RecoverError> {
     let mut state = State::default();
     // Of no account: what a checkpoint restores brings its own position.
     let at = At { generation: Generation::default(), time_ms: 0 };
     for id in &checkpoint.chunks {
-        for_each_change(store, id, |change| state.apply(at, change))?;
+        let mut zones = BTreeSet::new();
+        for_each_change(store, id, |change| {
+            state.apply(at, change);
+            zones.extend(change.zone());
+            if let Change::ContentRestored { zone, .. } = change {
+                zones.insert(*zone);
+            }
+        })?;
+        if let Some(like) = like {
+            state.share_zones(like, zones);
+        }
     }
     if state.revision() != checkpoint.revision {
         return Err(RecoverError::Checkpoint(format!(

@@ -5,7 +5,7 @@
 //! payloads before it are erased, in order and in parts, and at last chunks go that no entry, checkpoint or base names.
 //! The next compaction does what was left undone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use herald_core::Generation;
@@ -20,7 +20,9 @@ use herald_store::{
     StoreError,
 };
 
-use super::recover::{READ_BYTES, READ_ENTRIES, RecoverError, StoreChunks, open_entry, write_state};
+use super::recover::{
+    READ_BYTES, READ_ENTRIES, RecoverError, StoreChunks, load_state, open_entry, write_state,
+};
 
 /// Version of bases that is written.
 const BASE_VERSION: u8 = 1;
@@ -74,14 +76,19 @@ pub struct Compacted {
 }
 
 /// Makes `horizon` the revision from which the past is kept, or the checkpoint's if that is earlier, and erases what is
-/// before it.
-pub(super) fn compact(store: &dyn Store, upkeep: &Upkeep, horizon: u64) -> Result<Compacted, CompactError> {
+/// before it. `now` is the present state: what the one at the horizon has in common with it is not in memory twice.
+pub(super) fn compact(
+    store: &dyn Store,
+    upkeep: &Upkeep,
+    now: &State,
+    horizon: u64,
+) -> Result<Compacted, CompactError> {
     let before = store.base()?;
     let kept_from = before.as_ref().map_or(0, |base| base.revision);
     let checkpoint = store.checkpoint()?.map_or(0, |checkpoint| checkpoint.revision);
     let horizon = horizon.min(checkpoint).max(kept_from);
     if horizon > kept_from {
-        replace_base(store, upkeep, before, horizon)?;
+        replace_base(store, upkeep, now, before, horizon)?;
     }
     if horizon > 0 {
         let mut after = erased_up_to(store, horizon)?;
@@ -97,11 +104,12 @@ pub(super) fn compact(store: &dyn Store, upkeep: &Upkeep, horizon: u64) -> Resul
 fn replace_base(
     store: &dyn Store,
     upkeep: &Upkeep,
+    now: &State,
     before: Option<Checkpoint>,
     horizon: u64,
 ) -> Result<(), CompactError> {
     let (mut state, mut hash) = match &before {
-        Some(base) => load_base(store, base)?,
+        Some(base) => (load_state(store, base, Some(now))?, base_meta(base)?.0),
         None => (State::default(), log::GENESIS),
     };
     while state.revision() < horizon {
@@ -115,6 +123,8 @@ fn replace_base(
             let (envelope, changes, entry_hash) =
                 open_entry(store, &hash, &entry).map_err(RecoverError::Log)?;
             changes.iter().for_each(|change| state.apply(envelope.at(), change));
+            let zones: BTreeSet<ZoneId> = changes.iter().filter_map(Change::zone).collect();
+            state.share_zones(now, zones);
             hash = entry_hash;
         }
     }
@@ -219,7 +229,7 @@ fn addresses_of(store: &dyn Store, entry: &Entry) -> Result<Vec<ChunkAddress>, C
 /// [`RecoverError::Checkpoint`] if it can't be read.
 pub fn load_base(store: &dyn Store, base: &Checkpoint) -> Result<(State, [u8; 32]), RecoverError> {
     let (hash, _) = base_meta(base)?;
-    Ok((super::recover::load_state(store, base)?, hash))
+    Ok((load_state(store, base, None)?, hash))
 }
 
 /// One zone of the base, without reading the others.

@@ -1,6 +1,7 @@
 //! Random histories against what must always hold.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -131,6 +132,7 @@ proptest! {
         history.check_log();
         history.check_checkpoint();
         history.check_zones_of_the_past();
+        history.check_sharing();
     }
 }
 
@@ -566,6 +568,27 @@ impl History {
                     changes.unwrap().iter().for_each(|change| fold.apply(*at, change));
                 }
                 assert_eq!(fold.zone().as_deref(), past.zone(*zone).map(|zone| &**zone));
+            }
+        }
+    }
+
+    /// A past state is the same if zones share memory with a later one, and those that are the same in both do.
+    fn check_sharing(&self) {
+        let now = &self.world.state;
+        for past in self.past.iter().chain([now]) {
+            let mut state = State::default();
+            for (at, _, changes) in &self.world.log {
+                if at.generation.counter <= past.revision() {
+                    changes.iter().for_each(|change| state.apply(*at, change));
+                    state.share_zones(now, changes.iter().filter_map(Change::zone));
+                }
+            }
+            assert_same(&state, past);
+            state.share_zones(now, now.zones().map(|zone| zone.id));
+            assert_same(&state, past);
+            for zone in past.zones() {
+                let (Some(shared), Some(now)) = (state.zone(zone.id), now.zone(zone.id)) else { continue };
+                assert_eq!(Arc::ptr_eq(&shared.arc(), &now.arc()), **zone == **now);
             }
         }
     }
