@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use herald_core::account::Pop;
 use herald_core::command::Action;
-use herald_core::content::Content;
+use herald_core::content::{Content, Difference, RrsetChange};
 use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, ZoneId};
@@ -569,13 +569,9 @@ impl Feed {
     }
 
     fn put_delta(&mut self, old: &Zone, new: &Zone) {
-        let difference = old.content.diff(&new.content);
-        let bytes: usize =
-            difference.puts.iter().map(|(key, rrset)| rrset.wire_bytes(&key.owner)).sum::<usize>()
-                + difference.deletes.iter().map(|key| key.owner.as_wire().len() + 4).sum::<usize>();
-        if bytes > DELTA_BYTES_MAX {
+        let Some(difference) = difference_within(&old.content, &new.content, DELTA_BYTES_MAX) else {
             return self.want_whole(new.id);
-        }
+        };
         let soa = ZoneRrset { key: new.soa_key(), rrset: new.soa_rrset() };
         let puts = difference.puts.into_iter().map(|(key, rrset)| ZoneRrset { key, rrset });
         self.put(&ToPop::Delta(ZoneDelta {
@@ -714,6 +710,28 @@ impl Feed {
 /// The zone, if it is served.
 fn served(state: &State, zone: ZoneId) -> Option<Arc<Zone>> {
     state.zone(zone).filter(|zone| zone.is_served()).map(|zone| zone.arc())
+}
+
+/// How contents differ, if that takes at most so many bytes; found without looking at more than that, as others' changes
+/// wait meanwhile.
+fn difference_within(old: &Content, new: &Content, bytes_max: usize) -> Option<Difference> {
+    let (mut difference, mut bytes) = (Difference::default(), 0);
+    for RrsetChange { key, new, .. } in old.changes(new) {
+        match new {
+            Some(rrset) => {
+                bytes += rrset.wire_bytes(&key.owner);
+                difference.puts.push((key.clone(), rrset.clone()));
+            }
+            None => {
+                bytes += key.owner.as_wire().len() + 4;
+                difference.deletes.push(key.clone());
+            }
+        }
+        if bytes > bytes_max {
+            return None;
+        }
+    }
+    Some(difference)
 }
 
 /// Whether the content has at most so many bytes, found without looking at more of it than that.
