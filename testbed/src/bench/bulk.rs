@@ -55,13 +55,17 @@ pub fn run(settings: &Settings) -> Vec<Line> {
         details: Vec::new(),
         goals: Vec::new(),
     };
-    if let Some(ours) = ours {
+    if let Some(mut ours) = ours {
+        let slowest = ours.others_us.iter().enumerate().max_by_key(|(_, us)| **us);
+        let slowest_due_s = slowest.map(|(change, _)| change as f64 / f64::from(CHANGES_PER_S));
+        ours.others_us.sort_unstable();
         let p = |share| figure(percentile_ms(&ours.others_us, share));
         line.details = vec![
             ("ours_in_sync_s", figure(Some(ours.in_sync.as_secs_f64()))),
             ("ours_bytes_a_record_at_most", figure(Some(ours.grown_bytes as f64 / RECORDS as f64))),
             ("others_p50_ms", p(0.5)),
             ("others_p99_ms", p(0.99)),
+            ("others_slowest_due_s", figure(slowest_due_s)),
             ("others_changes", ours.others_us.len().into()),
         ];
     }
@@ -94,7 +98,7 @@ struct Ours {
     in_sync: Duration,
     /// By how much herald's memory grew at most.
     grown_bytes: u64,
-    /// How long other zones' changes took to the PoP, sorted.
+    /// How long other zones' changes took to the PoP, in the order in which they were due.
     others_us: Vec<u32>,
 }
 
@@ -169,9 +173,7 @@ fn change_others(platform: &Platform, pop: SocketAddr, done: &AtomicBool) -> Vec
         .unwrap_or_else(|e| panic!("{e}\n{}", platform.herald.tail()));
     let micros =
         |at: Option<&Duration>| at.map_or(u32::MAX, |at| u32::try_from(at.as_micros()).unwrap_or(u32::MAX));
-    let mut took_us: Vec<u32> = seen.iter().map(|change| micros(change.first())).collect();
-    took_us.sort_unstable();
-    took_us
+    seen.iter().map(|change| micros(change.first())).collect()
 }
 
 fn peer(scratch: &Scratch, file: &Path) -> Duration {
