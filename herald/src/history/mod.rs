@@ -304,6 +304,8 @@ impl Follower {
             Ok(runtime) => runtime.block_on(self.follow()),
             Err(e) => tracing::error!("the history can't be followed: {e}"),
         }
+        // Who writes closes the index last, as that empties its write-ahead log.
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn follow(&mut self) {

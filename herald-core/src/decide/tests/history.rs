@@ -575,7 +575,8 @@ impl History {
     /// A past state is the same if zones share memory with a later one, and those that are the same in both do.
     fn check_sharing(&self) {
         let now = &self.world.state;
-        for past in self.past.iter().chain([now]) {
+        // A few will do.
+        for past in self.past.iter().step_by(self.past.len() / 2 + 1).chain([now]) {
             let mut state = State::default();
             for (at, _, changes) in &self.world.log {
                 if at.generation.counter <= past.revision() {
