@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testbed::api::Api;
 use testbed::dns::{self, Transport};
 use testbed::herald::{Pop, program};
 use testbed::knot::Knot;
@@ -51,6 +52,27 @@ fn a_change_is_answered_by_all_pops_when_its_receipt_says_so() {
         }
     }
     platform.assert_pops_hold(&["example.com.".to_owned()]);
+}
+
+#[test]
+fn a_herald_that_stops_leaves_all_in_its_files() {
+    let mut platform = Platform::start("orderly-stop", 1);
+    platform.create_zone("example.com");
+    put(&platform, "www", "192.0.2.1", "?wait=all").expect(201);
+    Api::new(platform.herald.api, "nobodys-token").get("/zones").expect(401);
+    platform.herald.stop().unwrap();
+    let data = platform.herald.data();
+    let folders = [data.clone(), data.join("store")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name == "store.sqlite"), "{names:?}");
+    let left: Vec<&String> = names.iter().filter(|name| name.ends_with("-wal")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    // What was noted a moment before the end is there, too.
+    platform.herald.restart();
+    let denied = platform.herald.operator().get("/access-log?kind=denied").expect(200);
+    assert_eq!(denied["items"][0]["status"], 401, "{denied}");
 }
 
 #[test]
