@@ -74,8 +74,6 @@ pub enum Phase {
 pub struct Seen {
     /// The generation of each zone that the replica had last.
     pub rows: BTreeMap<ZoneId, Generation>,
-    /// The zones that it had at the last look.
-    pub present: BTreeSet<ZoneId>,
     /// The newest one of each that was confirmed.
     pub confirmed: BTreeMap<ZoneId, Generation>,
     /// Zones that were damaged from outside: nothing is sure of them until all is calm.
@@ -237,25 +235,19 @@ impl Pop {
         let Some(agent) = &self.agent else { return Ok(()) };
         let mut wrong = None;
         let seen = &mut self.seen;
-        let mut present = BTreeSet::new();
         let all = agent.core.replica().for_each_zone(|row| {
-            if seen.spoilt.contains(&row.id) {
+            if seen.is_unsure(row.id, record) {
                 return;
             }
             if !record.was_published(row.id, row.generation, &row.name, row.digest) {
                 wrong = Some(format!("{} at {} was never published so", row.name, row.generation));
             }
             let newest = seen.rows.entry(row.id).or_insert(row.generation);
-            // One that was removed may come again from frames that are late.
-            let is_excused = seen.is_hostile && !seen.present.contains(&row.id);
-            if row.generation < *newest && !is_excused {
+            if row.generation < *newest {
                 wrong = Some(format!("{} went from {newest} back to {}", row.name, row.generation));
             }
-            // What came again is where it goes on from.
             *newest = row.generation;
-            present.insert(row.id);
         });
-        seen.present = present;
         match (all, wrong) {
             (_, Some(wrong)) => Err(format!("{}: {wrong}", self.name)),
             // A damaged row: the core will come upon it.
