@@ -13,4 +13,5 @@ pub mod edge;
 pub mod engine;
 pub mod history;
 pub mod publisher;
+pub mod restore;
 pub mod serve;

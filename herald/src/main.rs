@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use herald::audit::{self, AuditCommand};
 use herald::backup::{self, BackupArgs};
 use herald::config::{Config, ServeArgs};
+use herald::restore::{self, RestoreArgs};
 use tracing_subscriber::EnvFilter;
 
 /// The control plane of Koder Herald.
@@ -23,6 +24,8 @@ enum Command {
     Serve(ServeArgs),
     /// Write the store into one file, verified, while the control plane goes on
     Backup(BackupArgs),
+    /// Put a backup in the store's place, as newer than all that was; herald must be stopped
+    Restore(RestoreArgs),
     /// Verify what is kept
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let args = match Cli::parse().command {
         Command::Serve(args) => args,
         Command::Backup(args) => return tell(backup::run(args)),
+        Command::Restore(args) => return tell(restore::run(args)),
         Command::Audit(command) => {
             return match audit::run(command) {
                 Ok(status) => status,

@@ -3,6 +3,7 @@
 mod accounts;
 mod api;
 mod bench;
+mod brakes;
 mod cli;
 mod damage;
 mod disk_full;
