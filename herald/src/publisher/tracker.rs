@@ -276,6 +276,11 @@ impl Tracker {
         }
     }
 
+    /// Whether a PoP has yet to confirm something of a zone.
+    pub(super) fn lacks(&self, pop: PopId, zone: ZoneId) -> bool {
+        self.lock().pops.get(&pop).is_none_or(|track| track.pending.contains_key(&zone))
+    }
+
     /// A zone is held back from a PoP from now on, or is so no more.
     pub(super) fn held(&self, pop: PopId, session: u64, zone: ZoneId, held: Option<HeldZone>) {
         let mut inner = self.lock();

@@ -194,6 +194,18 @@ impl Feed {
 
     /// It can't do with a delta, and is to have the whole zone.
     pub(super) fn gap(&mut self, zone: ZoneId, now: Duration) {
+        let (tracker, pop) = (self.up.shared.tracker(), self.up.pop);
+        if let Some(ours) = served(&self.seen, zone)
+            && !self.holds.has(zone)
+            && tracker.zones_pending(pop).is_some()
+            && !tracker.lacks(pop, zone)
+        {
+            // It confirmed it, and no change of it is under way: what it has was damaged since.
+            self.found_drift(1, now);
+            self.mending.insert(zone);
+            let lacks = [(zone, ours.generation.counter - 1)].into();
+            tracker.drifted(pop, self.up.number, &self.seen, lacks);
+        }
         if self.gaps.asked(zone, now) {
             self.want_whole(zone);
         }
@@ -236,16 +248,20 @@ impl Feed {
             return;
         }
         tracing::warn!("the PoP {} had drifted in {} zones: they are sent again", self.pop_name, found.len());
-        self.up.shared.note(self.up.pop, |live| {
-            live.drift.found += found.len() as u64;
-            live.drift.last = Some(now);
-        });
+        self.found_drift(found.len() as u64, now);
         let lacks = found.iter().map(|different| (different.zone, different.confirmed)).collect();
         self.up.shared.tracker().drifted(self.up.pop, self.up.number, &seen, lacks);
         for different in found {
             self.mending.insert(different.zone);
             self.mend(different);
         }
+    }
+
+    fn found_drift(&self, zones: u64, now: Duration) {
+        self.up.shared.note(self.up.pop, |live| {
+            live.drift.found += zones;
+            live.drift.last = Some(now);
+        });
     }
 
     /// Of what is held back, it has what it has: that is all there is to go by, where the content isn't known any more.

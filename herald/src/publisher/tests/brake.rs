@@ -287,6 +287,20 @@ async fn drift_in_what_is_held_back_is_told_from_a_loss() {
     assert!(metrics.contains("herald_pop_drift_last_seconds{pop=\"fra1\"} 1"), "{metrics}");
 }
 
+/// It had confirmed it, and nothing of it was changed: what it has was damaged.
+#[tokio::test]
+async fn a_zone_that_is_asked_for_again_had_drifted() {
+    let (fleet, mut pop, ids) = fleet_of(2).await;
+    let generation = fleet.state().zone(ids[0]).unwrap().generation;
+    pop.connection.send(&refuse(ids[0], generation)).await.unwrap();
+    let frame = pop.step().await.unwrap();
+    assert_eq!(shown(&frame), ("begin", Some(ids[0])));
+    settle(&mut pop, &wanted(&fleet.state())).await;
+    let drift = || fleet.publisher.pop_view(fleet.pop("fra1")).drift;
+    until(|| (drift().mended == 1).then_some(())).await;
+    assert!(drift().found == 1 && drift().last_ms.is_some());
+}
+
 /// A zone that has yet to reach the PoP when it is lost with others still does.
 #[tokio::test]
 async fn what_was_on_its_way_is_held_as_it_was_to_be() {
