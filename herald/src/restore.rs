@@ -121,42 +121,35 @@ pub fn run(args: RestoreArgs) -> Result<String, Error> {
     ))
 }
 
-/// What is known of the store that is to be replaced.
-enum Replaced {
-    /// Its last envelope, and those of earlier revisions as they are asked for.
-    Read(Box<EmbeddedStore>, Option<Envelope>),
-    Unknown,
-}
+/// The store that is to be replaced and its last envelope, if it can be read and has any.
+struct Replaced(Option<(EmbeddedStore, Envelope)>);
 
 impl Replaced {
     /// # Errors
     /// If it is in use.
     fn look(dir: &Path) -> Result<Replaced, Error> {
         if !dir.join("store.sqlite").exists() {
-            return Ok(Replaced::Unknown);
+            return Ok(Replaced(None));
         }
         match EmbeddedStore::open(dir) {
             Ok(store) => {
                 let last = store.head().and_then(|head| envelope_of(&store, head));
-                Ok(last.map_or(Replaced::Unknown, |last| Replaced::Read(Box::new(store), last)))
+                Ok(Replaced(last.ok().flatten().map(|last| (store, last))))
             }
             Err(e @ OpenError::InUse { .. }) => Err(e.into()),
-            Err(_) => Ok(Replaced::Unknown),
+            Err(_) => Ok(Replaced(None)),
         }
     }
 
     fn epoch(&self) -> u64 {
-        match self {
-            Replaced::Read(_, Some(last)) => last.epoch,
-            _ => 0,
-        }
+        self.0.as_ref().map_or(0, |(_, last)| last.epoch)
     }
 
     /// How often a zone may have been changed after this entry: as often as there are entries, if it is one of its own.
     fn changes_since(&self, copied: Option<&Envelope>, now_ms: u64) -> u32 {
         let Some(copied) = copied else { return 0 };
-        if let Replaced::Read(store, Some(last)) = self
-            && let Ok(Some(same)) = envelope_of(&**store, copied.revision)
+        if let Some((store, last)) = &self.0
+            && let Ok(Some(same)) = envelope_of(store, copied.revision)
             && (same.payload_hash, same.previous_hash) == (copied.payload_hash, copied.previous_hash)
         {
             return u32::try_from(last.revision - copied.revision).unwrap_or(u32::MAX);
