@@ -460,7 +460,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     for message in &all {
         for last in [how::RIGHT | how::NOW, how::AGAIN | how::RIGHT, how::RESTART | how::WORK] {
             let octets = [how::RIGHT, how::RIGHT, how::RIGHT | how::NOW, last];
-            seeds.push(row(&octets, &[&first[..], &[message.clone()], &other].concat()));
+            seeds.push(row(&octets, &[&first[..], std::slice::from_ref(message), &other].concat()));
         }
     }
     seeds
