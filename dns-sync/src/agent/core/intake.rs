@@ -18,7 +18,7 @@ const GROUP_FRAMES_MAX: usize = 2_000;
 /// How many bytes of whole zones go into one transaction; fewer if something urgent comes meanwhile.
 const GROUP_BULK_BYTES: u64 = 512 * 1024;
 
-/// The same for a PoP that has yet to hold all that it is to hold. A small zone is four frames.
+/// The same for small zones, which are four frames each, of a PoP that has yet to hold all that it is to hold.
 const GROUP_FILLING_FRAMES_MAX: usize = 40_000;
 const GROUP_FILLING_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -80,7 +80,7 @@ impl Core {
         for zone in self.damaged.clone() {
             self.set_aside(zone, group)?;
         }
-        let (frames_max, bulk_max_bytes) = match self.replica.is_complete() {
+        let (frames_max, bulk_max_bytes) = match self.replica.is_complete() || are_parts {
             true => (GROUP_FRAMES_MAX, GROUP_BULK_BYTES),
             false => (GROUP_FILLING_FRAMES_MAX, GROUP_FILLING_BYTES),
         };
