@@ -16,6 +16,9 @@ pub use write::write_zone_file;
 /// So many errors of a file are kept, and the rest counted: nobody corrects more at once.
 pub const MAX_ERRORS: usize = 1_000;
 
+/// So much of what is said of an error is kept.
+const MESSAGE_CHARS_MAX: usize = 500;
+
 /// So many warnings are kept.
 const MAX_WARNINGS: usize = 1_000;
 
@@ -55,9 +58,15 @@ pub struct ZoneFileErrors {
 }
 
 impl ZoneFileErrors {
-    fn add(&mut self, error: ZoneFileError) {
+    fn add(&mut self, mut error: ZoneFileError) {
         self.count += 1;
         if self.first.len() < MAX_ERRORS {
+            // It may quote a line of megabytes.
+            if let Some((end, _)) = error.message.char_indices().nth(MESSAGE_CHARS_MAX) {
+                error.message.truncate(end);
+                error.message.shrink_to_fit();
+                error.message.push('…');
+            }
             self.first.push(error);
         }
     }

@@ -6,7 +6,10 @@
 //! request body are refused, so that a typing error never passes for success.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -85,7 +88,7 @@ pub struct ZoneCreate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nameserver_set: Option<String>,
     /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_keys")]
     pub labels: BTreeMap<String, String>,
     /// First RRsets, besides apex NS and SOA.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -103,7 +106,7 @@ pub struct ZoneCreate {
 #[serde(deny_unknown_fields)]
 pub struct ZonePatch {
     /// Replaces all labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "unique_keys_or_none")]
     pub labels: Option<BTreeMap<String, String>>,
     /// Moves the apex NS and SOA to another set of name servers (id or name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -551,6 +554,10 @@ pub enum AccessKind {
     SecretShown,
     /// So many events are not told one by one: there were too many.
     Others,
+    /// A PoP logged in.
+    PopLogin,
+    /// Somebody who would be a PoP was refused.
+    PopDenied,
 }
 
 /// One record of the access log. What comes again within a minute is one more record, with a count.
@@ -573,6 +580,9 @@ pub struct AccessRecord {
     /// Id of the token that was presented, used or made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Id of the PoP that logged in, or whose name was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pop: Option<String>,
     /// The answer's status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -754,7 +764,7 @@ pub struct TenantPatch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Limits by their names; null goes back to the default, and what is left out stays.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_keys")]
     pub limits: BTreeMap<String, Option<u64>>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -1145,4 +1155,51 @@ pub struct ProblemItem {
     /// Record type it is about.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub rtype: Option<String>,
+}
+
+// -------------------------------------------------------------------------------------------- reading
+
+/// An object that has each key once: of two values one would be lost, and nobody told.
+struct Unique<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = Unique<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Unique<V>, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(key) = object.next_key::<String>()? {
+                    if entries.contains_key(&key) {
+                        let shortened: String = key.chars().take(100).collect();
+                        return Err(A::Error::custom(format_args!("duplicate key `{shortened}`")));
+                    }
+                    entries.insert(key, object.next_value()?);
+                }
+                Ok(Unique(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+fn unique_keys<'de, D, V>(deserializer: D) -> Result<BTreeMap<String, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    Unique::deserialize(deserializer).map(|Unique(entries)| entries)
+}
+
+fn unique_keys_or_none<'de, D, V>(deserializer: D) -> Result<Option<BTreeMap<String, V>>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    Ok(Option::<Unique<V>>::deserialize(deserializer)?.map(|Unique(entries)| entries))
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use herald_core::TokenId;
 use herald_core::account::Principal;
+use herald_core::{PopId, TokenId};
 use minicbor::{Decode, Encode};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use sha2::{Digest, Sha256};
@@ -77,6 +77,12 @@ pub enum Kind {
     /// So many events are not told one by one: there were too many.
     #[n(4)]
     Others,
+    /// A PoP logged in.
+    #[n(5)]
+    PopLogin,
+    /// Somebody who would be a PoP was refused.
+    #[n(6)]
+    PopDenied,
 }
 
 /// What happened, and to whom.
@@ -88,6 +94,8 @@ pub struct Event {
     pub principal: Option<Principal>,
     /// The token that was presented or made.
     pub token: Option<TokenId>,
+    /// The PoP that logged in, or whose name was given.
+    pub pop: Option<PopId>,
     /// The answer's status.
     pub status: u16,
     /// The request's method.
@@ -96,6 +104,14 @@ pub struct Event {
     pub route: String,
     /// Where it came from.
     pub address: Option<IpAddr>,
+}
+
+impl Event {
+    /// An event of which no more is known.
+    fn of(kind: Kind) -> Event {
+        let (principal, token, pop, address) = (None, None, None, None);
+        Event { kind, principal, token, pop, status: 0, method: "", route: String::new(), address }
+    }
 }
 
 /// A record as it is kept.
@@ -137,6 +153,9 @@ pub struct Record {
     /// SHA-256 of the record before as stored.
     #[cbor(n(11), with = "minicbor::bytes")]
     pub previous_hash: [u8; 32],
+    /// The PoP that logged in, or whose name was given.
+    #[n(12)]
+    pub pop: Option<PopId>,
 }
 
 /// Why the access log can't be kept or read.
@@ -250,15 +269,14 @@ impl AccessLog {
                 used.retain(|_, last| *last == hour);
             }
         }
-        self.note(Event {
-            kind: Kind::TokenUsed,
-            principal: Some(principal),
-            token: Some(token),
-            status: 0,
-            method: "",
-            route: String::new(),
-            address,
-        });
+        let (principal, token) = (Some(principal), Some(token));
+        self.note(Event { principal, token, address, ..Event::of(Kind::TokenUsed) });
+    }
+
+    /// Notes that a PoP logged in, or somebody who gave its name was refused.
+    pub fn note_login(&self, is_let_in: bool, pop: Option<PopId>, address: IpAddr) {
+        let kind = if is_let_in { Kind::PopLogin } else { Kind::PopDenied };
+        self.note(Event { pop, address: Some(address), ..Event::of(kind) });
     }
 
     /// Records, newest first: at most `limit` of numbers below `before`, of one kind or all.
@@ -434,16 +452,7 @@ impl Window {
         records.sort_by_key(|record| record.time_ms);
         let others = std::mem::take(&mut self.others);
         if others > 0 {
-            let event = Event {
-                kind: Kind::Others,
-                principal: None,
-                token: None,
-                status: 0,
-                method: "",
-                route: String::new(),
-                address: None,
-            };
-            records.push(record_of(&event, clock::now_ms(), None, others));
+            records.push(record_of(&Event::of(Kind::Others), clock::now_ms(), None, others));
         }
         records
     }
@@ -464,6 +473,7 @@ fn record_of(event: &Event, time_ms: u64, until_ms: Option<u64>, count: u64) -> 
         route: event.route.clone(),
         address: event.address.map(|address| address.to_string()),
         previous_hash: GENESIS,
+        pop: event.pop,
     }
 }
 
@@ -634,6 +644,7 @@ mod tests {
             kind,
             principal: Some(Principal::Operator { token: TokenId(7) }),
             token: None,
+            pop: None,
             status: 403,
             method: "GET",
             route: route.into(),

@@ -137,11 +137,11 @@ async fn serve(
     keepers: &mut Keepers,
 ) -> Result<(), ServeError> {
     bootstrap(&engine, &config.data_dir).await?;
-    let publisher = Publisher::new(engine.clone(), shared);
     let history = History::start(&config.data_dir, engine.follow())?;
     keepers.history = history.take_thread();
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
+    let publisher = Publisher::new(engine.clone(), shared).noting_logins(access_log.clone());
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
+use ureq::config::AutoHeaderValue;
 use ureq::http::{Method, Request};
 
 /// How long a call may take.
@@ -36,8 +37,12 @@ pub struct Reply {
 impl Api {
     /// A caller of the API at `address` with this token (none if empty).
     pub fn new(address: SocketAddr, token: &str) -> Self {
-        let config =
-            Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // What is measured is no compression.
+            .accept_encoding(AutoHeaderValue::None)
+            .timeout_global(Some(TIMEOUT))
+            .build();
         Self { address, token: token.to_owned(), agent: config.new_agent() }
     }
 

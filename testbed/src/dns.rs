@@ -145,7 +145,8 @@ pub fn query(
     let request = question(1, name, rtype);
     let reply = match transport {
         Transport::Udp => {
-            let socket = UdpSocket::bind("127.0.0.1:0")?;
+            let own = if server.is_ipv6() { "[::1]:0" } else { "127.0.0.1:0" };
+            let socket = UdpSocket::bind(own)?;
             socket.set_read_timeout(Some(TIMEOUT))?;
             socket.connect(server)?;
             socket.send(&request)?;

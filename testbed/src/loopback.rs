@@ -5,7 +5,7 @@
 //! up on it: no other testbed picks from that address, and the kernel gives out ports for outgoing connections
 //! on 127.0.0.1.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -32,6 +32,21 @@ pub fn address() -> Ipv4Addr {
 pub fn free_endpoint() -> SocketAddr {
     loop {
         let endpoint = SocketAddr::new(IpAddr::V4(address()), NEXT_PORT.fetch_add(1, Ordering::Relaxed));
+        if TcpListener::bind(endpoint).is_ok() && UdpSocket::bind(endpoint).is_ok() {
+            return endpoint;
+        }
+    }
+}
+
+/// An endpoint on `::1` that is free. There is but one such address, so that each process begins to look elsewhere, below
+/// the ports that the kernel gives out.
+pub fn free_endpoint_v6() -> SocketAddr {
+    let [_, _, high, low] = address().octets();
+    let begin = u16::from_be_bytes([high, low]).wrapping_mul(31);
+    loop {
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + begin.wrapping_add(step) % 20_000;
+        let endpoint = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port);
         if TcpListener::bind(endpoint).is_ok() && UdpSocket::bind(endpoint).is_ok() {
             return endpoint;
         }

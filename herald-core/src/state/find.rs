@@ -49,7 +49,7 @@ pub struct FoundZones<'a> {
 }
 
 /// So much work is done for a page, in units of a name that is looked at (some 100 ns).
-const WORK_MAX: u32 = 40_000;
+const WORK_MAX: u32 = 20_000;
 
 /// To find a place in a list of names.
 const SEEK_WORK: u32 = 8;

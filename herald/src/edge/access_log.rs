@@ -31,7 +31,9 @@ pub struct AccessQuery {
     kind: Option<AccessKind>,
 }
 
-/// Who was denied what, which tokens are in use, who made tokens and was shown secrets; newest first, for operators.
+/// Who was denied what, which tokens are in use, who was shown secrets, which PoPs logged in.
+///
+/// Newest first; for operators.
 #[utoipa::path(get, path = "/access-log", tag = "changes", operation_id = "list_access",
     params(AccessQuery), responses(
     (status = 200, body = Page<AccessRecord>),
@@ -48,6 +50,8 @@ pub async fn list(request: Reading<(), AccessQuery>) -> Result<respond::Ok<Page<
         AccessKind::TokenCreated => Kind::TokenCreated,
         AccessKind::SecretShown => Kind::SecretShown,
         AccessKind::Others => Kind::Others,
+        AccessKind::PopLogin => Kind::PopLogin,
+        AccessKind::PopDenied => Kind::PopDenied,
     });
     let records = caller.access_log().read(kind, before, limit + 1).await;
     let mut records = records.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
@@ -70,9 +74,12 @@ fn told(record: Record) -> AccessRecord {
             Kind::TokenCreated => AccessKind::TokenCreated,
             Kind::SecretShown => AccessKind::SecretShown,
             Kind::Others => AccessKind::Others,
+            Kind::PopLogin => AccessKind::PopLogin,
+            Kind::PopDenied => AccessKind::PopDenied,
         },
         principal: record.principal.map(|principal| principal.to_string()),
         token: record.token.map(|token| token.to_string()),
+        pop: record.pop.map(|pop| pop.to_string()),
         status: Some(record.status).filter(|status| *status > 0),
         method: record.method,
         route: record.route,

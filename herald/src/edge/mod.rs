@@ -9,6 +9,7 @@ mod at;
 mod batches;
 mod brakes;
 mod changes;
+mod compression;
 mod connections;
 mod gate;
 mod lookup;
@@ -58,6 +59,8 @@ pub fn router(app: AppState) -> Router {
         .merge(meta::outside())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn_with_state(compression::room(), compression::choose))
+        .layer(compression::layer())
         .layer(middleware::from_fn_with_state(app.clone(), gate::annotate))
         .layer(middleware::from_fn_with_state(app.clone(), count))
         .with_state(app)

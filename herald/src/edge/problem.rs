@@ -10,6 +10,9 @@ use herald_wire::api::{Problem, ProblemItem};
 use crate::engine::SubmitError;
 use crate::history::HistoryError;
 
+/// More of a detail or a pointer is not told.
+const CHARS_MAX: usize = 500;
+
 /// Of more bad items nobody is told at once.
 pub const ITEMS_MAX: usize = 100;
 
@@ -114,7 +117,7 @@ impl ApiError {
     /// An error without items; `detail` says what is wrong and what to do.
     pub fn new(code: Code, detail: impl Into<String>) -> ApiError {
         let retry_after_s = (code == Code::Unavailable).then_some(1);
-        ApiError(Box::new(Content { code, detail: detail.into(), items: Vec::new(), retry_after_s }))
+        ApiError(Box::new(Content { code, detail: capped(detail.into()), items: Vec::new(), retry_after_s }))
     }
 
     /// [`Code::Malformed`].
@@ -136,6 +139,10 @@ impl ApiError {
     /// Adds some of the offending items, of which there are so many in all.
     pub fn with_some_items(mut self, mut items: Vec<ProblemItem>, count: u64) -> ApiError {
         items.truncate(ITEMS_MAX);
+        for item in &mut items {
+            item.detail = capped(std::mem::take(&mut item.detail));
+            item.pointer = capped(std::mem::take(&mut item.pointer));
+        }
         if let (true, Some(first)) = (self.0.detail.is_empty(), items.first()) {
             self.0.detail.clone_from(&first.detail);
         }
@@ -253,6 +260,15 @@ impl IntoResponse for ApiError {
         }
         response
     }
+}
+
+/// A text that tells what was sent, in which that may be all of it: no more than the begin.
+fn capped(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(CHARS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// An offending item that has no name or type.

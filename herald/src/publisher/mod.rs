@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::clock;
 use crate::engine::Engine;
 pub use session::{Next, Session, SessionError};
@@ -40,6 +41,7 @@ const HELD_SHOWN: usize = 100;
 pub struct Publisher {
     engine: Engine,
     shared: Arc<Shared>,
+    access_log: Option<AccessLog>,
 }
 
 /// The receipt of a change.
@@ -79,7 +81,12 @@ pub struct PopView {
 impl Publisher {
     /// A publisher of what this engine decides; `shared` is the one whose [`Shared::on_commit`] the engine calls.
     pub fn new(engine: Engine, shared: Arc<Shared>) -> Publisher {
-        Publisher { engine, shared }
+        Publisher { engine, shared, access_log: None }
+    }
+
+    /// The same, noting who logs in as a PoP.
+    pub fn noting_logins(self, access_log: AccessLog) -> Publisher {
+        Publisher { access_log: Some(access_log), ..self }
     }
 
     /// Accepts PoPs until `shutdown`, and then ends their sessions.

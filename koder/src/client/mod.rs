@@ -15,6 +15,7 @@ use std::time::Duration;
 use herald_wire::api::{PREFIX, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::config::AutoHeaderValue;
 use ureq::http::{Method, Request, Response, StatusCode, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
@@ -117,6 +118,8 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            // Asked for where it pays.
+            .accept_encoding(AutoHeaderValue::None)
             .user_agent(concat!("koder/", env!("CARGO_PKG_VERSION")))
             .tls_config(TlsConfig::builder().root_certs(roots).build());
         if server.is_loopback() {
@@ -150,6 +153,7 @@ impl Client {
             if_match: None,
             key: None,
             body: Content::Nothing,
+            is_long: false,
             timeout: self.timeout,
         }
     }
@@ -165,6 +169,8 @@ struct Call<'a> {
     /// Names a write, so that it can be repeated when its answer was lost.
     key: Option<String>,
     body: Content<'a>,
+    /// Whether the answer may be long, so that it is to come compressed.
+    is_long: bool,
     timeout: Duration,
 }
 
@@ -204,6 +210,12 @@ impl<'a> Call<'a> {
 
     fn empty_body(mut self) -> Self {
         self.body = Content::Whole(None, Vec::new());
+        self
+    }
+
+    /// The answer is asked for compressed, unless it comes from this machine.
+    fn long_answer(mut self) -> Self {
+        self.is_long = !self.client.server.is_loopback();
         self
     }
 
@@ -309,6 +321,9 @@ impl<'a> Call<'a> {
         }
         if let Some(key) = &self.key {
             request = request.header("idempotency-key", format!("\"{key}\""));
+        }
+        if self.is_long {
+            request = request.header(header::ACCEPT_ENCODING, "gzip");
         }
         let agent = &self.client.agent;
         let response = match &mut self.body {

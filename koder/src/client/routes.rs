@@ -97,7 +97,11 @@ impl Client {
         at: Option<&str>,
         out: &mut dyn Write,
     ) -> std::result::Result<io::Result<u64>, ClientError> {
-        self.call(Method::GET, &["zones", zone, "export"]).query(at_query(at)).bulk().send_to(out)
+        self.call(Method::GET, &["zones", zone, "export"])
+            .query(at_query(at))
+            .bulk()
+            .long_answer()
+            .send_to(out)
     }
 
     /// `GET /zones/{zone}/history`: what was done to it, newest first.

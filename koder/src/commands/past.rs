@@ -141,6 +141,10 @@ pub enum AccessKindArg {
     SecretShown,
     /// Events that were too many to be told one by one
     Others,
+    /// PoPs that logged in
+    PopLogin,
+    /// Those who would be PoPs and were refused
+    PopDenied,
 }
 
 pub(super) fn access(session: &mut Session<'_>, args: &AccessArgs) -> Result<(), Failure> {
@@ -158,16 +162,18 @@ fn access_table(items: &[AccessRecord]) -> String {
         AccessKind::TokenCreated => "token made",
         AccessKind::SecretShown => "secret shown",
         AccessKind::Others => "others",
+        AccessKind::PopLogin => "PoP login",
+        AccessKind::PopDenied => "PoP denied",
     };
     table::columns(
-        ["TIME", "WHAT", "COUNT", "BY", "TOKEN", "STATUS", "REQUEST", "FROM"],
+        ["TIME", "WHAT", "COUNT", "BY", "TOKEN OR POP", "STATUS", "REQUEST", "FROM"],
         items.iter().map(|item| {
             [
                 format_time(item.time_ms),
                 word(item.kind).to_owned(),
                 item.count.to_string(),
                 item.principal.clone().unwrap_or_default(),
-                item.token.clone().unwrap_or_default(),
+                item.token.clone().or(item.pop.clone()).unwrap_or_default(),
                 item.status.map(|status| status.to_string()).unwrap_or_default(),
                 format!("{} {}", item.method, item.route).trim().to_owned(),
                 item.address.clone().unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Bodies: within a size and a time, of the right type, and read as what they are to be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
@@ -12,7 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::encoding::{PlainBody, plain};
+use super::encoding::plain;
+use super::room::{Room, Roomed};
 use super::{Limits, blocking};
 use crate::edge::problem::{ApiError, Code, item};
 
@@ -21,11 +23,12 @@ pub trait Body: Sized {
     /// Reads it.
     ///
     /// # Errors
-    /// Wrong type, too large, too slow, malformed.
+    /// Wrong type, too large, too slow, malformed; no room.
     fn read(
         headers: &HeaderMap,
         body: axum::body::Body,
         limits: &Limits,
+        room: &Arc<Room>,
     ) -> impl Future<Output = Result<Self, ApiError>> + Send;
 }
 
@@ -33,7 +36,7 @@ pub trait Body: Sized {
 pub struct NoBody;
 
 impl Body for NoBody {
-    async fn read(_: &HeaderMap, _: axum::body::Body, _: &Limits) -> Result<NoBody, ApiError> {
+    async fn read(_: &HeaderMap, _: axum::body::Body, _: &Limits, _: &Arc<Room>) -> Result<NoBody, ApiError> {
         Ok(NoBody)
     }
 }
@@ -42,14 +45,20 @@ impl Body for NoBody {
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned + MayBeLarge> Body for Json<T> {
-    async fn read(headers: &HeaderMap, body: axum::body::Body, limits: &Limits) -> Result<Json<T>, ApiError> {
+    async fn read(
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        limits: &Limits,
+        room: &Arc<Room>,
+    ) -> Result<Json<T>, ApiError> {
         need_type(headers, "application/json")?;
-        let bytes = if T::MAY_BE_LARGE {
-            let bytes_max = limits.zone_file_bytes.min(ZONE_FILE_IN_JSON_BYTES_MAX);
-            collect(headers, body, bytes_max, limits.zone_file_time).await?
+        let (bytes_max, time) = if T::MAY_BE_LARGE {
+            (limits.zone_file_bytes.min(ZONE_FILE_IN_JSON_BYTES_MAX), limits.zone_file_time)
         } else {
-            collect(headers, body, limits.body_bytes, limits.body_time).await?
+            (limits.body_bytes, limits.body_time)
         };
+        let body = Roomed { body: plain(headers, body, bytes_max)?, room: Arc::clone(room) };
+        let bytes = collect(body, time).await?;
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Json(value)),
             Err(_) => Err(json_error::<T>(&bytes)),
@@ -92,7 +101,7 @@ small!(
 
 /// A zone file (`text/dns`, RFC 4027) that is still on its way: it is read as it arrives, and never whole in memory.
 pub struct ZoneFileStream {
-    body: PlainBody,
+    body: Roomed,
     limits: Limits,
 }
 
@@ -101,9 +110,12 @@ impl Body for ZoneFileStream {
         headers: &HeaderMap,
         body: axum::body::Body,
         limits: &Limits,
+        room: &Arc<Room>,
     ) -> Result<ZoneFileStream, ApiError> {
         need_type(headers, "text/dns")?;
-        Ok(ZoneFileStream { body: plain(headers, body, limits.zone_file_bytes)?, limits: *limits })
+        // What is read of it is about as large as its text.
+        let body = Roomed { body: plain(headers, body, limits.zone_file_bytes)?, room: Arc::clone(room) };
+        Ok(ZoneFileStream { body, limits: *limits })
     }
 }
 
@@ -179,13 +191,8 @@ fn too_slow(stall_time: Duration) -> ApiError {
     ApiError::new(Code::Timeout, format!("of the body no {bytes} bytes arrived within {seconds} s"))
 }
 
-async fn collect(
-    headers: &HeaderMap,
-    body: axum::body::Body,
-    bytes_max: usize,
-    time: Duration,
-) -> Result<Bytes, ApiError> {
-    match tokio::time::timeout(time, plain(headers, body, bytes_max)?.collect()).await {
+async fn collect(body: Roomed, time: Duration) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(time, body.collect()).await {
         Ok(collected) => Ok(collected?.to_bytes()),
         Err(_) => {
             Err(ApiError::new(Code::Timeout, format!("the body did not arrive within {} s", time.as_secs())))

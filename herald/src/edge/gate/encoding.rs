@@ -42,6 +42,9 @@ pub enum BodyError {
     /// It isn't what its `Content-Encoding` says.
     #[error("the body is not whole and valid {0}, as its Content-Encoding says")]
     NotEncoded(&'static str),
+    /// Others have all the room that there is.
+    #[error("other requests have all the room for bodies that there is: send it again in a moment")]
+    NoRoom,
 }
 
 impl From<BodyError> for ApiError {
@@ -49,6 +52,7 @@ impl From<BodyError> for ApiError {
         let code = match error {
             BodyError::TooLarge(_) => Code::TooLarge,
             BodyError::CutOff | BodyError::NotEncoded(_) => Code::Malformed,
+            BodyError::NoRoom => Code::Unavailable,
         };
         ApiError::new(code, error.to_string())
     }

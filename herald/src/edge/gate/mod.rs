@@ -12,6 +12,7 @@ mod path;
 mod precondition;
 mod query;
 mod rate;
+mod room;
 mod write;
 
 use std::net::IpAddr;
@@ -66,6 +67,8 @@ pub struct Limits {
     pub import_records: usize,
     /// Octets of any other body.
     pub body_bytes: usize,
+    /// Octets of all bodies together that are in memory, as far as they are counted.
+    pub bodies_bytes: usize,
     /// For a body to arrive.
     pub body_time: Duration,
     /// For a JSON body that may hold a zone file to arrive.
@@ -79,6 +82,7 @@ impl Default for Limits {
         Limits {
             zone_file_bytes: bytes(Limit::ZoneFileBytes.default_value()),
             body_bytes: bytes(Limit::BodyBytes.default_value()),
+            bodies_bytes: 512 << 20,
             import_records: bytes(Limit::RecordsPerZone.default_value()),
             body_time: Duration::from_secs(30),
             zone_file_time: Duration::from_secs(300),
@@ -116,6 +120,7 @@ struct App {
     resolver: Resolver,
     metrics: Metrics,
     limits: Limits,
+    bodies: Arc<room::Bodies>,
     buckets: rate::Buckets,
     /// What the times of buckets are counted from.
     begin: Instant,
@@ -137,6 +142,7 @@ impl AppState {
     ) -> AppState {
         let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
         let (buckets, begin) = (rate::Buckets::default(), Instant::now());
+        let bodies = room::Bodies::new(limits.bodies_bytes);
         AppState(Arc::new(App {
             engine,
             publisher,
@@ -145,6 +151,7 @@ impl AppState {
             resolver,
             metrics,
             limits,
+            bodies,
             buckets,
             begin,
             shutdown,
@@ -257,6 +264,7 @@ pub async fn annotate(
             kind: access_log::Kind::Denied,
             principal,
             token: notes.presented.get().copied(),
+            pop: None,
             status: response.status().as_u16(),
             method,
             route: route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned(),
@@ -360,6 +368,7 @@ impl Caller {
             kind,
             principal,
             token,
+            pop: None,
             status: 201,
             method: "POST",
             route,
@@ -494,7 +503,8 @@ where
             Some(key) => key.watch(body),
             None => body,
         };
-        let body = B::read(&parts.headers, body, &caller.limits()).await?;
+        let room = caller.app.bodies.of_request();
+        let body = B::read(&parts.headers, body, &caller.limits(), &room).await?;
         if let Some(key) = &key
             && let Some(outcome) = caller.state.requests().outcome(&key.request_key(), clock::now_ms())
         {
@@ -503,7 +513,7 @@ where
             // They held when it was carried out, and what it did may be what makes them fail now.
             preconditions = Preconditions::default();
         }
-        let writer = Writer::new(caller, options, message, key, notes);
+        let writer = Writer::new(caller, options, message, key, notes, room);
         Ok(Writing { writer, path, body, query, preconditions })
     }
 }

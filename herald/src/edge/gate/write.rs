@@ -18,6 +18,7 @@ use herald_wire::api::{Warning, Written};
 use serde::Serialize;
 
 use super::idempotency::Key;
+use super::room::Room;
 use super::{Caller, Notes, WriteOptions};
 use crate::clock;
 use crate::edge::present;
@@ -37,6 +38,8 @@ pub struct Writer {
     /// Names the request across repetitions.
     key: Option<Key>,
     notes: Arc<Notes>,
+    /// What was made of the body is there until the request is carried out.
+    _room: Arc<Room>,
 }
 
 /// A command that was carried out, or for a dry run would be.
@@ -97,8 +100,9 @@ impl Writer {
         message: Option<String>,
         key: Option<Key>,
         notes: Arc<Notes>,
+        room: Arc<Room>,
     ) -> Writer {
-        Writer { caller, options, message, key, notes }
+        Writer { caller, options, message, key, notes, _room: room }
     }
 
     /// Looks at the state anew.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use axum::http::header;
 use bytes::Bytes;
 use hyper::body::Frame;
 use serde_json::json;
+use tokio::sync::Notify;
+use tower::ServiceExt;
 
-use super::World;
+use super::{SOON, World};
 use crate::delegation::Resolver;
 use crate::edge::Limits;
 
@@ -38,6 +41,25 @@ async fn bodies_that_are_not_what_they_should_be() {
         (json!({ "changes": [{ "op": "put", "type": "A" }] }), "/changes/0"),
     ] {
         assert_eq!(patch(&body.to_string()).await.problem(400, "malformed"), [pointer], "{body}");
+    }
+    // A key that is there twice: whichever counted, the other would be lost.
+    for (body, pointer, key) in [
+        (r#"{"changes":[],"message":"a","message":"b"}"#, "", "message"),
+        (r#"{"changes":[{"op":"put","name":"a","name":"b","type":"A"}]}"#, "/changes/0", "name"),
+    ] {
+        let reply = patch(body).await;
+        assert_eq!(reply.problem(400, "malformed"), [pointer], "{body}");
+        let detail = reply.json["detail"].as_str().unwrap();
+        assert!(detail.contains("duplicate") && detail.contains(key), "{detail}");
+    }
+    let labels = r#"{"labels":{"team":"a","env":"x","team":"b"}}"#;
+    let call = world.alice("PATCH", "/zones/example.com").body("application/json", labels);
+    let reply = call.send().await;
+    assert_eq!(reply.problem(400, "malformed"), ["/labels"]);
+    assert!(reply.text.contains("duplicate key `team`"), "{}", reply.text);
+    for number in ["1e999", "99999999999999999999999", "-1e-999", "0x10"] {
+        let body = format!(r#"{{"changes":[{{"op":"put","name":"a","type":"A","ttl":{number}}}]}}"#);
+        patch(&body).await.problem(400, "malformed");
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     patch(&format!("{{\"changes\":{deep}}}")).await.problem(400, "malformed");
@@ -102,6 +124,64 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let reply = call.send().await;
     reply.problem(408, "timeout");
     assert_eq!(reply.header(header::CONNECTION), "close");
+}
+
+/// All bodies together have so much room, and who finds none is told to come again.
+#[tokio::test]
+async fn bodies_have_room_together() {
+    let limits = Limits { bodies_bytes: 400_000, ..Limits::default() };
+    let world = World::with(limits, Resolver::new(vec!["127.0.0.1:1".parse().unwrap()])).await;
+    world.zone("example.com").await;
+    let call = || world.alice("PATCH", "/zones/example.com/rrsets");
+    let large = || {
+        let body = format!("{{\"changes\":[]{}}}", " ".repeat(300_000));
+        call().body("application/json", body)
+    };
+    large().send().await.ok(200);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let begun = Arc::new(Notify::new());
+        let first = Some(Bytes::from(vec![b' '; 300_000]));
+        let body = Body::new(Halting { first, begun: Arc::clone(&begun) });
+        let call = call().body("application/json", body);
+        let (router, request) = (world.router.clone(), call.request.body(call.body).unwrap());
+        held.push(tokio::spawn(router.oneshot(request)));
+        tokio::time::timeout(SOON, begun.notified()).await.unwrap();
+    }
+    let reply = large().send().await;
+    reply.problem(503, "unavailable");
+    assert_eq!(reply.header(header::RETRY_AFTER), "1");
+    // Small ones go on, and when one of the others is gone so do large ones.
+    call().json(&json!({ "changes": [] })).send().await.ok(200);
+    let one = held.pop().unwrap();
+    one.abort();
+    assert!(one.await.unwrap_err().is_cancelled());
+    large().send().await.ok(200);
+}
+
+/// A body that begins and doesn't go on.
+struct Halting {
+    first: Option<Bytes>,
+    begun: Arc<Notify>,
+}
+
+impl hyper::body::Body for Halting {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.first.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            // What came first was taken.
+            None => {
+                self.begun.notify_one();
+                Poll::Pending
+            }
+        }
+    }
 }
 
 /// A body that says nothing.

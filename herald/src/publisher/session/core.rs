@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use herald_core::PopId;
 use herald_core::account::Pop;
 use herald_core::command::Action;
 use herald_core::state::State;
@@ -57,6 +58,8 @@ const SILENCE_S: u64 = 10;
 pub struct Session {
     shared: Arc<Shared>,
     address: String,
+    /// The PoP whose name it gave, if there is one.
+    claimed: Option<PopId>,
     agent_version: String,
     /// When it was last heard of.
     heard: Duration,
@@ -100,7 +103,7 @@ impl Session {
     /// A session with somebody at this address who has yet to say hello.
     pub fn new(shared: Arc<Shared>, address: String, now: Duration) -> Session {
         let (agent_version, out) = (String::new(), Vec::new());
-        Session { shared, address, agent_version, heard: now, out, phase: Phase::Hello }
+        Session { shared, address, claimed: None, agent_version, heard: now, out, phase: Phase::Hello }
     }
 
     /// Takes a frame of the PoP. The last one of an inventory takes a while: up to 100 ms where there are 100,000 zones.
@@ -199,6 +202,15 @@ impl Session {
         }
     }
 
+    /// Whether it was let in, and the PoP whose name it gave; none before the hello.
+    pub fn login(&self) -> Option<(bool, Option<PopId>)> {
+        match self.phase {
+            Phase::Hello => None,
+            Phase::Rejected(_) => Some((false, self.claimed)),
+            Phase::Inventory(_) | Phase::Up(_) => Some((true, self.claimed)),
+        }
+    }
+
     /// Cancelled when a newer session of the same PoP takes this one's place; none before the hello.
     pub fn replaced(&self) -> Option<CancellationToken> {
         self.up().map(|up| up.replaced.clone())
@@ -214,6 +226,7 @@ impl Session {
 
     fn hello(&mut self, hello: Hello, now: Duration) -> Result<(), SessionError> {
         let (state, sum) = self.shared.tracker().newest_in_sum();
+        self.claimed = state.pops().find(|pop| pop.name == hello.pop).map(|pop| pop.id);
         let pop = match judge(&state, &hello) {
             Ok(pop) => pop,
             Err(reason) => {

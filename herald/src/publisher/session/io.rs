@@ -72,6 +72,7 @@ impl Accepted {
         let mut session =
             Session::new(self.publisher.shared.clone(), self.address.to_string(), clock::uptime());
         let mut replaced: Option<CancellationToken> = None;
+        let mut is_noted = false;
         let mut out = Outgoing::default();
         loop {
             let mut next = Next::More;
@@ -94,6 +95,12 @@ impl Accepted {
                     None => return Ok(()),
                     Some(frame) => {
                         session = take(session, frame).await?;
+                        if let (false, Some((is_let_in, pop))) = (is_noted, session.login()) {
+                            is_noted = true;
+                            if let Some(log) = &self.publisher.access_log {
+                                log.note_login(is_let_in, pop, self.address.ip());
+                            }
+                        }
                         if replaced.is_none() {
                             replaced = session.replaced();
                         }
