@@ -10,6 +10,9 @@ use herald::config::{Config, ServeArgs};
 use herald::restore::{self, RestoreArgs};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The control plane of Koder Herald.
 #[derive(Parser)]
 #[command(name = "herald", version)]

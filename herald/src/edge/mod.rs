@@ -39,7 +39,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use herald_wire::api::PREFIX;
 
 pub use connections::ConnectionLimits;
@@ -59,10 +59,7 @@ pub fn router(app: AppState) -> Router {
         .merge(meta::outside())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        .layer(middleware::from_fn_with_state(compression::room(), compression::choose))
-        .layer(compression::layer())
-        .layer(middleware::from_fn_with_state(app.clone(), gate::annotate))
-        .layer(middleware::from_fn_with_state(app.clone(), count))
+        .layer(middleware::from_fn_with_state(app.clone(), watch))
         .with_state(app)
 }
 
@@ -77,12 +74,15 @@ async fn unknown_method(method: Method) -> ApiError {
     )
 }
 
-/// Counts each request with its route, not its path, of which there are too many.
-async fn count(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// What is done for every request: one layer, as each costs its allocations. It counts each with its route, not its
+/// path, of which there are too many.
+async fn watch(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
-    let response = next.run(request).await.into_response();
+    let accepted = compression::Accepted::of(request.headers());
+    let response = gate::annotated(&app, request, next).await;
+    let response = app.compressor().compressed(accepted, response).await;
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     app.metrics().count(route, method, response.status().as_str(), begin.elapsed());
     response

@@ -25,7 +25,7 @@ pub use index::{Changes, ChangesFilter, Kinds, KnownZone, Record, TouchedZone, Z
 use index::{Index, IndexError};
 
 /// For so long the follower lets entries gather, unless somebody waits: so a burst costs it few transactions.
-const LINGER: Duration = Duration::from_millis(25);
+const LINGER: Duration = Duration::from_millis(100);
 
 /// For so long a reader waits for the index to come up with the log.
 const WAIT: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{self, FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -45,6 +45,7 @@ pub use write::{Answer, Done, OffThread, Writer, blocking};
 
 use idempotency::{Key, Repetition};
 
+use super::compression::Compressor;
 use super::known_method;
 use super::metrics::Metrics;
 use super::problem::{ApiError, Code};
@@ -119,6 +120,7 @@ struct App {
     access_log: AccessLog,
     resolver: Resolver,
     metrics: Metrics,
+    compressor: Compressor,
     limits: Limits,
     bodies: Arc<room::Bodies>,
     buckets: rate::Buckets,
@@ -150,6 +152,7 @@ impl AppState {
             access_log,
             resolver,
             metrics,
+            compressor: Compressor::default(),
             limits,
             bodies,
             buckets,
@@ -162,6 +165,11 @@ impl AppState {
     /// What is counted about requests.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Compresses answers.
+    pub fn compressor(&self) -> &Compressor {
+        &self.0.compressor
     }
 
     /// Everything that is counted, in Prometheus' text format.
@@ -229,12 +237,9 @@ struct Notes {
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Says in each answer how its caller's bucket stands, and whether it is the answer to a repetition.
-pub async fn annotate(
-    extract::State(app): extract::State<AppState>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Has a request answered, says in the answer how its caller's bucket stands and whether it is that to a repetition, and
+/// notes in the access log who was there.
+pub async fn annotated(app: &AppState, mut request: Request, next: Next) -> Response {
     let notes = Arc::new(Notes::default());
     request.extensions_mut().insert(Arc::clone(&notes));
     let route = request.extensions().get::<MatchedPath>().cloned();
