@@ -27,7 +27,7 @@ use mutation::Mutation;
 use trace::Trace;
 use world::World;
 
-/// What a run went through, by the words of [`World`]: it shows that what is built for a case comes upon that case.
+/// What a run went through, by the words of `World`: it shows that what is built for a case comes upon that case.
 pub type Met = BTreeMap<&'static str, u64>;
 
 /// A run in which all was right.

@@ -48,8 +48,7 @@ impl Compressor {
         if response.body().size_hint().upper().is_some_and(|bytes| bytes < COMPRESSED_BYTES_MIN) {
             return response;
         }
-        let place =
-            if accepted.0.is_empty() { None } else { Arc::clone(&self.0).try_acquire_owned().ok() };
+        let place = if accepted.0.is_empty() { None } else { Arc::clone(&self.0).try_acquire_owned().ok() };
         let Some(place) = place else {
             response.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
             return response;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Site;
 use crate::dns::{self, Answer, Transport};
@@ -62,6 +62,13 @@ pub(super) fn make(site: &mut Site) -> Result<(), String> {
     koder(site, &["dns", "record", "delete", "example.com", "blog", "CNAME", "--wait"])?;
     expect(site, "blog.example.com.", "CNAME", &[])?;
     say(begin, "the PoPs answer without the control plane, and follow it when it is back");
+
+    let history: Value = site.tenant().get("/zones/example.com/history").expect(200);
+    let before = history["items"][1]["id"].as_str().ok_or("the history has no change before the last")?;
+    koder(site, &["dns", "zone", "diff", "example.com", before])?;
+    koder(site, &["dns", "zone", "rollback", "example.com", before, "--wait"])?;
+    expect(site, "blog.example.com.", "CNAME", &["www.example.com."])?;
+    say(begin, "a zone is what it was before its last change");
     let questions = compare_all(site, &scratch, "last")?;
     say(begin, &format!("all {questions} answers are right"));
     Ok(())

@@ -140,7 +140,6 @@ fn zstd_bomb(blocks: usize) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "not yet run to its end"]
 fn what_is_bad_is_refused_with_words_and_takes_no_memory() {
     let platform = platform("hostile");
     let everything = everything_bad();
