@@ -7,10 +7,10 @@ use clap::ValueEnum;
 use super::*;
 
 /// Seeds that once found something.
-const REGRESSIONS: [u64; 8] = [4, 6, 14, 23, 46, 73, 89, 98];
+const REGRESSIONS: [u64; 10] = [4, 6, 14, 23, 46, 73, 89, 98, 1560, 8257];
 
 /// How many seeds nobody has seen before are run each time: some seconds.
-const FRESH: u64 = 40;
+const FRESH: u64 = 200;
 
 /// How many seeds a fault put in on purpose may take to be found.
 const MUTATION_SEEDS: u64 = 24;

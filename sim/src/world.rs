@@ -155,7 +155,8 @@ pub struct World {
     links: BTreeMap<u64, Link>,
     latencies_us: Vec<u64>,
     is_hostile: bool,
-    /// Whether receipts may have got lost for good: a hostile network swallows some, which come with the next session.
+    /// Whether receipts may have got lost for good: a hostile network swallows some, and a lost frame may be the removal of
+    /// a zone that the PoP doesn't have, which no digest misses. They come with the next session.
     is_receipt_lost: bool,
     mutation: Option<Mutation>,
     /// What was met.
@@ -549,6 +550,7 @@ impl World {
         {
             self.trace.line(self.now_us, format_args!("pop{pop}: {link} loses a frame"));
             connection.lose_one(Way::ToPop);
+            self.is_receipt_lost = true;
         }
     }
 
@@ -1048,7 +1050,7 @@ impl World {
         self.control.disk.set_fault(Fault::None);
         self.links.values_mut().for_each(|link| link.is_hostile = false);
         // What was lost is to be found within the session, or what was swallowed is to be known after the next one.
-        if self.is_hostile && self.random.permille(500) {
+        if self.is_receipt_lost && self.random.permille(500) {
             (0..self.pops.len()).try_for_each(|pop| self.break_link(pop))?;
             self.is_receipt_lost = false;
         }

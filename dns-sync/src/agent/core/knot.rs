@@ -44,7 +44,8 @@ impl Core {
     }
 
     pub(super) fn knot_up(&mut self, written: Option<Vec<(Name, u32)>>) {
-        let expected = match written {
+        // Files that were written from a replica that was put aside or mended meanwhile may be of zones that are in none.
+        let expected = match written.filter(|_| !std::mem::take(&mut self.is_reopened)) {
             Some(written) => written,
             None => self.expected(),
         };
@@ -146,11 +147,10 @@ impl Core {
     }
 
     fn found_unexpected(&mut self, name: Name) {
-        if self.flights.has_name(&name) {
-            return;
-        }
         match self.replica.zone_named(&name) {
             Ok(Some(_)) => self.found_stale(&name, None),
+            // Also if something is under way for the name: a zone that was damaged waits for content that never comes, if it
+            // was deleted meanwhile.
             Ok(None) => {
                 self.leftovers.insert(name);
                 self.remove_leftovers();

@@ -160,6 +160,8 @@ pub struct Core {
     missing: BTreeMap<ZoneId, Refused>,
     /// Zones that knotd has and the replica hasn't.
     leftovers: BTreeSet<Name>,
+    /// The replica was opened anew, perhaps while knotd was being started on files that were written from what it was.
+    is_reopened: bool,
     /// Whether there may be rows in the replica that belong to no zone.
     is_garbage: bool,
     /// Whether the replica is to note that it has been complete.
@@ -199,6 +201,7 @@ impl Core {
             damaged: Vec::new(),
             missing: BTreeMap::new(),
             leftovers: BTreeSet::new(),
+            is_reopened: false,
             is_garbage: true,
             is_complete_wanted: false,
             retries: BTreeSet::new(),

@@ -131,6 +131,7 @@ impl Core {
                 self.contents.close();
                 self.replica_is_sound();
                 self.is_garbage = true;
+                self.is_reopened = true;
                 self.actions.push(Action::Filling(!self.replica.is_complete()));
                 let expected = self.expected();
                 self.actions.push(Action::Compare(expected));
