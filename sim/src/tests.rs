@@ -9,8 +9,9 @@ use super::*;
 /// Seeds that once found something.
 const REGRESSIONS: [u64; 10] = [4, 6, 14, 23, 46, 73, 89, 98, 1560, 8257];
 
-/// How many seeds nobody has seen before are run each time: some seconds.
-const FRESH: u64 = 200;
+/// How many seeds are run each time, the same ones: what a change breaks is then that change's fault. `./dev soak sim` takes
+/// fresh ones.
+const SAMPLE: u64 = 200;
 
 /// How many seeds a fault put in on purpose may take to be found.
 const MUTATION_SEEDS: u64 = 24;
@@ -38,10 +39,9 @@ fn seeds_that_found_something_are_right() {
 }
 
 #[test]
-fn fresh_seeds_are_right() {
-    let first = random::fresh_seed();
-    println!("{FRESH} seeds from {first}");
-    assert_right((0..FRESH).map(|round| first.wrapping_add(round)));
+fn a_sample_is_right() {
+    println!("seeds 1 to {SAMPLE}");
+    assert_right(1..=SAMPLE);
 }
 
 #[test]
