@@ -78,18 +78,18 @@ async fn unknown_method(method: Method) -> ApiError {
 /// path, of which there are too many.
 async fn watch(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unknown", MatchedPath::as_str);
     let method = known_method(request.method());
     let accepted = compression::Accepted::of(request.headers());
-    let response = gate::annotated(&app, request, next).await;
+    let response = gate::annotated(&app, request, next, route, method).await;
     let response = app.compressor().compressed(accepted, response).await;
-    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     app.metrics().count(route, method, response.status().as_str(), begin.elapsed());
     response
 }
 
 /// A method's name, of which there are few: anybody can make up more.
-pub(in crate::edge) fn known_method(method: &Method) -> &'static str {
+fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -46,7 +46,6 @@ pub use write::{Answer, Done, OffThread, Writer, blocking};
 use idempotency::{Key, Repetition};
 
 use super::compression::Compressor;
-use super::known_method;
 use super::metrics::Metrics;
 use super::problem::{ApiError, Code};
 use crate::access_log::{self, AccessLog, Event};
@@ -239,12 +238,16 @@ pub struct ClientAddress(pub IpAddr);
 
 /// Has a request answered, says in the answer how its caller's bucket stands and whether it is that to a repetition, and
 /// notes in the access log who was there.
-pub async fn annotated(app: &AppState, mut request: Request, next: Next) -> Response {
+pub async fn annotated(
+    app: &AppState,
+    mut request: Request,
+    next: Next,
+    route: &str,
+    method: &'static str,
+) -> Response {
     let notes = Arc::new(Notes::default());
     request.extensions_mut().insert(Arc::clone(&notes));
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let address = request.extensions().get().map(|ClientAddress(address)| *address);
-    let method = known_method(request.method());
     let mut response = next.run(request).await;
     if let Some(repetition) = notes.repetition.get()
         && let Some(answer) = repetition.instead_of(response.status()).await
@@ -272,7 +275,7 @@ pub async fn annotated(app: &AppState, mut request: Request, next: Next) -> Resp
             pop: None,
             status: response.status().as_u16(),
             method,
-            route: route.as_ref().map_or("unknown", MatchedPath::as_str).to_owned(),
+            route: route.to_owned(),
             address,
         });
     }
