@@ -18,6 +18,7 @@ pub mod rdata;
 pub mod rejection;
 pub mod rrset;
 pub mod state;
+pub mod steering;
 pub mod zone;
 pub mod zonefile;
 

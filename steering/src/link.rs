@@ -1,0 +1,271 @@
+//! What the PoP's agent tells the module in knotd, over a local socket and in the snapshot file that knotd starts with.
+//!
+//! A frame is a 4-byte length (big endian, of what follows), 8 bytes of XXH3-64 of the message (big endian), and the message in
+//! CBOR. The snapshot file is [`SNAPSHOT_MAGIC`] and the frames that a module with nothing would be sent, the last one being
+//! [`ToModule::SnapshotEnd`]: a file that was cut off is known by its absence.
+//!
+//! ```text
+//! agent                                                             module
+//!  │ (connects)                                                       │
+//!  │◀─ Hello {protocol, zones that it has with their generations} ────┤
+//!  ├─ Begin Part* End  (a whole zone), or Delta ─────────────────────▶│ compiles beside what is in use
+//!  │◀─ Prepared {zone, generation} │ Refused {zone, generation, why} ─┤
+//!  │  (commits the zone to knotd: from here on the new serial is served, and with it the new steering)
+//!  ├─ Settle {zone, generation} ─────────────────────────────────────▶│ the old steering is dropped
+//!  ├─ Abort {zone, generation} ──────────────────────────────────────▶│ or the new, if knotd did not take the zone
+//!  ├─ Remove {zone} ─────────────────────────────────────────────────▶│
+//!  ├─ Geo {path, hash} ──────────────────────────────────────────────▶│ reads the table
+//!  │◀─ GeoLoaded {hash, problem} ─────────────────────────────────────┤
+//! ```
+//!
+//! A part is chosen by the serial of the zone that a query sees, so that a client gets records and steering of one generation.
+
+use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
+use minicbor::{Decode, Encode};
+
+/// Version of what is spoken here.
+pub const PROTOCOL: u16 = 1;
+
+/// First octets of a snapshot file, its version among them.
+pub const SNAPSHOT_MAGIC: &[u8; 16] = b"herald-steering1";
+
+/// Longest message, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum ToModule {
+    /// A whole zone follows; what the module has of it stays in use.
+    #[n(0)]
+    Begin(#[n(0)] ZoneHead),
+    /// RRsets of the zone begun: its steering, and if insiders are to be answered from here its records too.
+    #[n(1)]
+    Part {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// RRsets.
+        #[n(1)]
+        rrsets: Vec<(RrKey, Rrset)>,
+    },
+    /// The zone is complete: it is compiled and answered with [`ToAgent::Prepared`] or [`ToAgent::Refused`].
+    #[n(2)]
+    End {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+    },
+    /// What changes in a zone that the module has; answered like [`ToModule::End`].
+    #[n(3)]
+    Delta {
+        /// The zone as it will be.
+        #[n(0)]
+        head: ZoneHead,
+        /// The generation that this starts from: that of what is in use.
+        #[n(1)]
+        base: Generation,
+        /// RRsets that are new or different.
+        #[n(2)]
+        puts: Vec<(RrKey, Rrset)>,
+        /// RRsets that are gone.
+        #[n(3)]
+        deletes: Vec<RrKey>,
+    },
+    /// knotd serves the generation that was prepared: what was before is dropped.
+    #[n(4)]
+    Settle {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// The generation.
+        #[n(1)]
+        generation: Generation,
+    },
+    /// knotd did not take it: what was prepared is dropped.
+    #[n(5)]
+    Abort {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// The generation.
+        #[n(1)]
+        generation: Generation,
+    },
+    /// The zone has no steering any more, or is gone.
+    #[n(6)]
+    Remove {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+    },
+    /// The table of places is this one from now on.
+    #[n(7)]
+    Geo {
+        /// Its file.
+        #[n(0)]
+        path: String,
+        /// SHA-256 of the file.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+    },
+    /// There is no table of places: rules that need one fall through.
+    #[n(8)]
+    NoGeo,
+    /// The last frame of a snapshot file.
+    #[n(9)]
+    SnapshotEnd,
+    /// Says how the module is; answered with [`ToAgent::Status`].
+    #[n(10)]
+    Ask,
+}
+
+/// A zone at a generation.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct ZoneHead {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// Its apex.
+    #[n(1)]
+    pub name: Name,
+    /// Its generation.
+    #[n(2)]
+    pub generation: Generation,
+    /// The serial that the zone's SOA has at that generation.
+    #[n(3)]
+    pub serial: u32,
+    /// Whether it is private: knotd doesn't have it, and it exists for those inside its views alone.
+    #[n(4)]
+    pub private: bool,
+    /// Its SOA, as served: insiders' negative answers carry it.
+    #[n(5)]
+    pub soa: Rrset,
+}
+
+/// From the module.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum ToAgent {
+    /// Whoever connects is told first.
+    #[n(0)]
+    Hello {
+        /// [`PROTOCOL`].
+        #[n(0)]
+        protocol: u16,
+        /// Version of the module.
+        #[n(1)]
+        version: String,
+        /// What it has in use. Several frames if these are many; the last one says so.
+        #[n(2)]
+        zones: Vec<(ZoneId, Generation)>,
+        /// Whether this is the last frame of the kind.
+        #[n(3)]
+        last: bool,
+        /// SHA-256 of the table of places in use, empty if there is none.
+        #[cbor(n(4), with = "minicbor::bytes")]
+        geo: Vec<u8>,
+    },
+    /// The zone is compiled, and in use as soon as its serial is served.
+    #[n(1)]
+    Prepared {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// The generation.
+        #[n(1)]
+        generation: Generation,
+    },
+    /// It isn't, and what was in use stays.
+    #[n(2)]
+    Refused {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// The generation.
+        #[n(1)]
+        generation: Generation,
+        /// Why, in words.
+        #[n(2)]
+        reason: String,
+    },
+    /// Answers [`ToModule::Geo`].
+    #[n(3)]
+    GeoLoaded {
+        /// Of the file.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+        /// Why it isn't in use, if it isn't: what was before stays.
+        #[n(1)]
+        problem: Option<String>,
+    },
+    /// Answers [`ToModule::Ask`].
+    #[n(4)]
+    Status(#[n(0)] ModuleStatus),
+}
+
+/// How the module is.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct ModuleStatus {
+    /// Zones with steering in use.
+    #[n(0)]
+    pub zones: u64,
+    /// Panics that were caught in the query path since the start.
+    #[n(1)]
+    pub panics: u64,
+    /// Placeholders that no policy was found for: answered with SERVFAIL.
+    #[n(2)]
+    pub undecided: u64,
+    /// Bytes of all compiled zones, about.
+    #[n(3)]
+    pub bytes: u64,
+}
+
+/// What is wrong with a frame. The connection, or the file from here on, is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`MESSAGE_BYTES_MAX`].
+    #[error("a message of {0} bytes is over the limit of {MESSAGE_BYTES_MAX}")]
+    TooLong(usize),
+    /// Its octets aren't what was written.
+    #[error("a message is damaged")]
+    Damaged,
+    /// Not a message of this protocol.
+    #[error("a message can't be read: {0}")]
+    Malformed(#[from] minicbor::decode::Error),
+}
+
+/// Octets of a frame before its message.
+const HEADER_BYTES: usize = 12;
+
+/// Appends a message to `out` as a frame.
+///
+/// # Panics
+/// Never for messages within [`MESSAGE_BYTES_MAX`]; longer ones are a bug of the sender.
+pub fn encode_frame<M: Encode<()>>(message: &M, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    minicbor::encode(message, &mut *out).expect("writing to a Vec can't fail");
+    let body = start + HEADER_BYTES;
+    let length = out.len() - body;
+    assert!(length <= MESSAGE_BYTES_MAX, "a message of {length} bytes");
+    let sum = xxhash_rust::xxh3::xxh3_64(&out[body..]);
+    out[start..start + 4].copy_from_slice(&u32::try_from(length).expect("checked").to_be_bytes());
+    out[start + 4..body].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Takes the first whole frame off `bytes`: how many bytes it had and its message, or `None` if more is needed.
+///
+/// # Errors
+/// [`FrameError`]; nothing after it can be read.
+pub fn decode_frame<'a, M: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<Option<(usize, M)>, FrameError> {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let (length, sum) = header.split_at(4);
+    let length = length.iter().fold(0, |length, octet| length << 8 | usize::from(*octet));
+    if length > MESSAGE_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    let Some(body) = bytes.get(HEADER_BYTES..HEADER_BYTES + length) else { return Ok(None) };
+    if xxhash_rust::xxh3::xxh3_64(body).to_be_bytes() != sum {
+        return Err(FrameError::Damaged);
+    }
+    Ok(Some((HEADER_BYTES + length, minicbor::decode(body)?)))
+}
