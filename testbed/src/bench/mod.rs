@@ -7,6 +7,7 @@ mod fleet;
 mod open_loop;
 mod propagation;
 mod report;
+mod steering;
 mod writes;
 mod zones;
 
@@ -27,6 +28,8 @@ pub enum Name {
     Bulk,
     /// Many zones: an empty PoP, a restart, memory, lists.
     Fleet,
+    /// Steered answers a second beside plain ones and other servers that steer.
+    SteeringQps,
 }
 
 /// Which side runs.
@@ -73,6 +76,7 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::Create => create::run(settings),
         Name::Bulk => bulk::run(settings),
         Name::Fleet => fleet::run(settings),
+        Name::SteeringQps => steering::qps(settings),
     }
 }
 

@@ -1,0 +1,24 @@
+//! Steered answers beside plain ones, and beside other name servers that steer.
+
+mod flood;
+mod ours;
+mod pairs;
+mod peers;
+mod qps;
+
+pub use qps::run as qps;
+
+use std::path::PathBuf;
+
+/// Where a GeoLite2 or GeoIP2 City file is, for the benchmarks that need a real one.
+const CITY_FILE: &str = "HERALD_GEOIP_CITY";
+
+/// The City file.
+///
+/// # Panics
+/// If the environment names none.
+fn city_file() -> PathBuf {
+    let file = std::env::var_os(CITY_FILE)
+        .unwrap_or_else(|| panic!("{CITY_FILE} is to name a City database (.mmdb)"));
+    PathBuf::from(file)
+}
