@@ -133,13 +133,7 @@ impl Process {
 
     /// How much memory it has now and had at most; nothing once it has ended.
     pub fn memory(&self) -> Memory {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
-        let bytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            kib.unwrap_or(0) * 1024
-        };
-        Memory { resident_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
+        memory(self.id())
     }
 
     /// Sets the peak of its memory to what it has now.
@@ -217,6 +211,17 @@ impl Drop for Process {
             eprintln!("{}", self.tail());
         }
     }
+}
+
+/// How much memory a process has now and had at most; nothing once it has ended.
+pub fn memory(process: u32) -> Memory {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let bytes = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.unwrap_or(0) * 1024
+    };
+    Memory { resident_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
 }
 
 /// Ends what a killed parent left behind: the processes named `program` that have `folder` on their command

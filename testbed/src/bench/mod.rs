@@ -30,6 +30,10 @@ pub enum Name {
     Fleet,
     /// Steered answers a second beside plain ones and other servers that steer.
     SteeringQps,
+    /// Memory and speed of a million steered names.
+    SteeringScale,
+    /// From the request that changes a weight to the answer at the last of three PoPs.
+    SteerPropagation,
 }
 
 /// Which side runs.
@@ -77,6 +81,8 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::Bulk => bulk::run(settings),
         Name::Fleet => fleet::run(settings),
         Name::SteeringQps => steering::qps(settings),
+        Name::SteeringScale => steering::scale(settings),
+        Name::SteerPropagation => steering::propagation(settings),
     }
 }
 

@@ -1,12 +1,17 @@
 //! Steered answers beside plain ones, and beside other name servers that steer.
 
 mod flood;
+mod names;
 mod ours;
 mod pairs;
 mod peers;
+mod propagation;
 mod qps;
+mod scale;
 
+pub use propagation::run as propagation;
 pub use qps::run as qps;
+pub use scale::run as scale;
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use super::flood::{self, Questions};
 use crate::bench::Line;
 use crate::bench::report::figure;
 
-/// Pairs that are measured: of so many the second smallest and the second largest ratio enclose the median in 98 of 100 cases.
+/// Pairs that are measured: of so many the third smallest and the third largest ratio enclose the median in 96 of 100 cases.
 const PAIRS: usize = 12;
 
 /// How many ratios at either end lie outside of the interval that is told.

@@ -15,9 +15,10 @@ use crate::scratch::Scratch;
 /// Different questions of a kind.
 const QUESTIONS: usize = 20_000;
 
-/// The CPU of the servers, and that of who asks.
-const SERVERS_CPU: usize = 0;
-const ASKER_CPU: usize = 1;
+/// The CPU of the servers.
+pub const SERVERS_CPU: usize = 0;
+/// The CPU of who asks.
+pub const ASKER_CPU: usize = 1;
 
 /// How many subnets are asked at every server that answers by place, before anything is measured: all have to say the same.
 const COMPARED: usize = 300;
