@@ -1,0 +1,347 @@
+//! Which answer a client gets.
+
+use std::net::IpAddr;
+
+use herald_core::Rtype;
+use herald_core::steering::{Location, Prefix};
+
+use crate::geo::Facts;
+use crate::part::octets::Reader;
+use crate::part::policy::{Asked, Condition, Conditions, Rules, relative};
+use crate::part::pool::{Among, Chosen, PoolAnswers, unit_vector};
+use crate::part::table::Key;
+use crate::part::{Kind, Part, policy_key};
+
+/// What is known of addresses, as a decision asks for it.
+pub trait Places {
+    /// What is known of an address.
+    fn facts(&self, address: IpAddr) -> Facts;
+}
+
+/// Nothing is known of any address: rules that ask for a place match nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPlaces;
+
+impl Places for NoPlaces {
+    fn facts(&self, _: IpAddr) -> Facts {
+        Facts::default()
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Where the query comes from.
+    pub source: IpAddr,
+    /// The network that the resolver says its client is in, with the length that it gave (RFC 7871).
+    pub ecs: Option<Prefix>,
+    /// The PoP that answers, as [`crate::pop_hash`] of its name.
+    pub pop: u64,
+    /// A random number: what is left to chance depends on it alone.
+    pub draw: u64,
+}
+
+/// What comes of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The answer.
+    pub outcome: Outcome,
+    /// If the query had a client subnet and the zone uses it: the length of the shortest prefix that contains the client in which
+    /// everybody gets the same decision.
+    pub scope: Option<u8>,
+    /// What identifies the pool that answers, zero if none does.
+    pub pool: u64,
+}
+
+/// The answer of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No policy is at the name for the type.
+    NotSteered,
+    /// No rule is for the client, or none of its pools can answer.
+    NoData,
+    /// What was appended.
+    Answer {
+        /// TTL, in seconds.
+        ttl: u32,
+        /// Type.
+        rtype: Rtype,
+        /// Number of RDATAs.
+        count: u16,
+    },
+    /// There was no room for what would have been appended: the answer can't be given.
+    NoRoom,
+}
+
+/// Is told how a decision comes about. What it does by default is nothing, so that it costs nothing where nobody wants to know.
+pub trait Trace {
+    /// There is a policy: at the name itself, or at the wildcard below its ancestor of so many labels less.
+    fn policy(&mut self, labels_less: Option<usize>) {
+        let _ = labels_less;
+    }
+    /// What is known of the address that rules look at. Called if a rule asks.
+    fn facts(&mut self, address: IpAddr, facts: &Facts) {
+        let _ = (address, facts);
+    }
+    /// What came of a rule.
+    fn rule(&mut self, number: usize, verdict: RuleVerdict) {
+        let _ = (number, verdict);
+    }
+    /// What came of a pool of the rule that matched.
+    fn pool(&mut self, number: usize, verdict: PoolVerdict) {
+        let _ = (number, verdict);
+    }
+    /// The pool that answers, and the candidates in it.
+    fn answers(&mut self, pool: &PoolAnswers<'_>, candidates: Candidates<'_>) {
+        let _ = (pool, candidates);
+    }
+}
+
+/// Nobody wants to know.
+impl Trace for () {}
+
+/// What came of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleVerdict {
+    /// It is for this client.
+    Matched,
+    /// The first condition that wasn't met.
+    Unmet(Condition),
+    /// It asks for the nearest endpoint, and the client's place isn't known.
+    PlaceUnknown,
+}
+
+/// What came of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolVerdict {
+    /// It answers.
+    Answers,
+    /// It doesn't exist, or has no endpoint that can answer with this type.
+    Nothing,
+    /// It has so many endpoints that can answer, and is to have more.
+    TooFew(usize),
+    /// The nearest endpoint is asked for, and none of those that can answer has a place.
+    NoPlace,
+}
+
+/// The candidates of the pool that answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    pool: &'a PoolAnswers<'a>,
+    among: Among,
+    /// The draw that chooses among them.
+    pub draw: u64,
+}
+
+impl Candidates<'_> {
+    /// Whether a candidate of the pool is in question.
+    pub fn contains(&self, candidate: usize) -> bool {
+        self.pool.is_among(candidate, self.among)
+    }
+
+    /// The candidates that a draw chooses.
+    pub fn chosen(&self, draw: u64) -> Vec<usize> {
+        let mut picks = [0; 256];
+        match self.pool.pick(self.among, draw, &mut picks) {
+            Some(picks) => picks.iter().map(|pick| usize::from(*pick)).collect(),
+            None => (0..self.pool.candidates()).filter(|place| self.contains(*place)).collect(),
+        }
+    }
+}
+
+impl Part {
+    /// Decides what a client gets at a name and type. `owner` is in wire format and lower case: the name as it was asked for, also where
+    /// a policy at a wildcard is for it. RDATAs are appended to `out` as knotd's RRsets have them (each: length as u16 in native order,
+    /// octets, a zero if they are odd in number), in canonical order, each once, and never beyond the capacity of `out`.
+    pub fn decide(
+        &self,
+        owner: &[u8],
+        rtype: Rtype,
+        client: &Client,
+        places: &impl Places,
+        out: &mut Vec<u8>,
+        trace: &mut impl Trace,
+    ) -> Decision {
+        let ecs = if self.settings().ecs { client.ecs } else { None };
+        let Some((rules, labels_less)) = self.policy(owner, rtype) else {
+            return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0 };
+        };
+        trace.policy(labels_less);
+        // A network of length zero tells of nobody: its resolver doesn't want it to be told (RFC 7871 §7.1.2).
+        let address = ecs.filter(|ecs| ecs.length() > 0).map_or(client.source, |ecs| ecs.address());
+        let mut asker =
+            Asker { part: self, client, address, facts: LazyFacts::Unasked(places), trace: &mut *trace };
+        let route = self.route(rules, &mut asker);
+        let scope = ecs.map(|ecs| self.scope(rules, &route, client, ecs, places));
+        let Some(pool) = &route.pool else {
+            return Decision { outcome: Outcome::NoData, scope, pool: 0 };
+        };
+        let draw = pool.answers.draw(pool.hash, address, client.draw);
+        trace.answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, draw });
+        let outcome = match pool.answers.choose(pool.among, draw, out) {
+            Chosen::Count(count) => Outcome::Answer { ttl: pool.answers.ttl, rtype, count },
+            Chosen::NoRoom => Outcome::NoRoom,
+        };
+        Decision { outcome, scope, pool: pool.hash }
+    }
+
+    /// The rules of the policy for a name and type: its own, or those of the nearest wildcard that covers it.
+    fn policy(&self, owner: &[u8], rtype: Rtype) -> Option<(Rules<'_>, Option<usize>)> {
+        let relative = relative(owner, self.apex())?;
+        if let Some(body) = self.table.get(&policy_key(relative, rtype)) {
+            return Some((Rules(Reader(body)), None));
+        }
+        let mut rest = relative;
+        let mut labels_less = 0;
+        loop {
+            let (label_bytes, after) = rest.split_first()?;
+            rest = after.get(usize::from(*label_bytes)..)?;
+            labels_less += 1;
+            let key = Key { kind: Kind::WildPolicy, rtype: rtype.to_int(), name: rest };
+            if let Some(body) = self.table.get(&key) {
+                return Some((Rules(Reader(body)), Some(labels_less)));
+            }
+        }
+    }
+
+    /// The first rule that is for the client, and the first of its pools that can answer.
+    fn route<'a, P: Places, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, P, T>) -> Route<'a> {
+        let mut looked_at_client = false;
+        for (number, rule) in rules.enumerate() {
+            looked_at_client |= rule.looks_at_client();
+            if let Some(unmet) = rule.conditions.unmet(asker) {
+                asker.trace.rule(number, RuleVerdict::Unmet(unmet));
+                continue;
+            }
+            let mut from = None;
+            if rule.is_nearest() {
+                from = asker.facts().location.and_then(unit_vector);
+                if from.is_none() {
+                    asker.trace.rule(number, RuleVerdict::PlaceUnknown);
+                    continue;
+                }
+            }
+            asker.trace.rule(number, RuleVerdict::Matched);
+            let pool = self.first_pool(rule.pools, from, asker.trace);
+            return Route { pool, looked_at_client };
+        }
+        Route { pool: None, looked_at_client }
+    }
+
+    fn first_pool<'a>(
+        &'a self,
+        pools: &[[u8; 8]],
+        from: Option<[f32; 3]>,
+        trace: &mut impl Trace,
+    ) -> Option<RoutedPool<'a>> {
+        for (number, hash) in pools.iter().enumerate() {
+            let hash = u64::from_le_bytes(*hash);
+            let answers = self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body));
+            let Some(answers) = answers else {
+                trace.pool(number, PoolVerdict::Nothing);
+                continue;
+            };
+            if !answers.can_answer() {
+                trace.pool(number, PoolVerdict::TooFew(answers.candidates()));
+                continue;
+            }
+            let among = match from {
+                None => Some(Among::All),
+                Some(from) => answers.nearest(from),
+            };
+            let Some(among) = among else {
+                trace.pool(number, PoolVerdict::NoPlace);
+                continue;
+            };
+            trace.pool(number, PoolVerdict::Answers);
+            return Some(RoutedPool { hash, answers, among });
+        }
+        None
+    }
+
+    /// The length of the shortest prefix that contains the client in which everybody is led to the same.
+    fn scope(
+        &self,
+        rules: Rules<'_>,
+        route: &Route<'_>,
+        client: &Client,
+        ecs: Prefix,
+        places: &impl Places,
+    ) -> u8 {
+        let _ = (rules, client, places);
+        if ecs.length() == 0 {
+            return 0;
+        }
+        let sticky = route.pool.as_ref().and_then(|pool| {
+            pool.answers.sticky_length(ecs.address()).filter(|_| pool.answers.has_choice(pool.among))
+        });
+        let led = if route.looked_at_client { ecs.length() } else { 0 };
+        led.max(sticky.unwrap_or(0))
+    }
+}
+
+/// Where rules lead a client.
+struct Route<'a> {
+    pool: Option<RoutedPool<'a>>,
+    /// Whether a rule up to this one asks something of the client.
+    looked_at_client: bool,
+}
+
+struct RoutedPool<'a> {
+    hash: u64,
+    answers: PoolAnswers<'a>,
+    among: Among,
+}
+
+/// A client whom rules are asked for.
+struct Asker<'a, P, T> {
+    part: &'a Part,
+    client: &'a Client,
+    address: IpAddr,
+    facts: LazyFacts<'a, P>,
+    trace: &'a mut T,
+}
+
+/// What is known of the address, looked up if a rule asks.
+enum LazyFacts<'a, P> {
+    Unasked(&'a P),
+    Asked(Facts),
+}
+
+impl<P: Places, T: Trace> Asked for Asker<'_, P, T> {
+    fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    fn facts(&mut self) -> &Facts {
+        if let LazyFacts::Unasked(places) = self.facts {
+            let facts = places.facts(self.address);
+            self.trace.facts(self.address, &facts);
+            self.facts = LazyFacts::Asked(facts);
+        }
+        match &self.facts {
+            LazyFacts::Asked(facts) => facts,
+            LazyFacts::Unasked(_) => const { &UNKNOWN },
+        }
+    }
+
+    fn pop(&self) -> u64 {
+        self.client.pop
+    }
+
+    fn is_in_view(&self, view: u64) -> bool {
+        let view = self.part.table.get_hash(view);
+        view.is_some_and(|(_, body)| Conditions(Reader(body)).is_inside(self.client.source, self.client.pop))
+    }
+}
+
+/// Of whom nothing is known.
+const UNKNOWN: Facts = Facts {
+    continent: [0; 2],
+    country: [0; 2],
+    subdivisions: [None; 2],
+    city: 0,
+    city_name: 0,
+    asn: 0,
+    location: None::<Location>,
+};

@@ -1,0 +1,380 @@
+//! One zone's steering, compiled: flat entries in a table of which an edit copies little.
+
+pub(crate) mod hash;
+mod node;
+pub(crate) mod octets;
+pub(crate) mod policy;
+pub(crate) mod pool;
+pub(crate) mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use herald_core::steering::{
+    HOLDER, Item, ItemError, OVERLAY, POOL, SETTINGS, STEERABLE, Settings, VIEW, View, answered_type,
+    is_steering_type,
+};
+use herald_core::{Name, RrKey, Rrset, Rtype};
+use imbl::OrdSet;
+
+use octets::TooLarge;
+use policy::relative;
+use table::{Collision, Edits, Key, Table};
+
+pub use node::{RrsetRef, rrset_octets};
+
+/// Kinds of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A policy at a name, for answers of a type.
+    Policy = 1,
+    /// A policy at the wildcard below a name.
+    WildPolicy,
+    /// A pool's answers of a type.
+    Pool,
+    /// Who is inside a view.
+    View,
+    /// The records at a name: everybody's, and those that views have there.
+    Node,
+}
+
+/// One zone's compiled steering, and its records if insiders of views are answered from here. It never changes; a clone shares all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    apex: Name,
+    pub(crate) table: Table,
+    settings: Settings,
+    views: Arc<[(String, View)]>,
+    cname_policies: usize,
+    /// The owners of records, overlays and policies: in parts with records or overlays alone.
+    pub(crate) names: Option<OrdSet<Name>>,
+}
+
+/// Why RRsets aren't steering that can be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// An RRset holds nothing that can be read.
+    #[error("{key}: {error}")]
+    Item {
+        /// The RRset.
+        key: RrKey,
+        /// What is wrong.
+        error: ItemError,
+    },
+    /// An RRset isn't of this zone, or not where such ones are held.
+    #[error("{0} is out of place")]
+    Misplaced(RrKey),
+    /// More than the compiled form has room for.
+    #[error("{0} is too large")]
+    TooLarge(RrKey),
+    /// Two names have one hash.
+    #[error("two names have one hash")]
+    Collision,
+}
+
+impl Part {
+    /// Compiles a zone's steering. RRsets that are no steering are its records: they are given where insiders of views, or of a private
+    /// zone, are to be answered from here.
+    ///
+    /// # Errors
+    /// [`CompileError`] names the RRset.
+    pub fn compile(
+        apex: &Name,
+        rrsets: impl IntoIterator<Item = (RrKey, Rrset)>,
+    ) -> Result<Part, CompileError> {
+        let empty = Part {
+            apex: apex.clone(),
+            table: Table::default(),
+            settings: Settings::default(),
+            views: Arc::from([]),
+            cname_policies: 0,
+            names: None,
+        };
+        empty.with(rrsets, [])
+    }
+
+    /// The part after these changes: what they don't touch is shared with this one.
+    ///
+    /// # Errors
+    /// [`CompileError`] names the RRset.
+    pub fn with(
+        &self,
+        puts: impl IntoIterator<Item = (RrKey, Rrset)>,
+        deletes: impl IntoIterator<Item = RrKey>,
+    ) -> Result<Part, CompileError> {
+        let mut change = Change::new(self);
+        for key in deletes {
+            change.delete(&key)?;
+        }
+        for (key, rrset) in puts {
+            change.put(&key, &rrset)?;
+        }
+        change.done()
+    }
+
+    /// The zone's apex.
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// Whether it holds nothing that bears on any answer.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// Whether there is a policy for CNAME, as such a name is found out about at another stage.
+    pub fn has_cname_policies(&self) -> bool {
+        self.cname_policies > 0
+    }
+
+    /// The zone's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The zone's views, ascending by name.
+    pub fn views(&self) -> &[(String, View)] {
+        &self.views
+    }
+
+    /// Whether it has records or overlays, so that insiders are answered from here.
+    pub fn has_records(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Entries of the compiled form: about two for a name with a policy and a pool of its own.
+    pub fn entries(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        // A node of the set of names has some half of its places in use.
+        let names = self.names.as_ref().map_or(0, |names| names.len() * 96);
+        size_of::<Part>() + self.table.bytes() + names
+    }
+}
+
+/// A part that is being changed.
+struct Change<'a> {
+    base: &'a Part,
+    edits: Edits,
+    settings: Settings,
+    /// What becomes of views, if anything does.
+    views: Option<BTreeMap<String, View>>,
+    /// Owners of policies that are touched, for CNAME those.
+    policies: BTreeSet<RrKey>,
+    /// What becomes of records and overlays.
+    nodes: BTreeMap<Name, Vec<(Rtype, Option<Rrset>)>>,
+}
+
+impl<'a> Change<'a> {
+    fn new(base: &'a Part) -> Change<'a> {
+        Change {
+            base,
+            edits: Edits::default(),
+            settings: base.settings.clone(),
+            views: None,
+            policies: BTreeSet::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    fn put(&mut self, key: &RrKey, rrset: &Rrset) -> Result<(), CompileError> {
+        let relative = self.relative(key)?;
+        if key.rtype == OVERLAY || !is_steering_type(key.rtype) {
+            self.nodes.entry(key.owner.clone()).or_default().push((key.rtype, Some(rrset.clone())));
+            return Ok(());
+        }
+        let item = Item::read(key.rtype, &rrset.rdatas)
+            .map_err(|error| CompileError::Item { key: key.clone(), error })?;
+        let too_large = |TooLarge| CompileError::TooLarge(key.clone());
+        match item {
+            Item::Settings(settings) if relative.is_empty() => self.settings = settings,
+            Item::Settings(_) => return Err(CompileError::Misplaced(key.clone())),
+            Item::Pool(pool) => {
+                let name = held(relative).ok_or_else(|| CompileError::Misplaced(key.clone()))?;
+                self.delete_pool(name);
+                let mut types: Vec<Rtype> = pool
+                    .endpoints
+                    .iter()
+                    .flat_map(|endpoint| endpoint.records.iter().map(|records| records.rtype))
+                    .filter(|rtype| STEERABLE.contains(rtype))
+                    .collect();
+                types.sort_unstable_by_key(|rtype| rtype.to_int());
+                types.dedup();
+                for rtype in types {
+                    if pool::candidates(&pool, rtype).is_empty() {
+                        continue;
+                    }
+                    let key = Key { kind: Kind::Pool, rtype: rtype.to_int(), name };
+                    self.edits.put(&key, |out| pool::write(&pool, rtype, out)).map_err(too_large)?;
+                }
+            }
+            Item::View(view) => {
+                let name = held(relative).ok_or_else(|| CompileError::Misplaced(key.clone()))?;
+                let entry = Key { kind: Kind::View, rtype: 0, name };
+                self.edits.put(&entry, |out| policy::write_view(&view, out)).map_err(too_large)?;
+                self.views().insert(String::from_utf8_lossy(name).into_owned(), view);
+            }
+            Item::Policy(answered, policy) => {
+                let entry = policy_key(relative, answered);
+                self.edits
+                    .put(&entry, |out| policy::write_policy(&policy, answered.to_int(), out))
+                    .map_err(too_large)?;
+                self.touch_policy(key, answered);
+            }
+            Item::Overlays(_) => return Err(CompileError::Misplaced(key.clone())),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &RrKey) -> Result<(), CompileError> {
+        let relative = self.relative(key)?;
+        let misplaced = || CompileError::Misplaced(key.clone());
+        match key.rtype {
+            SETTINGS if relative.is_empty() => self.settings = Settings::default(),
+            POOL => self.delete_pool(held(relative).ok_or_else(misplaced)?),
+            VIEW => {
+                let name = held(relative).ok_or_else(misplaced)?;
+                self.edits.delete(&Key { kind: Kind::View, rtype: 0, name });
+                self.views().remove(&*String::from_utf8_lossy(name));
+            }
+            rtype if rtype == OVERLAY || !is_steering_type(rtype) => {
+                self.nodes.entry(key.owner.clone()).or_default().push((rtype, None));
+            }
+            rtype => {
+                let answered = answered_type(rtype).ok_or_else(misplaced)?;
+                self.edits.delete(&policy_key(relative, answered));
+                self.touch_policy(key, answered);
+            }
+        }
+        Ok(())
+    }
+
+    fn relative<'k>(&self, key: &'k RrKey) -> Result<&'k [u8], CompileError> {
+        relative(key.owner.as_wire(), &self.base.apex).ok_or_else(|| CompileError::Misplaced(key.clone()))
+    }
+
+    fn delete_pool(&mut self, name: &[u8]) {
+        for rtype in STEERABLE {
+            self.edits.delete(&Key { kind: Kind::Pool, rtype: rtype.to_int(), name });
+        }
+    }
+
+    fn views(&mut self) -> &mut BTreeMap<String, View> {
+        self.views.get_or_insert_with(|| self.base.views.iter().cloned().collect())
+    }
+
+    fn touch_policy(&mut self, key: &RrKey, answered: Rtype) {
+        if answered == Rtype::CNAME || self.base.names.is_some() {
+            self.policies.insert(RrKey::new(key.owner.clone(), answered));
+        }
+    }
+
+    fn done(mut self) -> Result<Part, CompileError> {
+        let base = self.base;
+        for (owner, changes) in &self.nodes {
+            let key = RrKey::new(owner.clone(), Rtype::ANY);
+            let relative = self.relative(&key)?;
+            let entry = Key { kind: Kind::Node, rtype: 0, name: relative };
+            let old = base.table.get(&entry).unwrap_or_default();
+            match node::changed(old, changes).map_err(|error| error.at(owner))? {
+                Some(body) => self
+                    .edits
+                    .put(&entry, |out| {
+                        out.extend_from_slice(&body);
+                        Ok(())
+                    })
+                    .map_err(|TooLarge| CompileError::TooLarge(key.clone()))?,
+                None => self.edits.delete(&entry),
+            }
+        }
+        let table = base.table.edited(self.edits).map_err(|Collision| CompileError::Collision)?;
+        let has_policy = |table: &Table, key: &RrKey| {
+            relative(key.owner.as_wire(), &base.apex)
+                .is_some_and(|relative| table.get(&policy_key(relative, key.rtype)).is_some())
+        };
+        let cnames = || self.policies.iter().filter(|key| key.rtype == Rtype::CNAME);
+        let gone = cnames().filter(|key| has_policy(&base.table, key)).count();
+        let come = cnames().filter(|key| has_policy(&table, key)).count();
+        let mut part = Part {
+            apex: base.apex.clone(),
+            table,
+            settings: self.settings,
+            views: match self.views {
+                Some(views) => views.into_iter().collect(),
+                None => base.views.clone(),
+            },
+            cname_policies: base.cname_policies + come - gone,
+            names: base.names.clone(),
+        };
+        let mut touched: BTreeSet<&Name> = self.nodes.keys().collect();
+        touched.extend(self.policies.iter().map(|key| &key.owner));
+        part.rename(&touched);
+        Ok(part)
+    }
+}
+
+impl Part {
+    /// Brings the set of names up to date, of which these may have come or gone.
+    fn rename(&mut self, touched: &BTreeSet<&Name>) {
+        let has_nodes = |part: &Part| {
+            let is_node = |name: &&&Name| part.node(name.as_wire()).is_some();
+            touched.iter().any(|name| is_node(&name))
+        };
+        let Some(mut names) = self.names.take() else {
+            if has_nodes(self) {
+                // From here on policies' owners count too: they had no part in it so far.
+                self.names = Some(self.all_owners());
+            }
+            return;
+        };
+        for name in touched {
+            if self.is_owner(name) {
+                names.insert((*name).clone());
+            } else {
+                names.remove(*name);
+            }
+        }
+        self.names = Some(names);
+    }
+
+    /// Whether there are records, overlays or policies at a name.
+    fn is_owner(&self, name: &Name) -> bool {
+        let has_policy = || {
+            let relative = relative(name.as_wire(), &self.apex)?;
+            STEERABLE.iter().find(|rtype| self.table.get(&policy_key(relative, **rtype)).is_some())
+        };
+        self.node(name.as_wire()).is_some() || has_policy().is_some()
+    }
+
+    fn all_owners(&self) -> OrdSet<Name> {
+        let mut names = OrdSet::new();
+        let mut add = |prefix: &[u8], relative: &[u8]| {
+            let wire = [prefix, relative, self.apex.as_wire()].concat();
+            names.extend(Name::from_wire(&wire).ok());
+        };
+        self.table.for_each(Kind::Node, |key, _| add(b"", key.name));
+        self.table.for_each(Kind::Policy, |key, _| add(b"", key.name));
+        self.table.for_each(Kind::WildPolicy, |key, _| add(b"\x01*", key.name));
+        names
+    }
+}
+
+/// Where a policy at a name relative to the apex is.
+pub(crate) fn policy_key(relative: &[u8], answered: Rtype) -> Key<'_> {
+    let rtype = answered.to_int();
+    match relative.strip_prefix(b"\x01*") {
+        Some(parent) => Key { kind: Kind::WildPolicy, rtype, name: parent },
+        None => Key { kind: Kind::Policy, rtype, name: relative },
+    }
+}
+
+/// The label of a pool or view that is held at a name relative to the apex.
+fn held(relative: &[u8]) -> Option<&[u8]> {
+    let (label_bytes, rest) = relative.split_first()?;
+    let (label, rest) = rest.split_at_checked(usize::from(*label_bytes))?;
+    let (holder_bytes, holder) = rest.split_first()?;
+    (usize::from(*holder_bytes) == HOLDER.len() && holder == HOLDER.as_bytes()).then_some(label)
+}

@@ -1,0 +1,54 @@
+//! Reading and writing flat octets: numbers little endian, each read checked, so that nothing can panic.
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (chunk, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*chunk)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.chunk::<1>().map(|[octet]| octet)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.chunk().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.chunk().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.chunk().map(u64::from_le_bytes)
+    }
+
+    /// So many pieces of `N` octets.
+    pub(crate) fn pieces<const N: usize>(&mut self, count: usize) -> Option<&'a [[u8; N]]> {
+        Some(self.take(count.checked_mul(N)?)?.as_chunks().0)
+    }
+}
+
+/// A number that is known to fit, as what is written here has at most some 65,536 pieces.
+pub(crate) fn narrow<T: TryFrom<usize>>(number: usize) -> Result<T, TooLarge> {
+    T::try_from(number).map_err(|_| TooLarge)
+}
+
+/// More than flat octets have room for. No item of at most 65,535 octets can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
+
+/// Whether `piece` is one of the sorted `pieces`.
+pub(crate) fn is_among<const N: usize>(pieces: &[[u8; N]], piece: [u8; N]) -> bool {
+    if pieces.len() <= 8 { pieces.contains(&piece) } else { pieces.binary_search(&piece).is_ok() }
+}
