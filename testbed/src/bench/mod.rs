@@ -30,6 +30,8 @@ pub enum Name {
     Fleet,
     /// Steered answers a second beside plain ones and other servers that steer.
     SteeringQps,
+    /// Instructions of knotd by steered answer beside a plain one, by callgrind.
+    SteeringInstructions,
     /// Memory and speed of a million steered names.
     SteeringScale,
     /// From the request that changes a weight to the answer at the last of three PoPs.
@@ -81,6 +83,7 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::Bulk => bulk::run(settings),
         Name::Fleet => fleet::run(settings),
         Name::SteeringQps => steering::qps(settings),
+        Name::SteeringInstructions => steering::instructions(settings),
         Name::SteeringScale => steering::scale(settings),
         Name::SteerPropagation => steering::propagation(settings),
     }

@@ -99,6 +99,25 @@ pub fn ask(server: SocketAddr, questions: &Questions) -> io::Result<Vec<Ipv4Addr
     Ok(addresses)
 }
 
+/// Asks so many questions in turn, each when the one before is answered.
+///
+/// # Errors
+/// If one isn't answered within a few seconds.
+pub fn ask_each(server: SocketAddr, questions: &Questions, count: usize) -> io::Result<()> {
+    let socket = UdpSocket::bind((server.ip(), 0))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut reply = [0; 4096];
+    for question in questions.0.iter().cycle().take(count) {
+        socket.send(question)?;
+        let length = socket.recv(&mut reply)?;
+        if length < 12 || reply[3] & 0xf != 0 || reply[6..8] == [0, 0] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply is no answer"));
+        }
+    }
+    Ok(())
+}
+
 /// Asks `server` for `duration`.
 ///
 /// # Errors

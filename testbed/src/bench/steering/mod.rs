@@ -1,6 +1,7 @@
 //! Steered answers beside plain ones, and beside other name servers that steer.
 
 mod flood;
+mod instructions;
 mod names;
 mod ours;
 mod pairs;
@@ -9,6 +10,7 @@ mod propagation;
 mod qps;
 mod scale;
 
+pub use instructions::run as instructions;
 pub use propagation::run as propagation;
 pub use qps::run as qps;
 pub use scale::run as scale;

@@ -74,12 +74,12 @@ fn owner(zone: &str, kind: &str, number: usize) -> String {
 }
 
 /// Questions without a client subnet.
-fn everywhere(zone: &str, kind: &str) -> Questions {
+pub fn everywhere(zone: &str, kind: &str) -> Questions {
     Questions::new((0..QUESTIONS).map(|n| (owner(zone, kind, n), Rtype::A, None)))
 }
 
 /// Questions of clients in random networks.
-fn by_place(zone: &str, kind: &str) -> Questions {
+pub fn by_place(zone: &str, kind: &str) -> Questions {
     let mut numbers = Numbers::new(1);
     Questions::new((0..QUESTIONS).map(|n| (owner(zone, kind, n), Rtype::A, Some((subnet(&mut numbers), 24)))))
 }
