@@ -1,6 +1,33 @@
 //! What is known of addresses: places and autonomous systems, in a table made for the look-up.
+//!
+//! ```text
+//! mmdb files ──▶ Builder ──▶ Geo ──▶ facts(address)      what is known of it
+//!  (mmdb.rs)    (build.rs)    │ ▲    widest(address, …)   how far around it the same decision is taken
+//!                             ▼ │
+//!                         flat file (format.rs): versioned, checked as a whole before it is used
+//! ```
+//!
+//! A table is made once and never changed; whoever takes another one exchanges the `Arc` it is in.
+
+mod build;
+mod format;
+mod mmdb;
+mod places;
+mod ranges;
+mod widest;
+
+use std::net::IpAddr;
 
 use herald_core::steering::{Location, Subdivision};
+
+pub use build::{Builder, OutOfOrder};
+pub use format::{GeoError, seal};
+pub use mmdb::{MmdbError, MmdbKind};
+pub use ranges::Aliases;
+pub use widest::{STEPS_MAX, widest};
+
+use places::Places;
+use ranges::Ranges;
 
 /// What is known of an address. What isn't known is zero or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,3 +55,99 @@ pub fn city_name_hash(country: [u8; 2], name: &str) -> u64 {
     // Zero stands for no name.
     xxhash_rust::xxh3::xxh3_64(&input).max(1)
 }
+
+/// Something that a rule asks of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A continent code.
+    Continent([u8; 2]),
+    /// A country (ISO 3166-1 alpha-2).
+    Country([u8; 2]),
+    /// A subdivision (ISO 3166-2).
+    Subdivision(Subdivision),
+    /// A city, by its number at GeoNames.
+    City(u32),
+    /// All cities of a name, by its [`city_name_hash`].
+    CityName(u64),
+    /// An autonomous system.
+    Asn(u32),
+    /// Where the address is: what is decided may be different at any network that the table has.
+    Anywhere,
+}
+
+/// The databases that a table was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Of places.
+    pub city: Option<Database>,
+    /// Of autonomous systems.
+    pub asn: Option<Database>,
+}
+
+/// One database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// What it calls itself: `GeoLite2-City`.
+    pub kind: String,
+    /// When it was built, in seconds since 1970.
+    pub built_s: u64,
+}
+
+/// Facts about every address. A look-up neither locks nor allocates.
+#[derive(Debug)]
+pub struct Geo {
+    versions: Versions,
+    /// Each combination of facts once; the first one is of addresses about which nothing is known. `asn` is zero in all.
+    records: Vec<Facts>,
+    /// Addresses to indices into `records`.
+    cities: Ranges,
+    /// Addresses to numbers of autonomous systems, zero if not known.
+    asns: Ranges,
+    /// Where each place is.
+    places: Places,
+}
+
+impl Geo {
+    /// The table that knows nothing.
+    pub fn empty() -> Geo {
+        Builder::default().finish()
+    }
+
+    /// What is known of an address.
+    pub fn facts(&self, address: IpAddr) -> Facts {
+        let mut facts = *self.place(address);
+        facts.asn = self.asn(address);
+        facts
+    }
+
+    /// What is known of an address but its autonomous system, which is left out.
+    pub fn place(&self, address: IpAddr) -> &Facts {
+        &self.records[self.cities.get(address) as usize]
+    }
+
+    /// The autonomous system that announces the address, zero if it isn't known.
+    pub fn asn(&self, address: IpAddr) -> u32 {
+        self.asns.get(address)
+    }
+
+    /// What it was made from.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// How many bytes of memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.records.capacity() * size_of::<Facts>()
+            + self.cities.bytes()
+            + self.asns.bytes()
+            + self.places.bytes()
+    }
+
+    /// How many ranges of addresses it tells apart: those of places and those of autonomous systems.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.cities.len(), self.asns.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;
