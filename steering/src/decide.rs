@@ -5,28 +5,13 @@ use std::net::IpAddr;
 use herald_core::Rtype;
 use herald_core::steering::{Location, Prefix};
 
-use crate::geo::Facts;
+use crate::geo::{Facts, Geo, widest};
+use crate::part::hash::fold;
 use crate::part::octets::Reader;
 use crate::part::policy::{Asked, Condition, Conditions, Rules, relative};
 use crate::part::pool::{Among, Chosen, PoolAnswers, unit_vector};
 use crate::part::table::Key;
 use crate::part::{Kind, Part, policy_key};
-
-/// What is known of addresses, as a decision asks for it.
-pub trait Places {
-    /// What is known of an address.
-    fn facts(&self, address: IpAddr) -> Facts;
-}
-
-/// Nothing is known of any address: rules that ask for a place match nobody.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoPlaces;
-
-impl Places for NoPlaces {
-    fn facts(&self, _: IpAddr) -> Facts {
-        Facts::default()
-    }
-}
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +24,15 @@ pub struct Client {
     pub pop: u64,
     /// A random number: what is left to chance depends on it alone.
     pub draw: u64,
+}
+
+impl Client {
+    /// The address that rules for places and prefixes look at, and that sticky draws are made from.
+    pub(crate) fn rule_address(&self, part: &Part) -> IpAddr {
+        // A network of length zero tells of nobody: its resolver doesn't want it to be told (RFC 7871 §7.1.2).
+        let ecs = self.ecs.filter(|ecs| part.settings().ecs && ecs.length() > 0);
+        ecs.map_or(self.source, |ecs| ecs.address())
+    }
 }
 
 /// What comes of a decision.
@@ -129,11 +123,18 @@ pub enum PoolVerdict {
 pub struct Candidates<'a> {
     pool: &'a PoolAnswers<'a>,
     among: Among,
+    /// The address that sticky draws are made from.
+    pub address: IpAddr,
     /// The draw that chooses among them.
     pub draw: u64,
 }
 
 impl Candidates<'_> {
+    /// Whether the draw makes a difference.
+    pub fn is_choice(&self) -> bool {
+        self.pool.has_choice(self.among)
+    }
+
     /// Whether a candidate of the pool is in question.
     pub fn contains(&self, candidate: usize) -> bool {
         self.pool.is_among(candidate, self.among)
@@ -158,7 +159,7 @@ impl Part {
         owner: &[u8],
         rtype: Rtype,
         client: &Client,
-        places: &impl Places,
+        geo: &Geo,
         out: &mut Vec<u8>,
         trace: &mut impl Trace,
     ) -> Decision {
@@ -167,17 +168,16 @@ impl Part {
             return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0 };
         };
         trace.policy(labels_less);
-        // A network of length zero tells of nobody: its resolver doesn't want it to be told (RFC 7871 §7.1.2).
-        let address = ecs.filter(|ecs| ecs.length() > 0).map_or(client.source, |ecs| ecs.address());
+        let address = client.rule_address(self);
         let mut asker =
-            Asker { part: self, client, address, facts: LazyFacts::Unasked(places), trace: &mut *trace };
+            Asker { part: self, client, address, facts: LazyFacts::Unasked(geo), trace: &mut *trace };
         let route = self.route(rules, &mut asker);
-        let scope = ecs.map(|ecs| self.scope(rules, &route, client, ecs, places));
+        let scope = ecs.map(|ecs| self.scope(rules, &route, client, ecs, geo));
         let Some(pool) = &route.pool else {
             return Decision { outcome: Outcome::NoData, scope, pool: 0 };
         };
         let draw = pool.answers.draw(pool.hash, address, client.draw);
-        trace.answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, draw });
+        trace.answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, address, draw });
         let outcome = match pool.answers.choose(pool.among, draw, out) {
             Chosen::Count(count) => Outcome::Answer { ttl: pool.answers.ttl, rtype, count },
             Chosen::NoRoom => Outcome::NoRoom,
@@ -205,7 +205,7 @@ impl Part {
     }
 
     /// The first rule that is for the client, and the first of its pools that can answer.
-    fn route<'a, P: Places, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, P, T>) -> Route<'a> {
+    fn route<'a, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, T>) -> Route<'a> {
         let mut looked_at_client = false;
         for (number, rule) in rules.enumerate() {
             looked_at_client |= rule.looks_at_client();
@@ -223,9 +223,9 @@ impl Part {
             }
             asker.trace.rule(number, RuleVerdict::Matched);
             let pool = self.first_pool(rule.pools, from, asker.trace);
-            return Route { pool, looked_at_client };
+            return Route { rule: number, pool, looked_at_client };
         }
-        Route { pool: None, looked_at_client }
+        Route { rule: usize::MAX, pool: None, looked_at_client }
     }
 
     fn first_pool<'a>(
@@ -260,28 +260,37 @@ impl Part {
     }
 
     /// The length of the shortest prefix that contains the client in which everybody is led to the same.
-    fn scope(
-        &self,
-        rules: Rules<'_>,
-        route: &Route<'_>,
-        client: &Client,
-        ecs: Prefix,
-        places: &impl Places,
-    ) -> u8 {
-        let _ = (rules, client, places);
+    fn scope(&self, rules: Rules<'_>, route: &Route<'_>, client: &Client, ecs: Prefix, geo: &Geo) -> u8 {
         if ecs.length() == 0 {
             return 0;
         }
         let sticky = route.pool.as_ref().and_then(|pool| {
             pool.answers.sticky_length(ecs.address()).filter(|_| pool.answers.has_choice(pool.among))
         });
-        let led = if route.looked_at_client { ecs.length() } else { 0 };
+        let led = if route.looked_at_client {
+            // What later rules ask makes no difference before one of these does.
+            let asking = rules.take(route.rule.saturating_add(1));
+            let outcome = |address: IpAddr, facts: &Facts| {
+                let facts = LazyFacts::Asked(*facts);
+                self.route(rules, &mut Asker { part: self, client, address, facts, trace: &mut () }).hash()
+            };
+            widest(
+                geo,
+                ecs.address(),
+                asking.clone().flat_map(|rule| rule.places()),
+                asking.flat_map(|rule| rule.prefixes()),
+                outcome,
+            )
+        } else {
+            0
+        };
         led.max(sticky.unwrap_or(0))
     }
 }
 
 /// Where rules lead a client.
 struct Route<'a> {
+    rule: usize,
     pool: Option<RoutedPool<'a>>,
     /// Whether a rule up to this one asks something of the client.
     looked_at_client: bool,
@@ -293,29 +302,37 @@ struct RoutedPool<'a> {
     among: Among,
 }
 
+impl Route<'_> {
+    /// Equal for those who are led to the same.
+    fn hash(&self) -> u64 {
+        let target = self.pool.as_ref().map_or(0, |pool| pool.hash ^ pool.answers.among_hash(pool.among));
+        fold(target ^ 0x9e37_79b9_7f4a_7c15, self.rule as u64 ^ 0xd6e8_feb8_6659_fd93)
+    }
+}
+
 /// A client whom rules are asked for.
-struct Asker<'a, P, T> {
+struct Asker<'a, T> {
     part: &'a Part,
     client: &'a Client,
     address: IpAddr,
-    facts: LazyFacts<'a, P>,
+    facts: LazyFacts<'a>,
     trace: &'a mut T,
 }
 
 /// What is known of the address, looked up if a rule asks.
-enum LazyFacts<'a, P> {
-    Unasked(&'a P),
+enum LazyFacts<'a> {
+    Unasked(&'a Geo),
     Asked(Facts),
 }
 
-impl<P: Places, T: Trace> Asked for Asker<'_, P, T> {
+impl<T: Trace> Asked for Asker<'_, T> {
     fn address(&self) -> IpAddr {
         self.address
     }
 
     fn facts(&mut self) -> &Facts {
-        if let LazyFacts::Unasked(places) = self.facts {
-            let facts = places.facts(self.address);
+        if let LazyFacts::Unasked(geo) = self.facts {
+            let facts = geo.facts(self.address);
             self.trace.facts(self.address, &facts);
             self.facts = LazyFacts::Asked(facts);
         }

@@ -3,11 +3,12 @@
 //! Pure: a random draw, the client and the facts about its address come in; nothing here does I/O, reads a clock or spawns.
 
 mod decide;
+pub mod explain;
 pub mod geo;
 pub mod link;
 mod part;
 
-pub use decide::{Candidates, Client, Decision, NoPlaces, Outcome, Places, PoolVerdict, RuleVerdict, Trace};
+pub use decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};
 pub use part::policy::{Condition, pop_hash};
 pub use part::pool::{PoolAnswers, candidates};
 pub use part::{CompileError, Part, RrsetRef, rrset_octets};

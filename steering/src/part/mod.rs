@@ -93,6 +93,19 @@ impl Part {
         empty.with(rrsets, [])
     }
 
+    /// Compiles items of a zone, beside its records and overlays.
+    pub(crate) fn of_items(
+        apex: &Name,
+        items: impl IntoIterator<Item = (RrKey, Item)>,
+    ) -> Result<Part, CompileError> {
+        let empty = Part::compile(apex, [])?;
+        let mut change = Change::new(&empty);
+        for (key, item) in items {
+            change.put_item(&key, item)?;
+        }
+        change.done()
+    }
+
     /// The part after these changes: what they don't touch is shared with this one.
     ///
     /// # Errors
@@ -181,13 +194,18 @@ impl<'a> Change<'a> {
     }
 
     fn put(&mut self, key: &RrKey, rrset: &Rrset) -> Result<(), CompileError> {
-        let relative = self.relative(key)?;
         if key.rtype == OVERLAY || !is_steering_type(key.rtype) {
+            self.relative(key)?;
             self.nodes.entry(key.owner.clone()).or_default().push((key.rtype, Some(rrset.clone())));
             return Ok(());
         }
         let item = Item::read(key.rtype, &rrset.rdatas)
             .map_err(|error| CompileError::Item { key: key.clone(), error })?;
+        self.put_item(key, item)
+    }
+
+    fn put_item(&mut self, key: &RrKey, item: Item) -> Result<(), CompileError> {
+        let relative = self.relative(key)?;
         let too_large = |TooLarge| CompileError::TooLarge(key.clone());
         match item {
             Item::Settings(settings) if relative.is_empty() => self.settings = settings,

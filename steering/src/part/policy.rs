@@ -10,12 +10,12 @@
 use std::net::IpAddr;
 
 use herald_core::Name;
-use herald_core::steering::{City, Policy, Prefix, Rule, View, When};
+use herald_core::steering::{City, Policy, Prefix, Rule, Subdivision, View, When};
 
 use super::Kind;
 use super::hash::{key_hash, octets_hash};
 use super::octets::{Reader, TooLarge, is_among, narrow};
-use crate::geo::{Facts, city_name_hash};
+use crate::geo::{Facts, Place, city_name_hash};
 
 /// Only the nearest of a pool's endpoints are in question.
 const NEAREST: u8 = 1;
@@ -209,7 +209,18 @@ pub(crate) struct CompiledRule<'a> {
     pub(crate) conditions: Conditions<'a>,
 }
 
-impl CompiledRule<'_> {
+impl<'a> CompiledRule<'a> {
+    /// The places that it asks for.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + Clone + use<'a> {
+        let anywhere = self.is_nearest().then_some(Place::Anywhere);
+        self.conditions.flat_map(|alternatives| alternatives.places()).chain(anywhere)
+    }
+
+    /// The prefixes that it asks for.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = Prefix> + Clone + use<'a> {
+        self.conditions.flat_map(|alternatives| alternatives.prefixes())
+    }
+
     pub(crate) fn is_nearest(&self) -> bool {
         self.flags & NEAREST != 0
     }
@@ -279,7 +290,48 @@ impl<'a> Iterator for Conditions<'a> {
     }
 }
 
-impl Alternatives<'_> {
+impl<'a> Alternatives<'a> {
+    fn places(self) -> impl Iterator<Item = Place> + Clone + use<'a> {
+        let mut letters: &[[u8; 2]] = &[];
+        let mut codes: &[[u8; 5]] = &[];
+        let mut numbers: &[[u8; 4]] = &[];
+        let mut names: &[[u8; 8]] = &[];
+        let condition = self.condition();
+        match self {
+            Alternatives::Continents(list) | Alternatives::Countries(list) => letters = list,
+            Alternatives::Subdivisions(list) => codes = list,
+            Alternatives::Cities(by_number, by_name) => (numbers, names) = (by_number, by_name),
+            Alternatives::Asns(list) => numbers = list,
+            Alternatives::Prefixes(..) | Alternatives::Pops(_) | Alternatives::Views(_) => {}
+        }
+        let letters = letters.iter().map(move |code| match condition {
+            Condition::Continent => Place::Continent(*code),
+            _ => Place::Country(*code),
+        });
+        let numbers = numbers.iter().map(move |number| match condition {
+            Condition::City => Place::City(u32::from_be_bytes(*number)),
+            _ => Place::Asn(u32::from_be_bytes(*number)),
+        });
+        let codes = codes
+            .iter()
+            .map(|[a, b, c, d, e]| Place::Subdivision(Subdivision { country: [*a, *b], code: [*c, *d, *e] }));
+        let names = names.iter().map(|name| Place::CityName(u64::from_be_bytes(*name)));
+        letters.chain(numbers).chain(codes).chain(names)
+    }
+
+    fn prefixes(self) -> impl Iterator<Item = Prefix> + Clone + use<'a> {
+        let (v4, v6): (&[[u8; 5]], &[[u8; 17]]) = match self {
+            Alternatives::Prefixes(v4, v6) => (v4, v6),
+            _ => (&[], &[]),
+        };
+        let v4 = v4.iter().filter_map(|[a, b, c, d, length]| Prefix::new([*a, *b, *c, *d].into(), *length));
+        let v6 = v6.iter().filter_map(|octets| {
+            let address: [u8; 16] = *octets.first_chunk()?;
+            Prefix::new(address.into(), octets[16])
+        });
+        v4.chain(v6)
+    }
+
     pub(crate) fn condition(&self) -> Condition {
         match self {
             Alternatives::Continents(_) => Condition::Continent,
@@ -320,7 +372,11 @@ impl Alternatives<'_> {
     }
 }
 
-impl Conditions<'_> {
+impl<'a> Conditions<'a> {
+    pub(crate) fn of(octets: &'a [u8]) -> Conditions<'a> {
+        Conditions(Reader(octets))
+    }
+
     /// The first condition that isn't met, if there is one.
     pub(crate) fn unmet(self, asked: &mut impl Asked) -> Option<Condition> {
         for alternatives in self {

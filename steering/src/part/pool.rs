@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use herald_core::Rtype;
 use herald_core::steering::{AnswerMode, Endpoint, EndpointState, Location, Pool};
 
-use super::hash::{octets_hash, stream};
+use super::hash::{fold, octets_hash, stream};
 use super::octets::{Reader, TooLarge, narrow};
 
 /// A candidate has other RDATAs than the one of its own number.
@@ -316,6 +316,16 @@ impl<'a> PoolAnswers<'a> {
         }
     }
 
+    /// Something that is equal for equal sets of candidates in question.
+    pub(crate) fn among_hash(&self, among: Among) -> u64 {
+        match among {
+            Among::All => 0,
+            Among::Nearest(..) => (0..self.sums.len())
+                .filter(|candidate| self.is_among(*candidate, among))
+                .fold(1, |hash, candidate| fold(hash ^ candidate as u64, 0x9e37_79b9_7f4a_7c15)),
+        }
+    }
+
     /// Whether the draw makes a difference.
     pub(crate) fn has_choice(&self, among: Among) -> bool {
         let in_question = match among {
@@ -347,6 +357,13 @@ impl<'a> PoolAnswers<'a> {
         }
         let at = |place: usize| self.starts.get(place).map(|start| u32::from_le_bytes(*start) as usize);
         self.rdatas.get(at(number)?..at(number + 1)?)
+    }
+
+    /// The octets of an RDATA.
+    pub(crate) fn rdata(&self, number: u16) -> Option<&'a [u8]> {
+        let entry = self.entry(number)?;
+        let (length, rest) = entry.split_first_chunk::<2>()?;
+        rest.get(..usize::from(u16::from_ne_bytes(*length)))
     }
 
     /// The draw of a client that gets the same one each time, or else the one that is given.
