@@ -2,10 +2,12 @@
 //!
 //! Pure: a random draw, the client and the facts about its address come in; nothing here does I/O, reads a clock or spawns.
 
+mod continents;
 mod decide;
 pub mod explain;
 pub mod geo;
 pub mod link;
+pub mod lint;
 mod part;
 
 pub use decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};
