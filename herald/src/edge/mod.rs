@@ -26,7 +26,6 @@ mod respond;
 mod rrsets;
 pub mod secret;
 mod server;
-mod steering;
 mod tenants;
 mod tokens;
 mod zones;

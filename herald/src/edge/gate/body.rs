@@ -76,13 +76,9 @@ impl MayBeLarge for ZoneCreate {
     const MAY_BE_LARGE: bool = true;
 }
 
-impl MayBeLarge for herald_wire::api::steering::SteeringDocument {
-    const MAY_BE_LARGE: bool = true;
-}
-
 macro_rules! small {
-    ($($($body:ident)::+),*) => {
-        $(impl MayBeLarge for herald_wire::api::$($body)::+ {})*
+    ($($body:ident),*) => {
+        $(impl MayBeLarge for herald_wire::api::$body {})*
     };
 }
 
@@ -97,12 +93,6 @@ small!(
     Rollback,
     RrsetBatch,
     RrsetPut,
-    steering::OverlayPut,
-    steering::PolicyPut,
-    steering::Pool,
-    steering::SteeringPatch,
-    steering::SteeringSettings,
-    steering::View,
     TenantCreate,
     TenantPatch,
     TokenCreate,

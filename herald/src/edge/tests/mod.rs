@@ -12,7 +12,6 @@ mod public_dns;
 mod repetitions;
 mod rrsets;
 mod server;
-mod steering;
 mod tokens;
 mod waits;
 mod zone_files;

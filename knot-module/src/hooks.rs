@@ -1,0 +1,308 @@
+//! What is done at each stage of a query. Nothing here takes a lock or allocates.
+//!
+//! knotd has a placeholder in the place of a policy's answer, so that it finds out itself what a name server must: names, wildcards,
+//! delegations, NODATA. What it found is then replaced.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use herald_core::Rtype;
+use herald_core::steering::{PLACEHOLDER_TTL_S, Prefix};
+use steering::{Client, Outcome, Part, Trace};
+
+use crate::knot::{Answer, Fate, Query, Rdatas, Replaced, Section, State};
+use crate::slot::Slot;
+use crate::{UNDECIDED, places};
+
+/// The TTL that marks what is to be replaced.
+pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;
+
+/// Aliases that are followed in one answer.
+const ALIASES_MAX: usize = 16;
+
+/// Octets of RDATA that an answer may have: a message has no more.
+const ANSWER_BYTES_MAX: usize = 65_536;
+
+/// What [`steering::pop_hash`] says of this PoP.
+static POP: AtomicU64 = AtomicU64::new(0);
+/// Whether draws are those of [`known_draw`].
+static HAS_KNOWN_DRAWS: AtomicBool = AtomicBool::new(false);
+
+/// Sets what all decisions depend on.
+pub fn set_up(pop: &str, has_known_draws: bool) {
+    places::set_up();
+    POP.store(steering::pop_hash(pop), Ordering::Relaxed);
+    HAS_KNOWN_DRAWS.store(has_known_draws, Ordering::Relaxed);
+}
+
+/// What a thread of knotd's keeps.
+struct Thread {
+    /// The state of its random numbers, zero before the first one.
+    random: Cell<u64>,
+    /// Where RDATA is put together.
+    octets: RefCell<Vec<u8>>,
+}
+
+thread_local! {
+    static THREAD: Thread = const { Thread { random: Cell::new(0), octets: RefCell::new(Vec::new()) } };
+}
+
+/// Before knotd looks into the zone.
+pub fn begin<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) {
+    let part = slot.part(query);
+    if query.has_client_subnet() && !part.is_some_and(|part| part.settings().ecs) {
+        query.drop_client_subnet(answer);
+    }
+}
+
+/// Before the name is looked up: an alias that is steered is put here, so that knotd goes on with its target.
+pub fn preanswer<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) -> State {
+    let Some(part) = slot.part(query) else { return State::Begin };
+    if !part.has_cname_policies() || !follows_aliases(query.rtype()) {
+        return State::Begin;
+    }
+    let mut name = [0; 255];
+    let Some(asked) = copy_name(&mut name, query.name()) else { return State::Begin };
+    let Some(client) = client(query) else { return State::Begin };
+    with_octets(|octets| {
+        // knotd goes on where this ends, and has its own limit.
+        let mut put = Put { part, client: &client, query, answer, octets };
+        match put.aliases(asked, name, true) {
+            Aliases::None => State::Begin,
+            Aliases::To(target, bytes) => {
+                let target = target.get(..bytes).unwrap_or_default();
+                if put.query.follow(put.answer, target) { State::Follow } else { State::Error }
+            }
+            Aliases::NoRoom => State::Truncated,
+            Aliases::Failed => State::Error,
+        }
+    })
+}
+
+/// After a section is complete: what is marked in it, from `first` on, is replaced.
+pub fn replace<'q>(
+    slot: Option<&'q Slot>,
+    query: &mut Query<'q>,
+    answer: &mut Answer<'q>,
+    section: Section,
+    first: usize,
+    state: State,
+) -> State {
+    let part = slot.and_then(|slot| slot.part(query));
+    let (Some(part), Some(client)) = (part, client(query)) else {
+        UNDECIDED.fetch_add(1, Ordering::Relaxed);
+        return State::Error;
+    };
+    let geo = places::table(query);
+    let mut scope = None;
+    with_octets(|octets| {
+        let mut alias = None;
+        let replaced = answer.replace_marked(section, MARKER_TTL_S, first, octets, |marked, octets| {
+            let rtype = Rtype::from_int(marked.rtype);
+            let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
+            scope = scope.max(decision.scope);
+            match decision.outcome {
+                Outcome::Answer { ttl, count, .. } => {
+                    if rtype == Rtype::CNAME {
+                        alias = Rdatas(octets).next().and_then(|target| {
+                            let mut name = [0; 255];
+                            copy_name(&mut name, target).map(|bytes| (name, bytes))
+                        });
+                    }
+                    Fate::Rrset { ttl, count }
+                }
+                Outcome::NoData => Fate::Nothing,
+                Outcome::NotSteered | Outcome::NoRoom => {
+                    UNDECIDED.fetch_add(1, Ordering::Relaxed);
+                    Fate::Unknown
+                }
+            }
+        });
+        if let Some(scope) = scope {
+            query.raise_scope(scope);
+        }
+        match (replaced, alias) {
+            (Replaced::All, Some((target, bytes)))
+                if section == Section::Answer && follows_aliases(query.rtype()) =>
+            {
+                Put { part, client: &client, query, answer, octets }.target(bytes, target)
+            }
+            (Replaced::All, _) => state,
+            // What is additional is left out without a word.
+            (Replaced::LastIsNothing, _) if section == Section::Additional => state,
+            (Replaced::LastIsNothing, _) => State::NoData,
+            (Replaced::Truncated, _) => State::Truncated,
+            (Replaced::Failed, _) => State::Error,
+        }
+    })
+}
+
+/// What is put into an answer on from a name.
+struct Put<'a, 'q> {
+    part: &'q Part,
+    client: &'a Client,
+    query: &'a mut Query<'q>,
+    answer: &'a mut Answer<'q>,
+    octets: &'a mut Vec<u8>,
+}
+
+/// What became of the aliases at a name.
+#[allow(clippy::large_enum_variant, reason = "it is on the stack for a moment, and queries don't allocate")]
+enum Aliases {
+    /// There are none.
+    None,
+    /// They lead to this name, of so many octets.
+    To([u8; 255], usize),
+    NoRoom,
+    Failed,
+}
+
+impl Put<'_, '_> {
+    /// Puts the aliases that are steered, from this name on. Names whose policy is at a wildcard are left to knotd, which knows whether
+    /// the wildcard is for them.
+    fn aliases(&mut self, bytes: usize, name: [u8; 255], is_asked: bool) -> Aliases {
+        let (mut name, mut bytes, mut is_asked) = (name, bytes, is_asked);
+        for put in 0..ALIASES_MAX {
+            let owner = name.get(..bytes).unwrap_or_default();
+            let Some(decision) = self.decide_exact(owner, Rtype::CNAME) else {
+                return if put == 0 { Aliases::None } else { Aliases::To(name, bytes) };
+            };
+            match decision {
+                Outcome::Answer { ttl, .. } => {
+                    let rdatas = Rdatas(self.octets);
+                    let shown = (!is_asked).then_some(owner);
+                    if !self.answer.put(shown, Rtype::CNAME.to_int(), ttl, rdatas, true) {
+                        return Aliases::NoRoom;
+                    }
+                }
+                Outcome::NoRoom => return Aliases::Failed,
+                // knotd finds the placeholder, and then there is nothing in its place.
+                Outcome::NoData | Outcome::NotSteered => {
+                    return if put == 0 { Aliases::None } else { Aliases::To(name, bytes) };
+                }
+            }
+            is_asked = false;
+            let Some(target) = Rdatas(self.octets).next() else { return Aliases::Failed };
+            let mut next = [0; 255];
+            let Some(next_bytes) = copy_name(&mut next, target) else { return Aliases::Failed };
+            (name, bytes) = (next, next_bytes);
+        }
+        Aliases::To(name, bytes)
+    }
+
+    /// Puts what is steered at the target of an alias that took a placeholder's place: knotd can't be asked to go on from there, and
+    /// resolvers ask on where the answer ends.
+    fn target(&mut self, bytes: usize, name: [u8; 255]) -> State {
+        let (name, bytes) = match self.aliases(bytes, name, false) {
+            Aliases::None => (name, bytes),
+            Aliases::To(name, bytes) => (name, bytes),
+            Aliases::NoRoom => return State::Truncated,
+            Aliases::Failed => return State::Error,
+        };
+        let owner = name.get(..bytes).unwrap_or_default();
+        let rtype = Rtype::from_int(self.query.rtype());
+        match self.decide_exact(owner, rtype) {
+            None | Some(Outcome::NotSteered) => State::Hit,
+            Some(Outcome::NoData) => State::NoData,
+            Some(Outcome::NoRoom) => State::Error,
+            Some(Outcome::Answer { ttl, .. }) => {
+                let rdatas = Rdatas(self.octets);
+                let is_put = self.answer.put(Some(owner), rtype.to_int(), ttl, rdatas, true);
+                if is_put { State::Hit } else { State::Truncated }
+            }
+        }
+    }
+
+    /// What is decided at a name, if there is a policy for it and not for a wildcard.
+    fn decide_exact(&mut self, owner: &[u8], rtype: Rtype) -> Option<Outcome> {
+        self.octets.clear();
+        let mut place = PolicyPlace::default();
+        let geo = places::table(self.query);
+        let decision = self.part.decide(owner, rtype, self.client, geo, self.octets, &mut place);
+        if !place.is_exact {
+            return None;
+        }
+        if let Some(scope) = decision.scope {
+            self.query.raise_scope(scope);
+        }
+        Some(decision.outcome)
+    }
+}
+
+/// Finds out whether a policy is at the name itself.
+#[derive(Default)]
+struct PolicyPlace {
+    is_exact: bool,
+}
+
+impl Trace for PolicyPlace {
+    fn policy(&mut self, labels_less: Option<usize>) {
+        self.is_exact = labels_less.is_none();
+    }
+}
+
+/// Whether questions of this type are answered with what an alias points to.
+fn follows_aliases(rtype: u16) -> bool {
+    !matches!(Rtype::from_int(rtype), Rtype::CNAME | Rtype::ANY | Rtype::RRSIG | Rtype::NSEC)
+}
+
+/// Who asks.
+#[inline]
+fn client(query: &Query<'_>) -> Option<Client> {
+    let ecs = query.client_subnet().and_then(|subnet| Prefix::new(subnet.address, subnet.length));
+    let draw =
+        if HAS_KNOWN_DRAWS.load(Ordering::Relaxed) { known_draw(query.message_id()) } else { random() };
+    Some(Client { source: query.source()?, ecs, pop: POP.load(Ordering::Relaxed), draw })
+}
+
+/// The draw for a message with this id, where tests have to know it (SplitMix64).
+fn known_draw(message_id: u16) -> u64 {
+    mixed(u64::from(message_id).wrapping_add(0x9e37_79b9_7f4a_7c15))
+}
+
+fn mixed(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A random number of this thread's own (SplitMix64). Nobody is hurt by who can guess it.
+#[inline]
+fn random() -> u64 {
+    THREAD.with(|thread| {
+        let state = match thread.random.get() {
+            0 => seed(),
+            state => state,
+        };
+        let state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        thread.random.set(state);
+        mixed(state)
+    })
+}
+
+#[cold]
+fn seed() -> u64 {
+    // Without the kernel's, threads still differ by where they are.
+    getrandom::u64().unwrap_or_else(|_| std::ptr::from_ref(&THREAD) as u64)
+}
+
+/// Lends the thread's octets, which have room for any answer.
+#[inline]
+fn with_octets<T>(run: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    THREAD.with(|thread| {
+        let mut octets = thread.octets.borrow_mut();
+        if octets.capacity() == 0 {
+            octets.reserve_exact(ANSWER_BYTES_MAX);
+        }
+        run(&mut octets)
+    })
+}
+
+/// Copies a name in wire format, in small letters, and says how many octets it has.
+fn copy_name(to: &mut [u8; 255], name: &[u8]) -> Option<usize> {
+    let to = to.get_mut(..name.len())?;
+    to.copy_from_slice(name);
+    // No length of a label is a letter.
+    to.make_ascii_lowercase();
+    Some(name.len())
+}

@@ -1,0 +1,192 @@
+//! A query, as the hooks see it.
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::ptr::NonNull;
+
+use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData};
+use super::answer::{Answer, wire_name_bytes};
+
+/// A query that runs.
+#[derive(Debug)]
+pub struct Query<'q> {
+    data: NonNull<QueryData>,
+    running: PhantomData<&'q mut ()>,
+}
+
+/// What a resolver says of its client (RFC 7871).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its first address.
+    pub address: IpAddr,
+    /// How many bits of it are told.
+    pub length: u8,
+}
+
+impl<'q> Query<'q> {
+    /// # Safety
+    /// In a hook, with what knotd gave to it, and not beyond.
+    #[inline]
+    pub(super) unsafe fn new(data: *mut QueryData) -> Option<Query<'q>> {
+        NonNull::new(data).map(|data| Query { data, running: PhantomData })
+    }
+
+    #[inline]
+    fn data(&self) -> &QueryData {
+        // SAFETY: knotd keeps it for as long as the hook runs, and nobody else has it meanwhile.
+        unsafe { self.data.as_ref() }
+    }
+
+    #[inline]
+    fn packet(&self) -> &Packet {
+        // SAFETY: `query` is set before any hook is called, and is knotd's for as long as the query runs.
+        unsafe { &*self.data().query }
+    }
+
+    /// The name asked for, in small letters and wire format.
+    #[inline]
+    pub fn name(&self) -> &[u8] {
+        let packet = self.packet();
+        packet.lower_qname.get(..usize::from(packet.qname_size)).unwrap_or_default()
+    }
+
+    /// The type asked for; zero if there is no question.
+    #[inline]
+    pub fn rtype(&self) -> u16 {
+        let packet = self.packet();
+        let at = 12 + usize::from(packet.qname_size);
+        if packet.qname_size == 0 || at + 2 > packet.size {
+            return 0;
+        }
+        // SAFETY: `wire` has `size` octets.
+        unsafe { u16::from_be_bytes([*packet.wire.add(at), *packet.wire.add(at + 1)]) }
+    }
+
+    /// The message's id.
+    #[inline]
+    pub fn message_id(&self) -> u16 {
+        // SAFETY: knotd calls no hook for less than a header, whose first octets these are.
+        unsafe { u16::from_be_bytes([*self.packet().wire, *self.packet().wire.add(1)]) }
+    }
+
+    /// Where it came from.
+    #[inline]
+    pub fn source(&self) -> Option<IpAddr> {
+        // SAFETY: the function takes any query data, and gives null or an address that lives as long as the query does. An IPv6
+        // address is only read if the family says that there is one.
+        unsafe {
+            let address = abi::knotd_qdata_remote_addr(self.data.as_ptr());
+            if address.is_null() {
+                return None;
+            }
+            match (*address).family {
+                AF_INET => Some(IpAddr::from((*address).ipv4)),
+                AF_INET6 => Some(IpAddr::from((*address).ipv6).to_canonical()),
+                _ => None,
+            }
+        }
+    }
+
+    /// Whether a client subnet came with it, and is to be answered with its scope.
+    #[inline]
+    pub fn has_client_subnet(&self) -> bool {
+        !self.data().ecs.is_null()
+    }
+
+    /// The client subnet that came with it.
+    #[inline]
+    pub fn client_subnet(&self) -> Option<Subnet> {
+        // SAFETY: null, or knotd's for as long as the query runs.
+        let subnet = unsafe { self.data().ecs.as_ref() }?;
+        let address = match subnet.family {
+            1 => {
+                let [a, b, c, d, ..] = subnet.address;
+                IpAddr::from([a, b, c, d])
+            }
+            2 => IpAddr::from(subnet.address),
+            _ => return None,
+        };
+        Some(Subnet { address, length: subnet.source_len })
+    }
+
+    /// Has the answer tell the resolver a scope of at least this length.
+    #[inline]
+    pub fn raise_scope(&mut self, length: u8) {
+        // SAFETY: as in `client_subnet`, and nobody else writes it meanwhile.
+        if let Some(subnet) = unsafe { self.data().ecs.as_mut() } {
+            subnet.scope_len = subnet.scope_len.max(length);
+        }
+    }
+
+    /// Acts as if no client subnet had come: the answer has none either.
+    pub fn drop_client_subnet(&mut self, answer: &mut Answer<'q>) {
+        // SAFETY: nobody else has the query's data meanwhile.
+        let data = unsafe { self.data.as_mut() };
+        data.ecs = std::ptr::null_mut();
+        let rdata = data.opt_rr.rrs.rdata;
+        if rdata.is_null() || data.opt_rr.rrs.count != 1 {
+            return;
+        }
+        // SAFETY: an RDATA is its length in two octets and so many octets; knotd made this one for this query.
+        let octets = unsafe {
+            let length = usize::from(rdata.cast::<u16>().read_unaligned());
+            std::slice::from_raw_parts_mut(rdata.add(2), length)
+        };
+        let Some(removed) = remove_option(octets, abi::OPTION_CLIENT_SUBNET) else { return };
+        // SAFETY: as above; it only gets shorter.
+        unsafe { rdata.cast::<u16>().write_unaligned((octets.len() - usize::from(removed)) as u16) };
+        let length = octets.len() as u32 - u32::from(removed);
+        data.opt_rr.rrs.size = 2 + length + (length & 1);
+        answer.reclaim(removed);
+    }
+
+    /// The serial of the zone's content that this query is answered from.
+    pub fn zone_serial(&self) -> Option<u32> {
+        // SAFETY: the function takes any query data; what it gives points into the zone's content, which is kept for the query.
+        let octets = unsafe {
+            let soa = abi::knotd_qdata_zone_apex_rrset(self.data.as_ptr(), 6);
+            if soa.rrs.rdata.is_null() || soa.rrs.count == 0 {
+                return None;
+            }
+            let length = usize::from(soa.rrs.rdata.cast::<u16>().read_unaligned());
+            std::slice::from_raw_parts(soa.rrs.rdata.add(2), length)
+        };
+        let (_, rest) = octets.split_at_checked(wire_name_bytes(octets)?)?;
+        let (_, rest) = rest.split_at_checked(wire_name_bytes(rest)?)?;
+        rest.first_chunk().map(|serial| u32::from_be_bytes(*serial))
+    }
+
+    /// Has knotd go on with this name, the target of an alias that was put. False if there is no memory.
+    pub fn follow(&mut self, answer: &mut Answer<'q>, name: &[u8]) -> bool {
+        let Some(copy) = answer.copy(name) else { return false };
+        // SAFETY: nobody else has the query's data meanwhile; the copy lives as long as the query.
+        unsafe { self.data.as_mut() }.name = copy;
+        true
+    }
+
+    /// Says that the answer, once it has failed, is an empty truncated one.
+    pub fn fail_truncated(&mut self) {
+        // SAFETY: nobody else has the query's data meanwhile.
+        let data = unsafe { self.data.as_mut() };
+        data.rcode = 0;
+        data.err_truncated = true;
+    }
+}
+
+/// Moves what is behind the first option of this code over it, and says how many octets that made room for.
+fn remove_option(octets: &mut [u8], code: i32) -> Option<u16> {
+    let mut at = 0;
+    while let Some(&[a, b, c, d]) = octets.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        let bytes = 4 + usize::from(u16::from_be_bytes([c, d]));
+        let end = at + bytes;
+        if end > octets.len() {
+            return None;
+        }
+        if i32::from(u16::from_be_bytes([a, b])) == code {
+            octets.copy_within(end.., at);
+            return u16::try_from(bytes).ok();
+        }
+        at = end;
+    }
+    None
+}

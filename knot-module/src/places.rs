@@ -1,0 +1,69 @@
+//! The table of places, for all zones.
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+use steering::geo::Geo;
+
+use crate::knot::{Query, Retired, Shared, free_retired as free};
+
+static TABLE: Shared<Geo> = Shared::empty();
+static WRITER: Mutex<Writer> = Mutex::new(Writer { hash: Vec::new(), retired: Vec::new() });
+
+struct Writer {
+    /// SHA-256 of the table in use, empty if there is none.
+    hash: Vec<u8>,
+    retired: Vec<Retired<Geo>>,
+}
+
+/// Without a table nothing is known of any address.
+static EMPTY: LazyLock<Geo> = LazyLock::new(Geo::empty);
+
+/// The table in use. It is made sure in `set_up` that this never waits.
+#[inline]
+pub fn table<'q>(query: &Query<'q>) -> &'q Geo {
+    TABLE.get(query).unwrap_or(&EMPTY)
+}
+
+/// Makes what queries of before the first table need.
+pub fn set_up() {
+    LazyLock::force(&EMPTY);
+}
+
+/// SHA-256 of the file of the table in use, empty if there is none.
+pub fn hash() -> Vec<u8> {
+    WRITER.lock().unwrap_or_else(PoisonError::into_inner).hash.clone()
+}
+
+/// Takes the table in this file into use.
+///
+/// # Errors
+/// Why it isn't, in words: what was in use stays.
+pub fn load(path: &str, hash: &[u8]) -> Result<(), String> {
+    if !hash.is_empty() && self::hash() == hash {
+        return Ok(());
+    }
+    let file = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    if Sha256::digest(&file).as_slice() != hash {
+        return Err(format!("{path}: it isn't the file that was announced"));
+    }
+    let geo = Geo::read(&file).map_err(|error| format!("{path}: {error}"))?;
+    replace(Some(Box::new(geo)), hash.to_vec());
+    Ok(())
+}
+
+/// There is no table from now on.
+pub fn clear() {
+    replace(None, Vec::new());
+}
+
+fn replace(table: Option<Box<Geo>>, hash: Vec<u8>) {
+    let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+    writer.retired.push(TABLE.replace(table));
+    writer.hash = hash;
+}
+
+/// Frees what no query reads any more.
+pub fn free_retired() {
+    free(&mut WRITER.lock().unwrap_or_else(PoisonError::into_inner).retired);
+}
