@@ -14,6 +14,7 @@ mod format;
 mod mmdb;
 mod places;
 mod ranges;
+pub mod testing;
 mod widest;
 
 use std::net::IpAddr;
