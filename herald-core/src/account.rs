@@ -4,6 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::TenantLimits;
 use crate::rrset::rtype_number;
+use crate::steering::served_type;
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, RrKey, Rtype, TenantId, TokenId, ZoneId};
 
@@ -180,10 +181,12 @@ impl Scope {
         self.zones.is_empty() || self.zones.iter().any(|pattern| pattern.matches(id, name))
     }
 
-    /// Whether RRsets of this owner and type are within the scope.
+    /// Whether RRsets of this owner and type are within the scope. A policy is what records of the type that it answers are;
+    /// pools, views, overlays and settings bear on the whole zone.
     pub fn allows_rrset(&self, key: &RrKey) -> bool {
+        let Some(rtype) = served_type(key.rtype) else { return !self.limits_rrsets() };
         (self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(&key.owner)))
-            && (self.types.is_empty() || self.types.contains(&ScopeType(key.rtype)))
+            && (self.types.is_empty() || self.types.contains(&ScopeType(rtype)))
     }
 
     /// Whether it is limited to some RRsets of a zone, so that it can't stand for whole zones.

@@ -1,10 +1,11 @@
 //! What a zone must be to be served: judged on the final state of a change, whatever its order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::Content;
 use crate::rdata::{check_rdata, is_meta_type, is_system_type, rdata_names};
 use crate::rrset::MAX_TTL_S;
+use crate::steering::{self, PLACEHOLDER_TTL_S, Surroundings, is_steering_type, served_type};
 use crate::{Name, RrKey, Rrset, Rtype};
 
 /// Longest RRset in a message of 64 KiB, beside header and question (RFC 1035 §4.2.2), in bytes.
@@ -131,7 +132,7 @@ fn check_all(zone: &Name, content: &Content) -> Findings {
         above.dname = above.dname.filter(|dname| owner.is_below(dname));
         above.cut = above.cut.filter(|cut| owner.is_below(cut));
         let mut findings = Findings::default();
-        check_rrsets(zone, content, owner, &rrsets, &above, &mut findings);
+        check_rrsets(zone, content, owner, &rrsets, &mut above, &mut findings);
         all.errors.append(&mut findings.errors);
         let room = WARNINGS_MAX - all.warnings.len();
         more_warnings += findings.warnings.len().saturating_sub(room);
@@ -148,7 +149,7 @@ fn check_all(zone: &Name, content: &Content) -> Findings {
         }
     }
     if !has_apex {
-        check_rrsets(zone, content, zone, &[], &Above::default(), &mut all);
+        check_rrsets(zone, content, zone, &[], &mut Above::default(), &mut all);
     }
     if more_warnings > 0 {
         all.warnings.push(Finding {
@@ -169,8 +170,16 @@ fn check_owner(zone: &Name, content: &Content, owner: &Name, findings: &mut Find
         above.dname = ancestors(owner, zone).find(|name| has(name, Rtype::DNAME));
         above.cut = ancestors(owner, zone).filter(|name| name != zone && has(name, Rtype::NS)).last();
     }
-    check_rrsets(zone, content, owner, &rrsets, &above, findings);
+    check_rrsets(zone, content, owner, &rrsets, &mut above, findings);
+    let mut error = |code, rtype, detail: String| {
+        findings.errors.push(Finding { code, owner: owner.clone(), rtype, detail });
+    };
+    steering::check_names(zone, content, owner, &mut error);
     if above.cut.is_none() && owner != zone && has(owner, Rtype::NS) {
+        if let Some(steered) = first_steered_below(content, owner) {
+            let detail = format!("{owner} can't be delegated away: {steered} lies below it");
+            error("policy_below_cut", Some(Rtype::NS), detail);
+        }
         warn_occluded_below(content, owner, findings);
     }
 }
@@ -182,6 +191,8 @@ struct Above {
     dname: Option<Name>,
     /// The highest delegation.
     cut: Option<Name>,
+    /// Whether pools have an endpoint whose place is known, as far as it was asked.
+    located: BTreeMap<String, bool>,
 }
 
 fn check_rrsets(
@@ -189,10 +200,11 @@ fn check_rrsets(
     content: &Content,
     owner: &Name,
     rrsets: &[(&RrKey, &Rrset)],
-    above: &Above,
+    above: &mut Above,
     findings: &mut Findings,
 ) {
-    let has = |rtype: Rtype| rrsets.iter().any(|(key, _)| key.rtype == rtype);
+    // A policy stands for records of the type that it answers.
+    let has = |rtype: Rtype| rrsets.iter().any(|(key, _)| served_type(key.rtype) == Some(rtype));
     let is_apex = owner == zone;
     let mut error = |code, rtype, detail: String| {
         findings.errors.push(Finding { code, owner: owner.clone(), rtype, detail });
@@ -214,8 +226,9 @@ fn check_rrsets(
     if has(Rtype::CNAME) {
         let others: Vec<String> = rrsets
             .iter()
-            .filter(|(key, _)| key.rtype != Rtype::CNAME)
-            .map(|(key, _)| crate::rdata::format_rtype(key.rtype))
+            .filter_map(|(key, _)| served_type(key.rtype))
+            .filter(|rtype| *rtype != Rtype::CNAME)
+            .map(crate::rdata::format_rtype)
             .collect();
         if is_apex {
             error("cname_at_apex", Some(Rtype::CNAME), "the apex has a SOA, so it can't have a CNAME".into());
@@ -228,7 +241,7 @@ fn check_rrsets(
         }
     }
     if has(Rtype::DNAME)
-        && let Some((below, _)) = content.below(owner).next()
+        && let Some((below, _)) = content.below(owner).find(|(key, _)| has_a_place(key))
     {
         error(
             "below_dname",
@@ -239,11 +252,28 @@ fn check_rrsets(
     if rrsets.is_empty() {
         return;
     }
-    if let Some(dname) = &above.dname {
+    if rrsets.iter().any(|(key, _)| is_steering_type(key.rtype)) {
+        let is_cut = !is_apex && has(Rtype::NS);
+        let around = Surroundings {
+            zone,
+            content,
+            owner,
+            rrsets,
+            cut: above.cut.as_ref().or(is_cut.then_some(owner)),
+            located: &mut above.located,
+        };
+        steering::check_owner(around, &mut error);
+    }
+    if let (Some(dname), true) = (&above.dname, rrsets.iter().any(|(key, _)| has_a_place(key))) {
         error("below_dname", None, format!("{owner} lies below the DNAME at {dname} (RFC 6672 §2.4)"));
     }
     warn_occluded(zone, content, owner, rrsets, above.cut.as_ref(), findings);
     warn_targets(zone, content, rrsets, findings);
+}
+
+/// Whether an RRset stands for something in answers, so that its owner exists. Pools, views and settings don't.
+fn has_a_place(key: &RrKey) -> bool {
+    served_type(key.rtype).is_some() || key.rtype == steering::OVERLAY
 }
 
 /// The names above `owner`, up to and with the apex.
@@ -255,7 +285,9 @@ fn ancestors(owner: &Name, zone: &Name) -> impl Iterator<Item = Name> {
 fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, Option<Rtype>, String)) {
     let rtype = key.rtype;
     let mnemonic = || crate::rdata::format_rtype(rtype);
-    if rtype == Rtype::SOA {
+    if is_steering_type(rtype) {
+        // What it says is judged with all that is steered here.
+    } else if rtype == Rtype::SOA {
         error(
             "soa_is_made",
             Some(rtype),
@@ -275,6 +307,10 @@ fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, 
             Some(rtype),
             format!("a TTL is at most {MAX_TTL_S} s (RFC 2181 §8), not {}", rrset.ttl),
         );
+    }
+    if rrset.ttl == PLACEHOLDER_TTL_S {
+        let detail = format!("the TTL {PLACEHOLDER_TTL_S} is the system's own: use another");
+        error("ttl_reserved", Some(rtype), detail);
     }
     if matches!(rtype, Rtype::CNAME | Rtype::DNAME) && rrset.rdatas.len() > 1 {
         error("more_than_one", Some(rtype), format!("there can be only one {} at a name", mnemonic()));
@@ -303,20 +339,31 @@ fn warn_occluded(
     findings: &mut Findings,
 ) {
     if let Some(cut) = cut_above {
-        let occluded = rrsets.iter().filter(|(key, _)| !is_glue(content, key, cut));
+        let records = rrsets.iter().filter(|(key, _)| !is_steering_type(key.rtype));
+        let occluded = records.filter(|(key, _)| !is_glue(content, key, cut));
         occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, cut)));
     } else if owner != zone && rrsets.iter().any(|(key, _)| key.rtype == Rtype::NS) {
         let is_served =
             |key: &RrKey| matches!(key.rtype, Rtype::NS | Rtype::DS) || is_glue(content, key, owner);
-        let occluded = rrsets.iter().filter(|(key, _)| !is_served(key));
+        let records = rrsets.iter().filter(|(key, _)| !is_steering_type(key.rtype));
+        let occluded = records.filter(|(key, _)| !is_served(key));
         occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, owner)));
     }
+}
+
+/// Something steered below a name, in words.
+fn first_steered_below(content: &Content, cut: &Name) -> Option<String> {
+    // Where nothing is steered nothing has to be looked at.
+    content.steering()?;
+    let (key, _) = content.below(cut).find(|(key, _)| is_steering_type(key.rtype) && has_a_place(key))?;
+    Some(format!("the {} at {}", steering::describe_type(key.rtype), key.owner))
 }
 
 /// What a new delegation hides, though it was not touched itself.
 fn warn_occluded_below(content: &Content, cut: &Name, findings: &mut Findings) {
     let below = content.below(cut).take(OCCLUDED_SCAN_MAX);
-    let occluded = below.filter(|(key, _)| !is_glue(content, key, cut));
+    let records = below.filter(|(key, _)| !is_steering_type(key.rtype));
+    let occluded = records.filter(|(key, _)| !is_glue(content, key, cut));
     occluded.for_each(|(key, _)| findings.warnings.push(occluded_name(key, cut)));
 }
 
@@ -366,17 +413,19 @@ fn warn_targets(zone: &Name, content: &Content, rrsets: &[(&RrKey, &Rrset)], fin
                 }
                 continue;
             }
-            if content.get(&RrKey::new(target.clone(), Rtype::CNAME)).is_some() {
+            let is_there = |name: &Name, rtype: Rtype| {
+                let policy = steering::policy_key(name, rtype);
+                content.get(&RrKey::new(name.clone(), rtype)).is_some()
+                    || policy.is_some_and(|policy| content.get(&policy).is_some())
+            };
+            if is_there(&target, Rtype::CNAME) {
                 warn(
                     "target_is_cname",
                     format!("{target} is a CNAME, which {key} must not lead to (RFC 2181 §10.3)"),
                 );
             }
-            let has_address = |name: &Name| {
-                [Rtype::A, Rtype::AAAA]
-                    .into_iter()
-                    .any(|t| content.get(&RrKey::new(name.clone(), t)).is_some())
-            };
+            let has_address =
+                |name: &Name| [Rtype::A, Rtype::AAAA].into_iter().any(|rtype| is_there(name, rtype));
             if key.rtype == Rtype::NS
                 && key.owner != *zone
                 && target.is_at_or_below(&key.owner)

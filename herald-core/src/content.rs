@@ -4,11 +4,13 @@
 //! difference takes: drafts, history and publications all rest on this.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use minicbor::{Decode, Encode};
 
+use crate::steering::{self, Tally};
 use crate::{Name, RrKey, Rrset, Rtype};
 
 /// RRsets in canonical order.
@@ -17,6 +19,8 @@ pub struct Content {
     rrsets: OrdMap<RrKey, Rrset>,
     record_count: u64,
     digest: u128,
+    /// Of the steering, if there is any.
+    steering: Option<Arc<Tally>>,
 }
 
 impl Content {
@@ -33,6 +37,9 @@ impl Content {
         }
         self.record_count += rrset.rdatas.len() as u64;
         self.digest = self.digest.wrapping_add(rrset.digest(&key));
+        if steering::counts(&key) {
+            Arc::make_mut(self.steering.get_or_insert_default()).add(&key, &rrset);
+        }
         if let Some(old) = self.rrsets.insert(key.clone(), rrset) {
             self.forget(&key, &old);
         }
@@ -60,6 +67,12 @@ impl Content {
     fn forget(&mut self, key: &RrKey, old: &Rrset) {
         self.record_count -= old.rdatas.len() as u64;
         self.digest = self.digest.wrapping_sub(old.digest(key));
+        if steering::counts(key)
+            && let Some(tally) = &mut self.steering
+        {
+            Arc::make_mut(tally).remove(key, old);
+            self.steering.take_if(|tally| tally.rrset_count() == 0);
+        }
     }
 
     /// All RRsets in canonical order.
@@ -95,6 +108,11 @@ impl Content {
     /// How many records there are.
     pub fn record_count(&self) -> u64 {
         self.record_count
+    }
+
+    /// What is counted of its steering; none if it has none.
+    pub fn steering(&self) -> Option<&Tally> {
+        self.steering.as_deref()
     }
 
     /// The wrapping sum of the RRsets' digests: equal content has an equal digest, whatever led to it.

@@ -85,6 +85,7 @@ limits! {
     10 WriteBurst write_burst = 2_000, 1..=COUNT_MAX, "Requests at once that write.";
     11 BodyBytes body_bytes = 4 * MIB, 1024..=64 * MIB, "Bytes of a request's body, decompressed.";
     12 ZoneFileBytes zone_file_bytes = 1024 * MIB, 1024..=4096 * MIB, "Bytes of a zone file, decompressed.";
+    13 PoliciesPerZone policies_per_zone = 2_000_000, 0..=COUNT_MAX, "Steering policies of a zone; each is a record, too.";
 }
 
 impl Limit {

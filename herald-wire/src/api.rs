@@ -5,6 +5,8 @@
 //! A-labels with the trailing dot and `name_unicode` shows the U-labels. Unknown fields in a
 //! request body are refused, so that a typing error never passes for success.
 
+pub mod steering;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,10 +47,13 @@ pub struct Zone {
     pub serial: u32,
     /// Log revision of the last change; also the ETag.
     pub revision: u64,
-    /// How many RRsets, the SOA included.
+    /// How many RRsets, the SOA and the steering included.
     pub rrset_count: u64,
-    /// How many records, the SOA included.
+    /// How many records, the SOA and the steering included.
     pub record_count: u64,
+    /// How many of these RRsets are steering, which `GET /zones/{zone}/steering` shows.
+    #[serde(default)]
+    pub steering_count: u64,
     /// Free labels of the tenant.
     pub labels: BTreeMap<String, String>,
     /// Id of the set of name servers that the apex NS and the SOA come from.
@@ -499,6 +504,15 @@ pub struct ZoneDiff {
     pub changed: Vec<ChangedRrset>,
     /// RRsets that are only in `from`.
     pub removed: Vec<Rrset>,
+    /// Steering that is only in `to`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steering_added: Vec<steering::SteeringItem>,
+    /// Steering that is another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steering_changed: Vec<ChangedSteering>,
+    /// Steering that is only in `from`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steering_removed: Vec<steering::SteeringItem>,
     /// Whether there are more than are told; `format=text` has all.
     pub truncated: bool,
 }
@@ -510,6 +524,15 @@ pub struct ChangedRrset {
     pub before: Rrset,
     /// As it became.
     pub after: Rrset,
+}
+
+/// Steering before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedSteering {
+    /// As it was.
+    pub before: steering::SteeringItem,
+    /// As it became.
+    pub after: steering::SteeringItem,
 }
 
 /// Body of `POST /zones/{zone}/rollback`.

@@ -8,6 +8,7 @@ use crate::content::Content;
 use crate::limits::Limit;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::State;
+use crate::steering::Tally;
 use crate::{RrKey, Rrset, TenantId};
 
 /// Refuses growth over a limit of the tenant; `whose` says what has a limit of its own, if not the tenant as a whole.
@@ -38,9 +39,14 @@ fn over(tenant: &Tenant, limit: Limit, whose: &str, before: u64, after: u64) -> 
     ))
 }
 
-/// RRsets and records of a zone as its API shows them, the SOA included.
+/// RRsets and records of a zone as its API counts them, the SOA and the steering included.
 fn counts(content: &Content) -> (u64, u64) {
     (content.rrset_count() + 1, content.record_count() + 1)
+}
+
+/// Names and types of a zone that are steered.
+fn policies(content: &Content) -> u64 {
+    content.steering().map_or(0, Tally::policy_count)
 }
 
 /// What is over the limits of a zone whose content becomes `new`, of which these RRsets are new or different.
@@ -55,6 +61,7 @@ pub(super) fn zone_excess<'a>(
     let mut items: Vec<RejectedItem> = [
         over(tenant, Limit::RrsetsPerZone, "in the zone", old_rrsets, new_rrsets),
         over(tenant, Limit::RecordsPerZone, "in the zone", old_records, new_records),
+        over(tenant, Limit::PoliciesPerZone, "in the zone", policies(old), policies(new)),
     ]
     .into_iter()
     .flatten()

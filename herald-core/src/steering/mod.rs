@@ -15,7 +15,9 @@
 //!
 //! RDATA is a version octet and CBOR. What is said of a name and a type in answers is decided by the crate `steering`.
 
+mod check;
 pub mod item;
+mod tally;
 
 use domain::base::iana::Rtype;
 
@@ -23,6 +25,14 @@ pub use item::{
     AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, ItemError, Location, Overlay, Policy,
     Pool, Prefix, Rule, Settings, Sticky, Subdivision, View, When,
 };
+
+pub use check::{
+    ENDPOINTS_MAX, Fault, POOLS_PER_RULE_MAX, PREFIXES_MAX, RULES_MAX, UP_TO_MAX, WEIGHT_MAX, describe_type,
+    faults,
+};
+pub(crate) use check::{Surroundings, check_names, check_owner};
+pub(crate) use tally::counts;
+pub use tally::{Tally, Used};
 
 use crate::{Name, Rdatas, RrKey, Rrset};
 

@@ -26,6 +26,7 @@ mod respond;
 mod rrsets;
 pub mod secret;
 mod server;
+mod steering;
 mod tenants;
 mod tokens;
 mod zones;

@@ -3,6 +3,7 @@
 use herald_core::command::{EditOp, RrsetEdit};
 use herald_core::name::NameError;
 use herald_core::rdata::{format_rtype, parse_rdata, parse_rtype};
+use herald_core::steering::is_steering_type;
 use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
 use herald_wire::api::{ProblemItem, RrsetChange, RrsetInput, RrsetOp};
 
@@ -23,6 +24,28 @@ pub fn parse_type(text: &str) -> Result<Rtype, String> {
     parse_rtype(text).ok_or_else(|| {
         format!("there is no record type `{}`; any type can be given as TYPEnnn", shortened(text))
     })
+}
+
+/// A type of records: not one that holds steering, which has an API of its own.
+pub fn parse_record_type(text: &str) -> Result<Rtype, String> {
+    let rtype = parse_type(text)?;
+    if is_steering_type(rtype) {
+        return Err(format!("{} holds steering: use /zones/{{zone}}/steering", format_rtype(rtype)));
+    }
+    Ok(rtype)
+}
+
+/// A name as a segment of a path.
+pub fn encoded(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for octet in name.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~*".contains(&octet) {
+            segment.push(char::from(octet));
+        } else {
+            segment.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    segment
 }
 
 /// As much of a text as a message bears.
@@ -61,16 +84,16 @@ impl Faults {
     }
 }
 
-/// The changes of one zone, as edits. `base` is the JSON pointer of what holds `changes`.
+/// The changes of one zone, as edits. `list` is the JSON pointer of the list that they are.
 pub fn parse_changes(
     changes: &[RrsetChange],
     zone: &Name,
-    base: &str,
+    list: &str,
     faults: &mut Faults,
 ) -> Vec<RrsetEdit> {
     let mut edits = Vec::with_capacity(changes.len());
     for (place, change) in changes.iter().enumerate() {
-        edits.extend(parse_change(change, zone, &|| format!("{base}/changes/{place}"), faults));
+        edits.extend(parse_change(change, zone, &|| format!("{list}/{place}"), faults));
     }
     edits
 }
@@ -160,7 +183,7 @@ impl Item<'_> {
 
     fn key(&self, zone: &Name, faults: &mut Faults) -> Option<RrKey> {
         let owner = parse_owner(self.name, zone).map_err(|e| self.fault(faults, "/name", e.to_string())).ok();
-        let rtype = parse_type(self.rtype).map_err(|detail| self.fault(faults, "/type", detail)).ok();
+        let rtype = parse_record_type(self.rtype).map_err(|detail| self.fault(faults, "/type", detail)).ok();
         Some(RrKey::new(owner?, rtype?))
     }
 

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, meta, nameserver_sets, pops, rrsets, tenants, tokens,
-    zones,
+    access_log, admissions, batches, brakes, changes, meta, nameserver_sets, pops, rrsets, steering, tenants,
+    tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,7 @@ use super::{
     tags(
         (name = "zones"),
         (name = "rrsets"),
+        (name = "steering", description = "Who gets which answer: pools, policies, views. It is content of its zone."),
         (name = "changes", description = "Receipts: a change is accepted when it is durable, \
                                           and in sync when PoPs confirmed it."),
         (name = "tenants"),
@@ -43,6 +44,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(described())
         .merge(zones::routes())
         .merge(rrsets::routes())
+        .merge(steering::routes())
         .merge(batches::routes())
         .merge(changes::routes())
         .merge(access_log::routes())

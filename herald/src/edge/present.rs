@@ -7,6 +7,7 @@ use herald_core::history::ChangeKind;
 use herald_core::limits::Limit;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::state::State;
+use herald_core::steering::Tally;
 use herald_core::zone::{Zone, ZoneStatus};
 use herald_core::{Name, RrKey, Rrset};
 use herald_wire::api;
@@ -36,6 +37,7 @@ pub fn zone(state: &State, zone: &Zone) -> api::Zone {
         revision: zone.revision,
         rrset_count: zone.content.rrset_count() + 1,
         record_count: zone.content.record_count() + 1,
+        steering_count: zone.content.steering().map_or(0, Tally::rrset_count),
         labels: zone.labels.clone(),
         nameserver_set: zone.ns_set.to_string(),
         created_at_ms: zone.created_at_ms,

@@ -1,5 +1,7 @@
 //! Errors of the API: problem documents (RFC 9457).
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use herald_core::check::Finding;
@@ -277,7 +279,7 @@ pub fn item(pointer: impl Into<String>, detail: impl Into<String>) -> ProblemIte
 }
 
 /// How places in a command are places in the request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pointers {
     /// The body as a whole.
     None,
@@ -287,11 +289,16 @@ pub enum Pointers {
     Zones,
     /// `/create/n`.
     Create,
+    /// Each edit of the one zone has its own.
+    Each(Arc<[String]>),
 }
 
 impl Pointers {
-    fn item(self, rejected: RejectedItem) -> ProblemItem {
+    fn item(&self, rejected: RejectedItem) -> ProblemItem {
         let mut pointer = String::new();
+        if let (Pointers::Each(pointers), Some(edit)) = (self, rejected.edit) {
+            pointer = pointers.get(edit).cloned().unwrap_or_default();
+        }
         match (self, rejected.zone) {
             (Pointers::Zones, Some(zone)) => pointer = format!("/zones/{zone}"),
             (Pointers::Create, Some(zone)) => pointer = format!("/create/{zone}"),

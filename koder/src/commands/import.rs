@@ -425,6 +425,7 @@ mod tests {
             revision: 42,
             rrset_count: 3,
             record_count: 5,
+            steering_count: 0,
             labels: Default::default(),
             nameserver_set: "main".into(),
             created_at_ms: 1,

@@ -470,6 +470,7 @@ mod tests {
             revision: 42,
             rrset_count: 3,
             record_count: 5,
+            steering_count: 0,
             labels: BTreeMap::from([("env".into(), "prod".into()), ("team".into(), "web".into())]),
             nameserver_set: "main".into(),
             created_at_ms: 1_767_225_600_000,

@@ -49,7 +49,8 @@ pub async fn batch(request: Writing<(), Json<MultiZoneBatch>>) -> Result<Answer<
             }
             None => None,
         };
-        let changes = parse_changes(&part.changes, &zone.name, &pointer(), &mut faults);
+        let changes =
+            parse_changes(&part.changes, &zone.name, &format!("{}/changes", pointer()), &mut faults);
         ids.push(zone.id);
         edits.push(ZoneEdit { zone: ZoneRef::Id(zone.id), if_match, edits: changes });
     }

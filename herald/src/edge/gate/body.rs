@@ -76,9 +76,13 @@ impl MayBeLarge for ZoneCreate {
     const MAY_BE_LARGE: bool = true;
 }
 
+impl MayBeLarge for herald_wire::api::steering::SteeringDocument {
+    const MAY_BE_LARGE: bool = true;
+}
+
 macro_rules! small {
-    ($($body:ident),*) => {
-        $(impl MayBeLarge for herald_wire::api::$body {})*
+    ($($($body:ident)::+),*) => {
+        $(impl MayBeLarge for herald_wire::api::$($body)::+ {})*
     };
 }
 
@@ -93,6 +97,12 @@ small!(
     Rollback,
     RrsetBatch,
     RrsetPut,
+    steering::OverlayPut,
+    steering::PolicyPut,
+    steering::Pool,
+    steering::SteeringPatch,
+    steering::SteeringSettings,
+    steering::View,
     TenantCreate,
     TenantPatch,
     TokenCreate,

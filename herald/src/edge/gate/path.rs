@@ -49,6 +49,18 @@ impl FromPath for TokenId {
     }
 }
 
+impl<A: FromPath, B: FromPath> FromPath for (A, B) {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<(A, B), ApiError> {
+        Ok((A::from_path(values)?, B::from_path(values)?))
+    }
+}
+
+impl<A: FromPath, B: FromPath, C: FromPath, D: FromPath> FromPath for (A, B, C, D) {
+    fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<(A, B, C, D), ApiError> {
+        Ok((A::from_path(values)?, B::from_path(values)?, C::from_path(values)?, D::from_path(values)?))
+    }
+}
+
 impl<A: FromPath, B: FromPath, C: FromPath> FromPath for (A, B, C) {
     fn from_path(values: &mut dyn Iterator<Item = &str>) -> Result<(A, B, C), ApiError> {
         Ok((A::from_path(values)?, B::from_path(values)?, C::from_path(values)?))

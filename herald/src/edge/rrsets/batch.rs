@@ -26,7 +26,7 @@ pub async fn patch(request: Writing<ZoneRef, Json<RrsetBatch>>) -> Result<Answer
     let Writing { writer, path, body: Json(batch), preconditions, .. } = request;
     let zone = writer.zone(&path, Verb::Write)?;
     let mut faults = Faults::default();
-    let edits = parse_changes(&batch.changes, &zone.name, "", &mut faults);
+    let edits = parse_changes(&batch.changes, &zone.name, "/changes", &mut faults);
     faults.check()?;
     let edit = ZoneEdit { zone: ZoneRef::Id(zone.id), if_match: preconditions.zone_revision(zone)?, edits };
     let action = Action::EditZones { zones: vec![edit] };

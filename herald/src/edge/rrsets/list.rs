@@ -1,6 +1,7 @@
 //! `GET /zones/{zone}/rrsets`
 
 use herald_core::command::ZoneRef;
+use herald_core::steering::is_steering_type;
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, Rrset, Rtype};
 use herald_wire::api::{self, Page, Problem};
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::edge::gate::Reading;
-use crate::edge::names::{parse_owner, parse_type};
+use crate::edge::names::{parse_owner, parse_record_type};
 use crate::edge::problem::ApiError;
 use crate::edge::{at, pages, present, respond};
 
@@ -32,7 +33,7 @@ pub struct RrsetListQuery {
 
 /// RRsets in canonical order, the SOA included, a page at a time: those within the token's scope.
 ///
-/// With a type given a page may have fewer items than asked for, or none, and still a `next_cursor`.
+/// Steering is not among them. With a type given, and in zones with much steering, a page may have fewer items than asked for, or none, and still a `next_cursor`.
 #[utoipa::path(get, path = "/zones/{zone}/rrsets", tag = "rrsets", operation_id = "list_rrsets",
     params(("zone" = String, Path, description = "Id or unambiguous name."), RrsetListQuery),
     responses(
@@ -54,15 +55,17 @@ pub async fn list(
         None => None,
     };
     let rtype = match &query.rtype {
-        Some(text) => Some(parse_type(text).map_err(ApiError::malformed)?),
+        Some(text) => Some(parse_record_type(text).map_err(ApiError::malformed)?),
         None => None,
     };
     let scope = &caller.access().scope;
     let cursor =
         |(key, _): &(RrKey, Rrset)| [key.owner.as_wire(), &key.rtype.to_int().to_be_bytes()].concat();
     let wanted = |(key, rrset): &(RrKey, Rrset)| {
-        (rtype.is_none_or(|rtype| rtype == key.rtype) && scope.allows_rrset(key))
-            .then(|| present::rrset(key, rrset))
+        (rtype.is_none_or(|rtype| rtype == key.rtype)
+            && !is_steering_type(key.rtype)
+            && scope.allows_rrset(key))
+        .then(|| present::rrset(key, rrset))
     };
     let page = match owner {
         None => pages::page(with_soa(&zone, after.as_ref()), limit, cursor, wanted),

@@ -10,7 +10,7 @@ use herald_core::zone::Zone;
 use herald_wire::api::{self, Problem, RrsetPut, Written};
 
 use crate::edge::gate::{Answer, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing, rrset_tag};
-use crate::edge::names::{Faults, parse_owner, parse_records, parse_type};
+use crate::edge::names::{Faults, encoded, parse_owner, parse_record_type, parse_records};
 use crate::edge::problem::{ApiError, Code, Pointers};
 use crate::edge::{present, respond};
 
@@ -119,22 +119,9 @@ async fn edit_one(
 fn key(zone: &Zone, name: &str, rtype: &str) -> Result<RrKey, ApiError> {
     let owner = parse_owner(name, &zone.name)
         .map_err(|e| ApiError::malformed(format!("the name in the path: {e}")))?;
-    Ok(RrKey::new(owner, parse_type(rtype).map_err(ApiError::malformed)?))
+    Ok(RrKey::new(owner, parse_record_type(rtype).map_err(ApiError::malformed)?))
 }
 
 fn missing(key: &RrKey) -> ApiError {
     Rejection::not_found(format_args!("RRset {key}")).into()
-}
-
-/// A name as a segment of a path.
-fn encoded(name: &str) -> String {
-    let mut segment = String::with_capacity(name.len());
-    for octet in name.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-._~*".contains(&octet) {
-            segment.push(char::from(octet));
-        } else {
-            segment.push_str(&format!("%{octet:02X}"));
-        }
-    }
-    segment
 }

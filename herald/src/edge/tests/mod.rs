@@ -12,6 +12,7 @@ mod public_dns;
 mod repetitions;
 mod rrsets;
 mod server;
+mod steering;
 mod tokens;
 mod waits;
 mod zone_files;

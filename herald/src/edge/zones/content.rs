@@ -5,17 +5,27 @@ use herald_core::account::NsSet;
 use herald_core::check::CheckedContent;
 use herald_core::content::Content;
 use herald_core::rdata::rdata_names;
+use herald_core::steering::is_steering_type;
 use herald_core::zonefile::{ZoneFile, ZoneFileError, ZoneFileErrors};
 use herald_core::{Name, RrKey, Rrset, Rtype};
 use herald_wire::api::{RrsetInput, Warning};
 
 use crate::edge::names::{Faults, parse_rrsets};
-use crate::edge::problem::{ApiError, Code, content_error, item};
+use crate::edge::problem::{ApiError, Code, ITEMS_MAX, content_error, item};
 
 /// Content with the apex NS that a set of name servers gives.
 pub(in crate::edge) fn with_apex_ns(zone: &Name, mut content: Content, set: &NsSet) -> Content {
     let rdatas = set.nameservers.iter().map(Name::as_wire).collect();
     content.put(RrKey::new(zone.clone(), Rtype::NS), Rrset { ttl: set.soa.ttl, rdatas });
+    content
+}
+
+/// Content with the steering that a zone has: zone files are of records alone.
+pub(in crate::edge) fn with_steering_of(zone: &Content, mut content: Content) -> Content {
+    if zone.steering().is_some() {
+        let steering = zone.iter().filter(|(key, _)| is_steering_type(key.rtype));
+        content.extend(steering.map(|(key, rrset)| (key.clone(), rrset.clone())));
+    }
     content
 }
 
@@ -42,6 +52,15 @@ impl File {
             let items = errors.first.iter().map(|e| item(place(e), e.message.clone())).collect();
             ApiError::new(Code::Invalid, "").with_some_items(items, errors.count)
         })?;
+        if rrsets.steering().is_some() {
+            let steering = rrsets.iter().filter(|(key, _)| is_steering_type(key.rtype));
+            let items = steering.take(ITEMS_MAX).map(|(key, _)| {
+                let detail =
+                    format!("{key} holds steering, which no zone file has: use /zones/{{zone}}/steering");
+                item(String::new(), detail)
+            });
+            return Err(ApiError::new(Code::Invalid, "").with_items(items.collect()));
+        }
         let ns_key = RrKey::new(zone.clone(), Rtype::NS);
         let ns = rrsets.get(&ns_key).cloned();
         rrsets.delete(&ns_key);

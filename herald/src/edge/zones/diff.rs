@@ -10,15 +10,17 @@ use herald_core::command::ZoneRef;
 use herald_core::content::Content;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::state::State;
+use herald_core::steering::is_steering_type;
 use herald_core::zone::Zone;
 use herald_core::{RrKey, Rrset};
-use herald_wire::api::{self, ChangedRrset, Problem, ZoneDiff, ZoneVersion};
+use herald_wire::api::{self, ChangedRrset, ChangedSteering, Problem, ZoneDiff, ZoneVersion};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::edge::at::{self, At};
 use crate::edge::gate::{Reading, blocking};
 use crate::edge::problem::ApiError;
+use crate::edge::steering::show;
 use crate::edge::{present, respond};
 
 /// So many RRsets are told in JSON.
@@ -136,9 +138,24 @@ impl Versions {
             added: Vec::new(),
             changed: Vec::new(),
             removed: Vec::new(),
+            steering_added: Vec::new(),
+            steering_changed: Vec::new(),
+            steering_removed: Vec::new(),
             truncated: pairs.len() > RRSETS_MAX,
         };
         for (key, before, after) in pairs.iter().take(RRSETS_MAX) {
+            if is_steering_type(key.rtype) {
+                let told = |rrset: &Rrset| show::item(apex(key, &self.from, &self.to), key, rrset);
+                match (before, after) {
+                    (Some(before), Some(after)) => diff
+                        .steering_changed
+                        .push(ChangedSteering { before: told(before), after: told(after) }),
+                    (Some(before), None) => diff.steering_removed.push(told(before)),
+                    (None, Some(after)) => diff.steering_added.push(told(after)),
+                    (None, None) => {}
+                }
+                continue;
+            }
             let told = |rrset: &Rrset| present::rrset(key, rrset);
             match (before, after) {
                 (Some(before), Some(after)) => {
@@ -163,6 +180,17 @@ impl Versions {
             };
         }
         for (key, before, after) in self.pairs() {
+            if is_steering_type(key.rtype) {
+                for (sign, rrset) in [('-', before), ('+', after)] {
+                    let Some(rrset) = rrset else { continue };
+                    let mut item = show::item(apex(&key, &self.from, &self.to), &key, &rrset);
+                    let title = std::mem::take(&mut item.title);
+                    let mut json = serde_json::to_value(&item).unwrap_or_default();
+                    json.as_object_mut().map(|fields| fields.remove("title"));
+                    _ = writeln!(text, "{sign}; {title} {json}");
+                }
+                continue;
+            }
             let line = |text: &mut String, sign: char, ttl: u32, rdata: &[u8]| {
                 let rtype = format_rtype(key.rtype);
                 _ = writeln!(text, "{sign}{} {ttl} IN {rtype} {}", key.owner, format_rdata(key.rtype, rdata));
@@ -179,4 +207,13 @@ impl Versions {
         }
         text
     }
+}
+
+/// The apex of the zone that a key is of.
+fn apex<'a>(
+    key: &'a RrKey,
+    from: &'a (u64, Option<Arc<Zone>>),
+    to: &'a (u64, Option<Arc<Zone>>),
+) -> &'a herald_core::Name {
+    from.1.as_deref().or(to.1.as_deref()).map_or(&key.owner, |zone| &zone.name)
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use herald_core::RrKey;
 use herald_core::command::ZoneRef;
 use herald_core::rdata::Soa;
+use herald_core::steering::is_steering_type;
 use herald_core::zone::Zone;
 use herald_core::zonefile::write_zone_file;
 use herald_wire::api::Problem;
@@ -36,7 +37,7 @@ pub struct ExportQuery {
     at: Option<String>,
 }
 
-/// The zone as a zone file, as it is or was.
+/// The records of the zone as a zone file, as it is or was.
 #[utoipa::path(get, path = "/zones/{zone}/export", tag = "zones", operation_id = "export_zone",
     params(("zone" = String, Path, description = "Id or unambiguous name."), ExportQuery),
     responses(
@@ -83,10 +84,10 @@ impl ZoneFileParts {
             Place::End => return None,
         };
         let rrsets: Vec<_> = zone.content.after(after).take(PART_RRSETS).collect();
-        let mut text = String::new();
+        let mut text = if after.is_none() { steering_left_out(zone) } else { String::new() };
+        let records = rrsets.iter().copied().filter(|(key, _)| !is_steering_type(key.rtype));
         let soa = soa.as_ref().map(|soa| (zone.soa.ttl, soa));
-        write_zone_file(&zone.name, soa, rrsets.iter().copied(), &mut text)
-            .expect("a String takes everything");
+        write_zone_file(&zone.name, soa, records, &mut text).expect("a String takes everything");
         if after.is_some() {
             // Every part would begin with the same $ORIGIN.
             text.drain(..=text.find('\n').unwrap_or(0));
@@ -97,6 +98,21 @@ impl ZoneFileParts {
         };
         self.place = next;
         Some(text)
+    }
+}
+
+/// What is said of steering, which isn't in a zone file.
+fn steering_left_out(zone: &Zone) -> String {
+    match zone.content.steering() {
+        None => String::new(),
+        Some(tally) => format!(
+            "; {} of steering are not in this file: see /zones/{}/steering\n",
+            match tally.rrset_count() {
+                1 => "1 RRset".into(),
+                count => format!("{count} RRsets"),
+            },
+            zone.id
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ use herald_core::command::{Action, Prepared, ZoneRef};
 use herald_core::content::{Content, RrsetChange};
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
+use herald_core::steering::Tally;
 use herald_core::zone::Zone;
 use herald_core::{Name, Rrset};
 use herald_wire::api::{
@@ -91,7 +92,7 @@ impl WriteParams for ImportQuery {
 /// A zone file goes in.
 ///
 /// The SOA is made by the system, with a serial above the file's; apex name servers that are not of the zone's set
-/// are replaced by the set's, and reported.
+/// are replaced by the set's, and reported. The zone's steering stays as it is.
 #[utoipa::path(post, path = "/zones/{zone}/import", tag = "zones", operation_id = "import_zone",
     params(
         ("zone" = String, Path, description = "Id or unambiguous name."),
@@ -124,14 +125,19 @@ pub async fn import(
     let file = Arc::new(OffThread::new(File::of(body.read_as(&zone.name).await?, &zone.name)?));
     drop(zone);
     let mode = query.mode.unwrap_or_default();
-    let mut staged: Option<(Arc<NsSet>, Prepared)> = None;
+    let mut staged: Option<(Arc<NsSet>, u128, Prepared)> = None;
     for _ in 0..ATTEMPTS {
         let zone = writer.zone(&path, Verb::Create)?.arc();
         preconditions.zone_revision(&zone)?;
         let set = set_of(&writer, &zone)?;
         let (content, differences) = match staged.take() {
-            // What replaces a zone as a whole doesn't depend on what it was: it is good for any base.
-            Some((same, content)) if mode == ImportMode::Replace && same == set => (content, None),
+            // What replaces all records of a zone doesn't depend on what they were: it is good for any base of the
+            // same steering.
+            Some((same, steering, content))
+                if mode == ImportMode::Replace && same == set && steering == steering_of(&zone) =>
+            {
+                (content, None)
+            }
             _ => {
                 let (checked, differences) = prepare(&file, &zone, &set, mode, query.preview).await?;
                 let content = writer.prepare(checked, differences.rrsets(), file.serial).await?;
@@ -139,7 +145,7 @@ pub async fn import(
             }
         };
         if content.staged.is_some() {
-            staged = Some((Arc::clone(&set), content.clone()));
+            staged = Some((Arc::clone(&set), steering_of(&zone), content.clone()));
         }
         let new = content.content.content().clone();
         let action = Action::ReplaceZone { zone: path.clone(), base: zone.revision, content };
@@ -209,6 +215,11 @@ fn free_later(mut done: Done) -> Done {
     done
 }
 
+/// Tells the steering of a zone from other steering.
+fn steering_of(zone: &Zone) -> u128 {
+    zone.content.steering().map_or(0, Tally::digest)
+}
+
 pub(super) fn set_of(writer: &Writer, zone: &Zone) -> Result<Arc<NsSet>, ApiError> {
     let missing = || Rejection::not_found("set of name servers");
     Ok(writer.state().ns_set(zone.ns_set).ok_or_else(missing)?.arc())
@@ -225,7 +236,10 @@ async fn prepare(
     let (read, zone, set) = (Arc::clone(file), Arc::clone(zone), Arc::clone(set));
     let checked = blocking(move || {
         let content = match mode {
-            ImportMode::Replace => content::with_apex_ns(&zone.name, read.content.clone(), &set),
+            ImportMode::Replace => {
+                let content = content::with_apex_ns(&zone.name, read.content.clone(), &set);
+                content::with_steering_of(&zone.content, content)
+            }
             ImportMode::Merge => {
                 let mut content = zone.content.clone();
                 let new = read.content.iter().filter(|(key, rrset)| zone.content.get(key) != Some(*rrset));
