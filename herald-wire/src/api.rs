@@ -5,6 +5,7 @@
 //! A-labels with the trailing dot and `name_unicode` shows the U-labels. Unknown fields in a
 //! request body are refused, so that a typing error never passes for success.
 
+pub mod explain;
 pub mod steering;
 
 use std::collections::BTreeMap;

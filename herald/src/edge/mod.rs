@@ -11,6 +11,7 @@ mod brakes;
 mod changes;
 mod compression;
 mod connections;
+mod explain;
 mod gate;
 mod lookup;
 mod meta;

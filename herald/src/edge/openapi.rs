@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, meta, nameserver_sets, pops, rrsets, steering, tenants,
-    tokens, zones,
+    access_log, admissions, batches, brakes, changes, explain, meta, nameserver_sets, pops, rrsets, steering,
+    tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -45,6 +45,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(zones::routes())
         .merge(rrsets::routes())
         .merge(steering::routes())
+        .merge(explain::routes())
         .merge(batches::routes())
         .merge(changes::routes())
         .merge(access_log::routes())

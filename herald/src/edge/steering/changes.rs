@@ -13,7 +13,7 @@ use super::{Asked, Edits, change};
 use crate::edge::gate::{Answer, Json, WriteQuery, Writing};
 use crate::edge::names::{Faults, parse_changes};
 use crate::edge::problem::ApiError;
-use crate::edge::zones::answer_zone;
+use crate::edge::zones::answer_zone_with;
 
 /// Steering and records in one change: seen whole or not at all by every PoP.
 ///
@@ -35,8 +35,9 @@ pub async fn patch(request: Writing<ZoneRef, Json<SteeringPatch>>) -> Result<Ans
     let message = patch.message.clone();
     let is_guarded = preconditions.if_match.is_some();
     let asked = Asked { path: &path, is_guarded, needs_base: false, message };
-    let done = change(&mut writer, asked, Some(&preconditions), |zone| edits(zone, &patch)).await?;
-    answer_zone(&writer, done).await
+    let (done, warnings) =
+        change(&mut writer, asked, Some(&preconditions), |zone| edits(zone, &patch)).await?;
+    answer_zone_with(&writer, done, warnings).await
 }
 
 fn edits(zone: &Zone, patch: &SteeringPatch) -> Result<Edits, ApiError> {

@@ -18,7 +18,7 @@ use crate::edge::gate::{Answer, Json, Reading, WriteQuery, Writing, blocking};
 use crate::edge::names::Faults;
 use crate::edge::problem::ApiError;
 use crate::edge::respond;
-use crate::edge::zones::answer_zone;
+use crate::edge::zones::answer_zone_with;
 
 /// All steering of a zone, as it is or was.
 #[utoipa::path(get, path = "/zones/{zone}/steering", tag = "steering", operation_id = "get_steering",
@@ -58,8 +58,9 @@ pub async fn put(request: Writing<ZoneRef, Json<SteeringDocument>>) -> Result<An
     writer.need_whole_zones()?;
     let is_guarded = preconditions.if_match.is_some();
     let asked = Asked { path: &path, is_guarded, needs_base: true, message: None };
-    let done = change(&mut writer, asked, Some(&preconditions), |zone| edits(zone, &document)).await?;
-    answer_zone(&writer, done).await
+    let (done, warnings) =
+        change(&mut writer, asked, Some(&preconditions), |zone| edits(zone, &document)).await?;
+    answer_zone_with(&writer, done, warnings).await
 }
 
 /// What makes a zone's steering this.

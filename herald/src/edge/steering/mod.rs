@@ -5,7 +5,8 @@
 
 mod changes;
 mod document;
-pub(super) mod draft;
+mod draft;
+pub(super) mod lint;
 mod list;
 mod overlays;
 mod policies;
@@ -23,6 +24,7 @@ use herald_core::rejection::Rejection;
 use herald_core::steering::Item;
 use herald_core::zone::Zone;
 use herald_core::{RrKey, Rrset};
+use herald_wire::api::Warning;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -39,6 +41,7 @@ use super::problem::{ApiError, Code, Pointers};
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(document::get, document::put, changes::patch))
+        .routes(routes!(lint::list))
         .routes(routes!(settings::get, settings::put))
         .routes(routes!(pools::list))
         .routes(routes!(pools::get, pools::put, pools::delete))
@@ -75,19 +78,20 @@ struct Asked<'a> {
     message: Option<String>,
 }
 
-/// Has a zone changed. Where an edit was made of something that has changed since it is made anew.
+/// Has a zone changed, and says what is odd about its policies afterwards. Where an edit was made of something that has changed since it is made anew.
 async fn change(
     writer: &mut Writer,
     asked: Asked<'_>,
     preconditions: Option<&Preconditions>,
     edits: impl Fn(&Zone) -> Result<Edits, ApiError>,
-) -> Result<Done, ApiError> {
+) -> Result<(Done, Vec<Warning>), ApiError> {
     let id = writer.zone(asked.path, Verb::Write)?.id;
     let mut attempt = 1;
     loop {
         let zone = writer.zone(&ZoneRef::Id(id), Verb::Write)?.arc();
         let wanted = preconditions.map_or(Ok(None), |preconditions| preconditions.zone_revision(&zone))?;
         let (edits, pointers) = edits(&zone)?;
+        let touched: Vec<RrKey> = edits.iter().map(|edit| edit.key.clone()).collect();
         let if_match = wanted.or(asked.needs_base.then_some(zone.revision));
         let action = Action::EditZones { zones: vec![ZoneEdit { zone: ZoneRef::Id(id), if_match, edits }] };
         let pointers = Pointers::Each(Arc::from(pointers));
@@ -96,7 +100,11 @@ async fn change(
                 attempt += 1;
                 writer.refresh()?;
             }
-            done => return done,
+            done => {
+                let done = done?;
+                let warnings = done.zone().map(|zone| lint::of_change(&done.state, zone, &touched));
+                return Ok((done, warnings.unwrap_or_default()));
+            }
         }
     }
 }
@@ -108,7 +116,7 @@ async fn change_one(
     preconditions: &Preconditions,
     key: &RrKey,
     item: Option<&Item>,
-) -> Result<Done, ApiError> {
+) -> Result<(Done, Vec<Warning>), ApiError> {
     let is_guarded = preconditions.if_match.is_some() || preconditions.if_none_match.is_some();
     let asked = Asked { path, is_guarded, needs_base: false, message: None };
     change(writer, asked, None, |zone| {

@@ -9,7 +9,7 @@ use herald_core::steering::{self, Item};
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, Rrset, Rtype};
 use herald_wire::api::steering::{Overlay, OverlayPut, Tagged};
-use herald_wire::api::{Page, Problem, Written};
+use herald_wire::api::{Page, Problem, Warning, Written};
 
 use super::draft::{Draft, is_of};
 use super::list::{SteeringListQuery, page_of_many};
@@ -110,10 +110,10 @@ pub async fn put(
     let is_new = current(&zone, &owner, &view, rtype).is_none();
     let path = format!("/zones/{}/views/{view}/records/{}/{text}", zone.id, encoded(&owner.to_string()));
     let target = Target { zone: &zone, view: &view, owner: &owner, rtype };
-    let done = edit(&mut writer, &target, &preconditions, Some(&overlay)).await?;
+    let (done, warnings) = edit(&mut writer, &target, &preconditions, Some(&overlay)).await?;
     let shown = done.zone().and_then(|zone| current(zone, &owner, &view, rtype));
     let tag = shown.as_ref().map(|shown| shown.etag.clone());
-    Ok(writer.answer(done, shown).await?.tagged(tag).created_at(is_new.then_some(path)))
+    Ok(writer.answer_with(done, shown, warnings).await?.tagged(tag).created_at(is_new.then_some(path)))
 }
 
 /// The view has nothing of its own at a name and type any more.
@@ -138,8 +138,8 @@ pub async fn delete(request: Writing<OverlayPath, NoBody>) -> Result<Answer<Tagg
     writer.need_whole_zones()?;
     let (owner, rtype) = place(&zone, &name, &rtype)?;
     let target = Target { zone: &zone, view: &view, owner: &owner, rtype };
-    let done = edit(&mut writer, &target, &preconditions, None).await?;
-    writer.answer(done, None).await
+    let (done, warnings) = edit(&mut writer, &target, &preconditions, None).await?;
+    writer.answer_with(done, None, warnings).await
 }
 
 /// What is changed.
@@ -155,7 +155,7 @@ async fn edit(
     target: &Target<'_>,
     preconditions: &Preconditions,
     overlay: Option<&steering::Overlay>,
-) -> Result<Done, ApiError> {
+) -> Result<(Done, Vec<Warning>), ApiError> {
     let Target { view, owner, rtype, .. } = *target;
     let is_guarded = preconditions.if_match.is_some() || preconditions.if_none_match.is_some();
     let path = ZoneRef::Id(target.zone.id);

@@ -92,10 +92,11 @@ pub async fn put(request: Writing<PolicyPath, Json<PolicyPut>>) -> Result<Answer
     let item = read(&zone, |reader| reader.rules(answered, &body.rules, ""))?;
     let is_new = zone.content.get(&key).is_none();
     let path = format!("/zones/{}/policies/{}/{rtype}", zone.id, encoded(&key.owner.to_string()));
-    let done = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, Some(&item)).await?;
+    let (done, warnings) =
+        change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, Some(&item)).await?;
     let shown = done.zone().and_then(|zone| of(&zone.name, &key, zone.content.get(&key)?));
     let tag = shown.as_ref().map(|shown| shown.etag.clone());
-    Ok(writer.answer(done, shown).await?.tagged(tag).created_at(is_new.then_some(path)))
+    Ok(writer.answer_with(done, shown, warnings).await?.tagged(tag).created_at(is_new.then_some(path)))
 }
 
 /// The policy is removed.
@@ -118,8 +119,8 @@ pub async fn delete(request: Writing<PolicyPath, NoBody>) -> Result<Answer<Tagge
     let zone = writer.zone(&zone, Verb::Write)?.arc();
     let key = key(&zone, &name, &rtype)?;
     need_scope(&writer, &zone, &key)?;
-    let done = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, None).await?;
-    writer.answer(done, None).await
+    let (done, warnings) = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, None).await?;
+    writer.answer_with(done, None, warnings).await
 }
 
 fn need_scope(caller: &Caller, zone: &Zone, key: &RrKey) -> Result<(), ApiError> {

@@ -55,12 +55,12 @@ pub async fn put(
     let Writing { mut writer, path, body: Json(settings), preconditions, .. } = request;
     let key = steering::settings_key(&writer.zone(&path, Verb::Write)?.name);
     let item = Reader::settings(settings);
-    let done = change_one(&mut writer, &path, &preconditions, &key, Some(&item)).await?;
+    let (done, warnings) = change_one(&mut writer, &path, &preconditions, &key, Some(&item)).await?;
     let (item, tag) = match done.zone() {
         Some(zone) => (Some(of(zone)), tag(zone)),
         None => (None, None),
     };
-    Ok(writer.answer(done, item).await?.tagged(tag))
+    Ok(writer.answer_with(done, item, warnings).await?.tagged(tag))
 }
 
 fn of(zone: &Zone) -> SteeringSettings {

@@ -77,10 +77,11 @@ pub async fn put(request: Writing<(ZoneRef, String), Json<View>>) -> Result<Answ
     let item = read(&zone, |reader| reader.view(&body, ""))?;
     let is_new = zone.content.get(&key).is_none();
     let path = format!("/zones/{}/views/{name}", zone.id);
-    let done = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, Some(&item)).await?;
+    let (done, warnings) =
+        change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, Some(&item)).await?;
     let shown = done.zone().and_then(|zone| of(&key, zone.content.get(&key)?));
     let tag = shown.as_ref().map(|shown| shown.etag.clone());
-    Ok(writer.answer(done, shown).await?.tagged(tag).created_at(is_new.then_some(path)))
+    Ok(writer.answer_with(done, shown, warnings).await?.tagged(tag).created_at(is_new.then_some(path)))
 }
 
 /// The view is removed: not while a policy asks for it or it has anything.
@@ -101,8 +102,8 @@ pub async fn delete(request: Writing<(ZoneRef, String), NoBody>) -> Result<Answe
     let zone = writer.zone(&zone_ref, Verb::Write)?.arc();
     writer.need_whole_zones()?;
     let key = key(&zone, &name)?;
-    let done = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, None).await?;
-    writer.answer(done, None).await
+    let (done, warnings) = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, None).await?;
+    writer.answer_with(done, None, warnings).await
 }
 
 fn key(zone: &Zone, name: &str) -> Result<RrKey, ApiError> {

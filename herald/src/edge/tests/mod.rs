@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod brakes;
+mod explain;
 mod history;
 mod hostile;
 mod isolation;

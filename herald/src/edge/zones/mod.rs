@@ -15,7 +15,7 @@ mod rollback;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(super) use one::answer_zone;
+pub(super) use one::{answer_zone, answer_zone_with};
 
 use super::gate::AppState;
 

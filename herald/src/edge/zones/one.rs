@@ -88,7 +88,7 @@ pub(in crate::edge) async fn answer_zone(writer: &Writer, done: Done) -> Result<
 ///
 /// # Errors
 /// As `Writer::answer`.
-pub(super) async fn answer_zone_with(
+pub(in crate::edge) async fn answer_zone_with(
     writer: &Writer,
     done: Done,
     warnings: Vec<Warning>,

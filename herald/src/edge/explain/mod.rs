@@ -1,0 +1,241 @@
+//! `GET /explain`: which answer a client gets, and why. The code that decides is the module's own.
+
+mod lookup;
+mod present;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use herald_core::account::Verb;
+use herald_core::command::ZoneRef;
+use herald_core::rdata::{format_rdata, format_rtype};
+use herald_core::rejection::Rejection;
+use herald_core::steering::{self as model, Item, Policy, Prefix, Settings};
+use herald_core::zone::Zone;
+use herald_core::{Name, RrKey, Rtype};
+use herald_wire::api::Problem;
+use herald_wire::api::explain::{ExplainedOutcome, Explanation};
+use serde::Deserialize;
+use steering::Client;
+use steering::explain::{Question, explain as decide};
+use steering::geo::Geo;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::lookup::Found;
+use super::gate::{AppState, Caller, Reading};
+use super::names::{parse_record_type, shortened};
+use super::problem::{ApiError, Code};
+use super::steering::{lint, show};
+use super::{at, respond};
+
+/// The routes of explanations.
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(explain))
+}
+
+/// Who asks what, where and when.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// The name that is asked for, fully qualified.
+    #[param(required = true)]
+    name: Option<String>,
+    /// The type that is asked for: A unless given.
+    #[serde(rename = "type")]
+    rtype: Option<String>,
+    /// Where the query comes from: the address of the resolver.
+    #[param(required = true)]
+    client: Option<String>,
+    /// The client subnet that the resolver tells of (RFC 7871): `203.0.113.0/24`.
+    ecs: Option<String>,
+    /// Name of the PoP that answers.
+    pop: Option<String>,
+    /// As it was at this revision (`4711`, `c4711`) or time (RFC 3339), instead of as it is.
+    at: Option<String>,
+    /// The draw: what is left to chance depends on this number alone.
+    draw: Option<u64>,
+    /// The zone (id or name), instead of the one that has the name.
+    zone: Option<String>,
+}
+
+/// Which answer a client gets, and why: rules, facts, pools, odds.
+#[utoipa::path(get, path = "/explain", tag = "steering", operation_id = "explain",
+    params(ExplainQuery),
+    responses(
+        (status = 200, body = Explanation),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<Explanation>, ApiError> {
+    let Reading { caller, query, .. } = request;
+    let asked = Asked::read(&query)?;
+    let zone = zone_of(&caller, &asked.name, query.zone.as_deref())?;
+    let zone = at::zone(&caller, &zone, query.at.as_deref()).await?;
+    if !asked.name.is_at_or_below(&zone.name) {
+        let detail = format!("{} is not in the zone {}", asked.name, zone.name);
+        return Err(ApiError::malformed(detail));
+    }
+    if !caller.access().scope.allows_rrset(&RrKey::new(asked.name.clone(), asked.rtype)) {
+        let detail = format!("this token's scope doesn't have {} {}", asked.name, format_rtype(asked.rtype));
+        return Err(ApiError::new(Code::Forbidden, detail));
+    }
+    let geo = caller.geo();
+    Ok(respond::Ok(explained(&zone, &asked, &geo)?))
+}
+
+/// What is asked.
+struct Asked {
+    name: Name,
+    rtype: Rtype,
+    client: Client,
+    pop: Option<String>,
+    is_drawn: bool,
+}
+
+impl Asked {
+    fn read(query: &ExplainQuery) -> Result<Asked, ApiError> {
+        let needed = |parameter: &str, value: &Option<String>| {
+            value.clone().ok_or_else(|| ApiError::malformed(format!("say `{parameter}`")))
+        };
+        let wrong = |parameter: &str, text: &str, detail: &dyn std::fmt::Display| {
+            ApiError::malformed(format!("the parameter `{parameter}`, `{}`: {detail}", shortened(text)))
+        };
+        let name = needed("name", &query.name)?;
+        let client = needed("client", &query.client)?;
+        let source: IpAddr = client.parse().map_err(|e| wrong("client", &client, &e))?;
+        let ecs = match &query.ecs {
+            Some(text) => Some(text.parse::<Prefix>().map_err(|e| wrong("ecs", text, &e))?),
+            None => None,
+        };
+        let rtype = query.rtype.as_deref().unwrap_or("A");
+        Ok(Asked {
+            name: Name::parse(&name).map_err(|e| wrong("name", &name, &e))?,
+            rtype: parse_record_type(rtype).map_err(|detail| wrong("type", rtype, &detail))?,
+            client: Client {
+                source: source.to_canonical(),
+                ecs,
+                pop: query.pop.as_deref().map_or(0, steering::pop_hash),
+                draw: query.draw.unwrap_or(0),
+            },
+            pop: query.pop.clone(),
+            is_drawn: query.draw.is_some(),
+        })
+    }
+}
+
+/// The zone that has a name, among those that the caller may see: the nearest above it.
+fn zone_of(caller: &Caller, name: &Name, zone: Option<&str>) -> Result<ZoneRef, ApiError> {
+    if let Some(text) = zone {
+        return ZoneRef::parse(text).map_err(|e| {
+            ApiError::malformed(format!("`{}` is neither a zone's id nor its name: {e}", shortened(text)))
+        });
+    }
+    let (state, access) = (caller.state(), caller.access());
+    let above = std::iter::successors(Some(name.clone()), Name::parent);
+    for apex in above {
+        let served = state.served_zone(&apex).filter(|zone| access.sees(zone));
+        let own = || {
+            access.tenant.and_then(|tenant| state.tenant_zone(tenant, &apex)).filter(|zone| access.sees(zone))
+        };
+        if let Some(zone) = served.or_else(own) {
+            return Ok(ZoneRef::Id(caller.zone(&ZoneRef::Id(zone.id), Verb::Read)?.id));
+        }
+    }
+    Err(Rejection::not_found(format_args!("zone that has {name}")).into())
+}
+
+/// How the answer comes about.
+fn explained(zone: &Arc<Zone>, asked: &Asked, geo: &Geo) -> Result<Explanation, ApiError> {
+    let mut explanation = Explanation {
+        zone: zone.id.to_string(),
+        zone_name: zone.name.to_string(),
+        revision: zone.revision,
+        generation: zone.generation.to_string(),
+        name: asked.name.to_string(),
+        rtype: format_rtype(asked.rtype),
+        geo: present::versions(geo.versions()),
+        ..Explanation::default()
+    };
+    explanation.views = lookup::views_of(zone, asked.client.source, asked.pop.as_deref());
+    let found = lookup::find(zone, &asked.name, asked.rtype, &explanation.views);
+    let place = |explanation: &mut Explanation, owner: &Name, rtype: Rtype| {
+        explanation.owner = Some(owner.to_string());
+        explanation.answered_type = Some(format_rtype(rtype));
+    };
+    match found {
+        Found::Overlay { owner, overlays, answer } => {
+            explanation.outcome =
+                if answer.is_some() { ExplainedOutcome::Overlay } else { ExplainedOutcome::NoData };
+            if let Some((rtype, rrset)) = answer {
+                place(&mut explanation, &owner, rtype);
+                explanation.ttl = Some(rrset.ttl);
+                explanation.records = rrset.rdatas.iter().map(|rdata| format_rdata(rtype, rdata)).collect();
+            }
+            explanation.overlays =
+                overlays.iter().map(|overlay| show::overlay(&zone.name, &owner, overlay)).collect();
+        }
+        Found::Records { owner, rtype, rrset } => {
+            explanation.outcome = ExplainedOutcome::Records;
+            place(&mut explanation, &owner, rtype);
+            explanation.ttl = Some(rrset.ttl);
+            explanation.records = rrset.rdatas.iter().map(|rdata| format_rdata(rtype, rdata)).collect();
+        }
+        Found::Policy { owner, rtype, policy } => {
+            explanation.outcome = ExplainedOutcome::Steered;
+            place(&mut explanation, &owner, rtype);
+            explanation.decision = Some(decision(zone, asked, geo, &owner, rtype, &policy)?);
+        }
+        Found::Delegated(cut) => {
+            explanation.outcome = ExplainedOutcome::Delegated;
+            place(&mut explanation, &cut, Rtype::NS);
+        }
+        Found::Redirected(dname) => {
+            explanation.outcome = ExplainedOutcome::Redirected;
+            place(&mut explanation, &dname, Rtype::DNAME);
+        }
+        Found::NoData(owner) => {
+            explanation.outcome = ExplainedOutcome::NoData;
+            explanation.owner = Some(owner.to_string());
+        }
+        Found::NoSuchName => explanation.outcome = ExplainedOutcome::NoSuchName,
+    }
+    Ok(explanation)
+}
+
+fn decision(
+    zone: &Zone,
+    asked: &Asked,
+    geo: &Geo,
+    owner: &Name,
+    rtype: Rtype,
+    policy: &Policy,
+) -> Result<herald_wire::api::explain::Decision, ApiError> {
+    let settings = settings_of(zone);
+    let (pools, views) = lint::named_by(zone, policy);
+    let question = Question {
+        apex: &zone.name,
+        settings: &settings,
+        name: &asked.name,
+        rtype,
+        owner,
+        policy,
+        pools: &pools,
+        views: &views,
+    };
+    let explanation = decide(&question, &asked.client, asked.is_drawn, geo)
+        .map_err(|e| ApiError::new(Code::Invalid, format!("the policy can't be explained: {e}")))?;
+    let by_ecs = settings.ecs && asked.client.ecs.is_some_and(|ecs| ecs.length() > 0);
+    let ecs = asked.client.ecs.filter(|_| by_ecs);
+    let address = ecs.map_or(asked.client.source, |ecs| ecs.address());
+    Ok(present::decision(&explanation, rtype, address, by_ecs))
+}
+
+fn settings_of(zone: &Zone) -> Settings {
+    let key = model::settings_key(&zone.name);
+    match zone.content.get(&key).map(|rrset| Item::read(key.rtype, &rrset.rdatas)) {
+        Some(Ok(Item::Settings(settings))) => settings,
+        _ => Settings::default(),
+    }
+}
