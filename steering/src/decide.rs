@@ -163,11 +163,24 @@ impl Part {
         out: &mut Vec<u8>,
         trace: &mut impl Trace,
     ) -> Decision {
-        let ecs = if self.settings().ecs { client.ecs } else { None };
         let Some((rules, labels_less)) = self.policy(owner, rtype) else {
             return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0 };
         };
         trace.policy(labels_less);
+        self.decide_by(rules, rtype, client, geo, out, trace)
+    }
+
+    /// What rules decide.
+    pub(crate) fn decide_by(
+        &self,
+        rules: Rules<'_>,
+        rtype: Rtype,
+        client: &Client,
+        geo: &Geo,
+        out: &mut Vec<u8>,
+        trace: &mut impl Trace,
+    ) -> Decision {
+        let ecs = if self.settings().ecs { client.ecs } else { None };
         let address = client.rule_address(self);
         let mut asker =
             Asker { part: self, client, address, facts: LazyFacts::Unasked(geo), trace: &mut *trace };

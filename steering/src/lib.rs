@@ -8,9 +8,12 @@ pub mod explain;
 pub mod geo;
 pub mod link;
 pub mod lint;
+pub mod lookup;
 mod part;
+mod view_index;
 
 pub use decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};
 pub use part::policy::{Condition, pop_hash};
 pub use part::pool::{PoolAnswers, candidates};
 pub use part::{CompileError, Part, RrsetRef, rrset_octets};
+pub use view_index::ViewIndex;

@@ -1,7 +1,8 @@
 //! One zone's steering, compiled: flat entries in a table of which an edit copies little.
 
 pub(crate) mod hash;
-mod node;
+mod names;
+pub(crate) mod node;
 pub(crate) mod octets;
 pub(crate) mod policy;
 pub(crate) mod pool;
@@ -15,8 +16,8 @@ use herald_core::steering::{
     is_steering_type,
 };
 use herald_core::{Name, RrKey, Rrset, Rtype};
-use imbl::OrdSet;
 
+use names::Names;
 use octets::TooLarge;
 use policy::relative;
 use table::{Collision, Edits, Key, Table};
@@ -47,7 +48,7 @@ pub struct Part {
     views: Arc<[(String, View)]>,
     cname_policies: usize,
     /// The owners of records, overlays and policies: in parts with records or overlays alone.
-    pub(crate) names: Option<OrdSet<Name>>,
+    pub(crate) names: Option<Names>,
 }
 
 /// Why RRsets aren't steering that can be compiled.
@@ -338,8 +339,8 @@ impl Part {
     /// Brings the set of names up to date, of which these may have come or gone.
     fn rename(&mut self, touched: &BTreeSet<&Name>) {
         let has_nodes = |part: &Part| {
-            let is_node = |name: &&&Name| part.node(name.as_wire()).is_some();
-            touched.iter().any(|name| is_node(&name))
+            let mut relatives = touched.iter().filter_map(|name| relative(name.as_wire(), &part.apex));
+            relatives.any(|relative| part.node_at(relative).is_some())
         };
         let Some(mut names) = self.names.take() else {
             if has_nodes(self) {
@@ -349,33 +350,27 @@ impl Part {
             return;
         };
         for name in touched {
-            if self.is_owner(name) {
-                names.insert((*name).clone());
+            let Some(relative) = relative(name.as_wire(), &self.apex) else { continue };
+            if self.is_owner(relative) {
+                names.insert(relative);
             } else {
-                names.remove(*name);
+                names.remove(relative);
             }
         }
         self.names = Some(names);
     }
 
     /// Whether there are records, overlays or policies at a name.
-    fn is_owner(&self, name: &Name) -> bool {
-        let has_policy = || {
-            let relative = relative(name.as_wire(), &self.apex)?;
-            STEERABLE.iter().find(|rtype| self.table.get(&policy_key(relative, **rtype)).is_some())
-        };
-        self.node(name.as_wire()).is_some() || has_policy().is_some()
+    fn is_owner(&self, relative: &[u8]) -> bool {
+        let has_policy = |rtype: &Rtype| self.table.get(&policy_key(relative, *rtype)).is_some();
+        self.node_at(relative).is_some() || STEERABLE.iter().any(has_policy)
     }
 
-    fn all_owners(&self) -> OrdSet<Name> {
-        let mut names = OrdSet::new();
-        let mut add = |prefix: &[u8], relative: &[u8]| {
-            let wire = [prefix, relative, self.apex.as_wire()].concat();
-            names.extend(Name::from_wire(&wire).ok());
-        };
-        self.table.for_each(Kind::Node, |key, _| add(b"", key.name));
-        self.table.for_each(Kind::Policy, |key, _| add(b"", key.name));
-        self.table.for_each(Kind::WildPolicy, |key, _| add(b"\x01*", key.name));
+    fn all_owners(&self) -> Names {
+        let mut names = Names::default();
+        self.table.for_each(Kind::Node, |key, _| names.insert(key.name));
+        self.table.for_each(Kind::Policy, |key, _| names.insert(key.name));
+        self.table.for_each(Kind::WildPolicy, |key, _| names.insert(&[b"\x01*", key.name].concat()));
         names
     }
 }

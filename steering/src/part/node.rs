@@ -9,7 +9,7 @@ use herald_core::steering::{Item, ItemError, OVERLAY};
 use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
 
 use super::octets::{Reader, TooLarge, narrow};
-use super::policy::{relative, view_hash};
+use super::policy::view_hash;
 use super::pool::push_rdata;
 use super::table::Key;
 use super::{CompileError, Kind, Part};
@@ -87,9 +87,8 @@ impl<'a> Iterator for Node<'a> {
 }
 
 impl Part {
-    /// The RRsets at a name.
-    pub(crate) fn node(&self, owner: &[u8]) -> Option<Node<'_>> {
-        let name = relative(owner, self.apex())?;
+    /// The RRsets at a name relative to the apex.
+    pub(crate) fn node_at(&self, name: &[u8]) -> Option<Node<'_>> {
         self.table.get(&Key { kind: Kind::Node, rtype: 0, name }).map(|body| Node(Reader(body)))
     }
 }
