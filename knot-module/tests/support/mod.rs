@@ -20,22 +20,30 @@ pub use client::{Answer, Question};
 pub use zone::TestZone;
 
 /// How long anything may take.
-pub const WITHIN: Duration = Duration::from_secs(30);
+pub const WITHIN: Duration = Duration::from_secs(60);
 
 /// A knotd with the module. It ends with this.
 pub struct Knot {
     pub folder: TempDir,
     pub address: SocketAddr,
     process: Option<Child>,
+    /// What it is run by, if by anything.
+    runner: Vec<String>,
 }
 
 impl Knot {
     /// Starts one that serves these zones, from files. What is in `snapshot` is there before it starts.
     pub fn start(zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
+        Knot::start_by(&[], true, zones, snapshot)
+    }
+
+    /// As [`Knot::start`], run by another program, with the module or without.
+    pub fn start_by(runner: &[&str], has_module: bool, zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
         let mut knot = Knot {
             folder: tempfile::Builder::new().prefix("herald-so-").tempdir().unwrap(),
             address: free_address(),
             process: None,
+            runner: runner.iter().map(|word| (*word).to_owned()).collect(),
         };
         for zone in zones {
             knot.write_zone(zone);
@@ -43,27 +51,37 @@ impl Knot {
         if let Some(snapshot) = snapshot {
             fs::write(knot.snapshot_file(), snapshot).unwrap();
         }
-        fs::write(knot.file("knot.conf"), knot.config(zones)).unwrap();
+        fs::write(knot.file("knot.conf"), knot.config(zones, has_module)).unwrap();
         fs::create_dir(knot.file("catalogs")).unwrap();
         knot.run();
         knot
     }
 
-    fn config(&self, zones: &[&TestZone]) -> String {
+    fn config(&self, zones: &[&TestZone], has_module: bool) -> String {
         let folder = self.folder.path().display();
         let mut text = format!(
             "server:\n    rundir: {folder}\n    listen: {}@{}\n    udp-workers: 2\n    tcp-workers: 1\n    \
              background-workers: 1\n    edns-client-subnet: on\n\
              database:\n    storage: {folder}/catalogs\n\
-             log:\n  - target: stderr\n    any: info\n\
-             module:\n  - id: mod-herald\n    file: {}\n\
-             mod-herald:\n  - id: herald\n    socket: {folder}/herald.sock\n    snapshot: {folder}/snapshot\n    \
-             pop: fra1\n    known-draws: on\n\
-             template:\n  - id: default\n    storage: {folder}\n    global-module: mod-herald/herald\n    \
-             module: mod-herald/herald\n    zonefile-load: whole\n    journal-content: none\nzone:\n",
+             log:\n  - target: stderr\n    any: info\n",
             self.address.ip(),
             self.address.port(),
-            module_file().display(),
+        );
+        let mut used = "";
+        if has_module {
+            let _ = write!(
+                text,
+                "module:\n  - id: mod-herald\n    file: {}\n\
+                 mod-herald:\n  - id: herald\n    socket: {folder}/herald.sock\n    snapshot: {folder}/snapshot\n    \
+                 pop: fra1\n    known-draws: on\n",
+                module_file().display(),
+            );
+            used = "    global-module: mod-herald/herald\n    module: mod-herald/herald\n";
+        }
+        let _ = write!(
+            text,
+            "template:\n  - id: default\n    storage: {folder}\n{used}    zonefile-load: whole\n    \
+             journal-content: none\nzone:\n"
         );
         for zone in zones {
             let _ = writeln!(text, "  - domain: {}", zone.apex);
@@ -76,8 +94,14 @@ impl Knot {
         assert!(self.process.is_none());
         let _ = fs::remove_file(self.file("knot.pid"));
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("log")).unwrap();
-        let mut command = Command::new("/usr/sbin/knotd");
-        command.arg("-c").arg(self.file("knot.conf")).stdin(Stdio::null());
+        let (program, arguments) = match self.runner.split_first() {
+            Some((program, arguments)) => {
+                (program.as_str(), [arguments, &["/usr/sbin/knotd".to_owned()]].concat())
+            }
+            None => ("/usr/sbin/knotd", Vec::new()),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg("-c").arg(self.file("knot.conf")).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut process = command.spawn().expect("knotd");
         self.wait("knotd to answer", || {
@@ -172,8 +196,11 @@ impl Drop for Knot {
     }
 }
 
-/// The library that Cargo built with this test: beside it, as no other is sure to be as new.
+/// The library that Cargo built with this test: beside it, as no other is sure to be as new. `HERALD_SO` names another.
 pub fn module_file() -> PathBuf {
+    if let Some(file) = std::env::var_os("HERALD_SO") {
+        return file.into();
+    }
     let test = std::env::current_exe().unwrap();
     let file = test.parent().unwrap_or(Path::new("/")).join("libherald_so.so");
     assert!(file.exists(), "{} is missing", file.display());
