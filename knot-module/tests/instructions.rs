@@ -26,7 +26,7 @@ const STEERED_MORE: f64 = 15.0;
 #[ignore = "it takes valgrind, and a minute"]
 fn the_module_costs_little() {
     let mut steered = TestZone::new("steered.example.");
-    let mut plain = TestZone::new("plain.example.");
+    let mut plain = TestZone::new("plain-z.example.");
     steered = steered
         .pool(
             "pool",
@@ -40,19 +40,19 @@ fn the_module_costs_little() {
     for n in 0..NAMES {
         plain.records.push(format!("plain{n} A 192.0.2.1"));
         steered.records.push(format!("plain{n} A 192.0.2.1"));
-        steered = steered.policy(&format!("weight{n}"), Rtype::A, &["pool"]);
+        steered = steered.policy(&format!("weigh{n}"), Rtype::A, &["pool"]);
         let inside = When { views: vec!["office".into()], ..When::default() };
         let rules = vec![rule(inside, &["office"]), rule(When::default(), &["pool"])];
-        steered = steered.rules(&format!("view{n}"), Rtype::A, rules);
+        steered = steered.rules(&format!("views{n}"), Rtype::A, rules);
     }
     let zones = [&steered, &plain];
     let snapshot = snapshot(&[&steered]);
-    let without = count(&zones, None, &["plain@.plain.example."])[0];
+    let without = count(&zones, None, &["plain@.plain-z.example."])[0];
     let names = [
-        "plain@.plain.example.",
+        "plain@.plain-z.example.",
         "plain@.steered.example.",
-        "weight@.steered.example.",
-        "view@.steered.example.",
+        "weigh@.steered.example.",
+        "views@.steered.example.",
     ];
     let with = count(&zones, Some(&snapshot), &names);
     println!("without the module: {without:.0}");

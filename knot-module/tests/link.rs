@@ -246,7 +246,7 @@ fn steering_is_swapped_for_long() {
 fn swap(within: Duration, swaps_a_second: u32) {
     let of = |serial: u32| {
         let mut zone =
-            zone("example.com.", serial, if serial % 2 == 0 { "192.0.2.10" } else { "192.0.2.11" });
+            zone("example.com.", serial, if serial.is_multiple_of(2) { "192.0.2.10" } else { "192.0.2.11" });
         for name in 0..50 {
             zone = zone.policy(&format!("n{name}"), Rtype::A, &["pool"]);
         }
