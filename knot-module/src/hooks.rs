@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use herald_core::Rtype;
 use herald_core::steering::{PLACEHOLDER_TTL_S, Prefix};
-use steering::{Client, Outcome, Part, Trace};
+use steering::lookup::{self, Rcode, Reply};
+use steering::{Client, Outcome, Part, RrsetRef, Trace};
 
-use crate::knot::{Answer, Fate, Query, Rdatas, Replaced, Section, State};
-use crate::slot::Slot;
-use crate::{UNDECIDED, places};
+use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
+use crate::slot::{Slot, Version};
+use crate::{UNDECIDED, places, private};
 
 /// The TTL that marks what is to be replaced.
 pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;
@@ -31,6 +32,7 @@ static HAS_KNOWN_DRAWS: AtomicBool = AtomicBool::new(false);
 /// Sets what all decisions depend on.
 pub fn set_up(pop: &str, has_known_draws: bool) {
     places::set_up();
+    private::set_up(pop);
     POP.store(steering::pop_hash(pop), Ordering::Relaxed);
     HAS_KNOWN_DRAWS.store(has_known_draws, Ordering::Relaxed);
 }
@@ -47,17 +49,105 @@ thread_local! {
     static THREAD: Thread = const { Thread { random: Cell::new(0), octets: RefCell::new(Vec::new()) } };
 }
 
-/// Before knotd looks into the zone.
-pub fn begin<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) {
-    let part = slot.part(query);
-    if query.has_client_subnet() && !part.is_some_and(|part| part.settings().ecs) {
+/// Whether queries have to be looked at that knotd may have no zone for.
+#[inline]
+pub fn is_begun_globally() -> bool {
+    private::is_any()
+}
+
+/// Before the instances of zones: insiders of private zones are answered.
+pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    if !query.is_question() {
+        return Begun::GoOn;
+    }
+    let Some(slot) = private::find(query) else { return Begun::GoOn };
+    // A zone of knotd's that is deeper is what the private one has delegated, or knows nothing of.
+    let is_deepest = query.zone_name().is_none_or(|zone| zone.len() <= slot.name().as_wire().len());
+    match slot.settled(query) {
+        Some(version) if is_deepest => answer_insider(version, query, answer),
+        _ => Begun::GoOn,
+    }
+}
+
+/// Before knotd looks into the zone: insiders of views are answered.
+pub fn begin<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    let version = slot.version(query);
+    if query.has_client_subnet() && !version.is_some_and(|version| version.part.settings().ecs) {
         query.drop_client_subnet(answer);
+    }
+    match version {
+        Some(version) if version.soa.is_some() && query.is_question() => {
+            answer_insider(version, query, answer)
+        }
+        _ => Begun::GoOn,
+    }
+}
+
+/// Answers whoever is in a view of the zone from what is here; whoever isn't is left to knotd.
+fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    let part = &version.part;
+    let (Some(soa), Some(client)) = (&version.soa, client(query)) else { return Begun::GoOn };
+    let inside = part.inside(&client);
+    if inside.is_empty() {
+        return Begun::GoOn;
+    }
+    if query.has_client_subnet() && !part.settings().ecs {
+        query.drop_client_subnet(answer);
+    }
+    let mut name = [0; 255];
+    let Some(bytes) = copy_name(&mut name, query.name()) else { return Begun::GoOn };
+    let asked = name.get(..bytes).unwrap_or_default();
+    let rtype = Rtype::from_int(query.rtype());
+    let verdict = with_octets(|octets| {
+        octets.clear();
+        let question =
+            lookup::Query { name: asked, rtype, client: &client, inside: &inside, soa: soa.as_rrset() };
+        let mut reply = Insider { answer, asked };
+        part.lookup(&question, places::table(query), octets, &mut reply)
+    });
+    if verdict.is_authoritative {
+        answer.set_authoritative();
+    }
+    if let Some(scope) = verdict.scope {
+        query.raise_scope(scope);
+    }
+    query.set_rcode(match verdict.rcode {
+        Rcode::NoError => 0,
+        Rcode::ServFail => 2,
+        Rcode::NxDomain => 3,
+        Rcode::YxDomain => 6,
+    });
+    if verdict.is_truncated && query.is_udp() {
+        answer.set_truncated();
+    } else if verdict.is_truncated || verdict.rcode == Rcode::ServFail {
+        query.set_rcode(2);
+        return Begun::Fail;
+    }
+    Begun::Done
+}
+
+/// The answer to an insider.
+struct Insider<'a, 'q> {
+    answer: &'a mut Answer<'q>,
+    /// The name asked for, which is answered in the query's own spelling.
+    asked: &'a [u8],
+}
+
+impl Reply for Insider<'_, '_> {
+    fn put(&mut self, section: lookup::Section, owner: &[u8], rrset: RrsetRef<'_>) -> bool {
+        self.answer.begin(match section {
+            lookup::Section::Answer => Section::Answer,
+            lookup::Section::Authority => Section::Authority,
+            lookup::Section::Additional => Section::Additional,
+        });
+        let shown = (owner != self.asked).then_some(owner);
+        self.answer.put(shown, rrset.rtype.to_int(), rrset.ttl, Rdatas(rrset.rdatas), false)
     }
 }
 
 /// Before the name is looked up: an alias that is steered is put here, so that knotd goes on with its target.
 pub fn preanswer<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) -> State {
-    let Some(part) = slot.part(query) else { return State::Begin };
+    let Some(Version { part, .. }) = slot.version(query) else { return State::Begin };
     if !part.has_cname_policies() || !follows_aliases(query.rtype()) {
         return State::Begin;
     }
@@ -88,8 +178,8 @@ pub fn replace<'q>(
     first: usize,
     state: State,
 ) -> State {
-    let part = slot.and_then(|slot| slot.part(query));
-    let (Some(part), Some(client)) = (part, client(query)) else {
+    let version = slot.and_then(|slot| slot.version(query));
+    let (Some(Version { part, .. }), Some(client)) = (version, client(query)) else {
         UNDECIDED.fetch_add(1, Ordering::Relaxed);
         return State::Error;
     };

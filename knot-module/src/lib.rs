@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            knotd
-//!  query ──▶ BEGIN     client subnets are dropped where they aren't used
+//!  query ──▶ BEGIN     insiders of views are answered; client subnets are dropped where they aren't used
 //!            PREANSWER aliases that are steered are put
 //!            (knotd looks the name up, and finds a placeholder)
 //!            ANSWER, ADDITIONAL: placeholders are replaced with what is decided
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! - [`hooks`]: what is done at each stage.
-//! - [`slot`]: where a query finds the steering of its zone; [`places`]: the table of places.
+//! - [`slot`]: where a query finds the steering of its zone; [`private`]: zones that knotd doesn't have; [`places`]: the table of places.
 //! - [`store`], [`server`]: what the agent says, and how it becomes what queries read.
 //! - [`knot`]: the layer to knotd, where all `unsafe` is.
 //!
@@ -22,6 +22,7 @@ mod hooks;
 #[allow(unsafe_code, reason = "it is the layer to knotd's C")]
 mod knot;
 mod places;
+mod private;
 mod server;
 mod slot;
 mod store;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use herald_core::{Generation, Name};
-use steering::Part;
+use herald_core::{Generation, Name, Rrset, Rtype};
+use steering::{Part, RrsetRef, rrset_octets};
 
 use crate::knot::{Query, Retired, Shared};
 
@@ -34,11 +34,54 @@ pub struct Version {
     pub generation: Generation,
     /// The serial of the SOA at that generation.
     pub serial: u32,
+    /// Whether knotd doesn't have the zone: it is there for insiders alone.
+    pub is_private: bool,
     /// What is decided by.
     pub part: Part,
+    /// The zone's SOA, where insiders are answered from here.
+    pub soa: Option<Soa>,
+}
+
+/// A zone's SOA, in knotd's form.
+#[derive(Clone, Debug)]
+pub struct Soa {
+    ttl: u32,
+    octets: Arc<[u8]>,
+}
+
+impl Soa {
+    /// None if the RRset is no SOA's.
+    pub fn new(rrset: &Rrset) -> Option<Soa> {
+        let (octets, count) = rrset_octets(&rrset.rdatas)?;
+        (count == 1).then(|| Soa { ttl: rrset.ttl, octets: octets.into() })
+    }
+
+    /// As look-ups have it.
+    pub fn as_rrset(&self) -> RrsetRef<'_> {
+        RrsetRef { rtype: Rtype::SOA, ttl: self.ttl, count: 1, rdatas: &self.octets }
+    }
+}
+
+impl Steering {
+    /// What goes with the records of this serial.
+    #[cold]
+    fn seen(&self, serial: Option<u32>) -> Option<&Version> {
+        let pending = self.pending.iter().rfind(|version| Some(version.serial) == serial);
+        pending.or(self.current.as_ref())
+    }
 }
 
 impl Slot {
+    /// One that is in no list: of a zone that knotd doesn't have.
+    pub fn unlisted(name: &Name) -> Arc<Slot> {
+        Arc::new(Slot { name: name.clone(), steering: Shared::empty() })
+    }
+
+    /// The zone's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
     /// Whether there is no steering.
     #[inline]
     pub fn is_unsteered(&self) -> bool {
@@ -47,15 +90,18 @@ impl Slot {
 
     /// The steering that goes with the records which the query sees.
     #[inline]
-    pub fn part<'q>(&self, query: &Query<'q>) -> Option<&'q Part> {
+    pub fn version<'q>(&self, query: &Query<'q>) -> Option<&'q Version> {
         let steering = self.steering.get(query)?;
-        if !steering.pending.is_empty()
-            && let Some(serial) = query.zone_serial()
-            && let Some(pending) = steering.pending.iter().rfind(|version| version.serial == serial)
-        {
-            return Some(&pending.part);
+        if steering.pending.is_empty() {
+            steering.current.as_ref()
+        } else {
+            steering.seen(query.zone_serial())
         }
-        steering.current.as_ref().map(|version| &version.part)
+    }
+
+    /// The steering of a zone that knotd doesn't have.
+    pub fn settled<'q>(&self, query: &Query<'q>) -> Option<&'q Version> {
+        self.steering.get(query)?.current.as_ref()
     }
 
     /// Puts this in the place of what is there; none if the zone has no steering any more.
@@ -77,7 +123,7 @@ pub fn of(name: &Name) -> Arc<Slot> {
     if let Some(slot) = slots.get(name) {
         return slot.clone();
     }
-    let slot = Arc::new(Slot { name: name.clone(), steering: Shared::empty() });
+    let slot = Slot::unlisted(name);
     slots.insert(name.clone(), slot.clone());
     slot
 }

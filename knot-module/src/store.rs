@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use herald_core::{Generation, RrKey, Rrset, ZoneId};
+use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
 use steering::link::{ModuleStatus, PROTOCOL, ToAgent, ToModule, ZoneHead};
 use steering::{CompileError, Part};
 
 use crate::knot::{self, Retired};
-use crate::slot::{self, Slot, Steering, Version};
-use crate::{PANICS, UNDECIDED, places};
+use crate::slot::{self, Slot, Soa, Steering, Version};
+use crate::{PANICS, UNDECIDED, places, private};
 
 /// Versions of a zone that may be prepared at a time. The agent has one on its way, and another while the first settles.
 const PENDING_MAX: usize = 4;
@@ -34,6 +34,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Zone {
     slot: Arc<Slot>,
+    is_private: bool,
     steering: Steering,
 }
 
@@ -170,12 +171,14 @@ impl Store {
     }
 
     fn prepare(&mut self, head: ZoneHead, part: Part) {
-        let ZoneHead { zone, name, generation, serial, .. } = head;
-        let version = Version { generation, serial, part };
-        let known = self
-            .zones
-            .entry(zone)
-            .or_insert_with(|| Zone { slot: slot::of(&name), steering: Steering::default() });
+        let ZoneHead { zone, name, generation, serial, private, soa } = head;
+        let soa = if part.has_records() { Soa::new(&soa) } else { None };
+        let version = Version { generation, serial, is_private: private, part, soa };
+        let known = self.zones.entry(zone).or_insert_with(|| Zone {
+            slot: slot_of(&name, private),
+            is_private: private,
+            steering: Steering::default(),
+        });
         let pending = &mut known.steering.pending;
         pending.retain(|other| other.generation != generation);
         if pending.len() >= PENDING_MAX {
@@ -217,8 +220,20 @@ impl Store {
             // A query that sees the records of before must not get the steering of now, which from here on knows no other serial.
             knot::wait_for_queries();
         }
+        let mut private_changed = false;
         for zone in std::mem::take(&mut self.changed) {
-            let Some(known) = self.zones.get(&zone) else { continue };
+            let Some(known) = self.zones.get_mut(&zone) else { continue };
+            private_changed |= known.is_private;
+            let current = known.steering.current.as_ref();
+            if let Some(is_private) = current.map(|current| current.is_private)
+                && is_private != known.is_private
+            {
+                self.retired.push(known.slot.replace(None));
+                let other = slot_of(known.slot.name(), is_private);
+                slot::release(std::mem::replace(&mut known.slot, other));
+                known.is_private = is_private;
+                private_changed = true;
+            }
             let is_gone = known.steering.current.is_none() && known.steering.pending.is_empty();
             let shown = (!is_gone).then(|| known.steering.clone());
             self.retired.push(known.slot.replace(shown));
@@ -226,11 +241,18 @@ impl Store {
                 slot::release(gone.slot);
             }
         }
+        if private_changed {
+            let private = self.zones.values().filter(|known| known.is_private);
+            private::list(
+                private.filter_map(|known| Some((&known.slot, &known.steering.current.as_ref()?.part))),
+            );
+        }
     }
 
     /// Frees what no query reads any more. It waits for those that run.
     pub fn free_retired(&mut self) {
         knot::free_retired(&mut self.retired);
+        private::free_retired();
         places::free_retired();
     }
 
@@ -249,6 +271,10 @@ impl Store {
             bytes: self.zones.values().map(bytes).sum(),
         }
     }
+}
+
+fn slot_of(name: &Name, is_private: bool) -> Arc<Slot> {
+    if is_private { Slot::unlisted(name) } else { slot::of(name) }
 }
 
 fn prepared(zone: ZoneId, generation: Generation, result: Result<(), Refusal>) -> ToAgent {

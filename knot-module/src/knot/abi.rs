@@ -184,6 +184,8 @@ unsafe extern "C" {
     pub(super) fn knotd_mod_in_hook(module: *mut Mod, stage: c_int, hook: Hook) -> c_int;
     pub(super) fn knotd_qdata_remote_addr(query: *mut QueryData) -> *const SocketAddress;
     pub(super) fn knotd_qdata_zone_apex_rrset(query: *mut QueryData, rtype: u16) -> RrsetView;
+    pub(super) fn knotd_qdata_zone_name(query: *mut QueryData) -> *const u8;
+    pub(super) fn knot_pkt_begin(packet: *mut Packet, section: c_int) -> c_int;
     pub(super) fn knot_pkt_put_rotate(
         packet: *mut Packet,
         hint: u16,

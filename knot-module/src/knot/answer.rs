@@ -17,6 +17,8 @@ pub struct Answer<'q> {
 pub enum Section {
     /// Answers.
     Answer,
+    /// The zone's SOA, delegations.
+    Authority,
     /// Addresses of names in the others.
     Additional,
 }
@@ -27,6 +29,7 @@ impl Section {
     fn place(self) -> (usize, usize) {
         match self {
             Section::Answer => (abi::ANSWER as usize, 6),
+            Section::Authority => (abi::AUTHORITY as usize, 8),
             Section::Additional => (abi::ADDITIONAL as usize, 10),
         }
     }
@@ -158,9 +161,22 @@ impl<'q> Answer<'q> {
         unsafe { *self.packet().wire.add(2) & 0x02 != 0 }
     }
 
-    fn set_truncated(&mut self) {
+    /// Says that it is authoritative.
+    pub fn set_authoritative(&mut self) {
+        // SAFETY: the wire has a header at least, and `self` is borrowed alone.
+        unsafe { *self.packet().wire.add(2) |= 0x04 };
+    }
+
+    /// Says that it is truncated.
+    pub fn set_truncated(&mut self) {
         // SAFETY: the wire has a header at least, and `self` is borrowed alone.
         unsafe { *self.packet().wire.add(2) |= 0x02 };
+    }
+
+    /// Goes on to a section. One that was passed is not gone back to.
+    pub fn begin(&mut self, section: Section) {
+        // SAFETY: the packet is knotd's, and the section exists; that it isn't one before the current one is checked there.
+        unsafe { abi::knot_pkt_begin(self.packet.as_ptr(), section.place().0 as i32) };
     }
 
     /// Gives back so many octets that were reserved for the OPT record.

@@ -8,7 +8,7 @@ use herald_core::Name;
 
 use super::abi::{self, Conf, Mod, ModApi, Packet, QueryData, YpItem};
 use super::answer::name_of;
-use super::{Answer, Query, Section, State};
+use super::{Answer, Begun, Query, Section, State};
 use crate::hooks::{self, MARKER_TTL_S};
 use crate::slot::Slot;
 use crate::{Settings, count_panic};
@@ -147,7 +147,7 @@ extern "C" fn load(module: *mut Mod) -> c_int {
                 (abi::STAGE_END, end),
             ]
         }
-        None if loading.zone().is_none() => &[],
+        None if loading.zone().is_none() => &[(abi::STAGE_BEGIN, begin_global)],
         // Deny: without a slot there is nothing to decide by.
         None => &[(abi::STAGE_ANSWER, answer), (abi::STAGE_ADDITIONAL, additional), (abi::STAGE_END, end)],
     };
@@ -190,18 +190,48 @@ unsafe fn slot_of<'q>(module: *mut Mod) -> Option<&'q Slot> {
     unsafe { abi::knotd_mod_ctx(module).cast::<Slot>().as_ref() }
 }
 
+extern "C" fn begin_global(
+    state: c_int,
+    packet: *mut Packet,
+    data: *mut QueryData,
+    _module: *mut Mod,
+) -> c_int {
+    if !hooks::is_begun_globally() { state } else { begin_guarded(state, packet, data, None) }
+}
+
 extern "C" fn begin(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    let (Some(slot), Some(mut query), Some(mut answer)) =
-        (unsafe { (slot_of(module), Query::new(data), Answer::new(packet)) })
-    else {
-        return state;
-    };
-    if slot.is_unsteered() && !query.has_client_subnet() {
+    let slot = unsafe { slot_of(module) };
+    // SAFETY: as above; null or a query's data.
+    let has_subnet = unsafe { data.as_ref() }.is_some_and(|data| !data.ecs.is_null());
+    match slot {
+        Some(slot) if has_subnet || !slot.is_unsteered() => begin_guarded(state, packet, data, Some(slot)),
+        _ => state,
+    }
+}
+
+/// For a zone's instance, or the global one.
+fn begin_guarded(state: c_int, packet: *mut Packet, data: *mut QueryData, slot: Option<&Slot>) -> c_int {
+    // Whoever else was asked may have answered.
+    if matches!(state, abi::STATE_NOOP | abi::STATE_DONE | abi::STATE_FAIL | abi::STATE_FINAL) {
         return state;
     }
-    let _ = guarded(|| hooks::begin(slot, &mut query, &mut answer));
-    state
+    // SAFETY: knotd's own, for as long as the hook runs.
+    let (Some(mut query), Some(mut answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
+        return state;
+    };
+    let begun = guarded(|| match slot {
+        Some(slot) => hooks::begin(slot, &mut query, &mut answer),
+        None => hooks::begin_global(&mut query, &mut answer),
+    });
+    match begun {
+        Some(Begun::GoOn) => state,
+        Some(Begun::Done) => abi::STATE_DONE,
+        Some(Begun::Fail) => abi::STATE_FAIL,
+        // Nothing of it was put, or knotd can't add to it.
+        None if answer.is_empty() => state,
+        None => abi::STATE_FAIL,
+    }
 }
 
 extern "C" fn preanswer(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {

@@ -99,7 +99,9 @@ constants! {
     "KNOT_ADDITIONAL" ADDITIONAL 2;
     "KNOTD_QUERY_TYPE_NORMAL" QUERY_NORMAL 1;
     "KNOTD_QUERY_PROTO_UDP" PROTO_UDP 0;
+    "KNOT_CLASS_IN" CLASS_IN 1;
     "KNOTD_STATE_NOOP" STATE_NOOP 0;
+    "KNOTD_STATE_FINAL" STATE_FINAL 6;
     "KNOTD_STATE_DONE" STATE_DONE 4;
     "KNOTD_STATE_FAIL" STATE_FAIL 5;
     "KNOTD_IN_STATE_BEGIN" IN_BEGIN 0;
@@ -131,6 +133,7 @@ functions! {
     "knotd_mod_in_hook" "int (*)(knotd_mod_t *, knotd_stage_t, knotd_mod_in_hook_f)";
     "knotd_qdata_remote_addr" "const struct sockaddr_storage *(*)(knotd_qdata_t *)";
     "knotd_qdata_zone_apex_rrset" "knot_rrset_t (*)(knotd_qdata_t *, uint16_t)";
+    "knotd_qdata_zone_name" "const knot_dname_t *(*)(knotd_qdata_t *)";
     "knot_pkt_begin" "int (*)(knot_pkt_t *, knot_section_t)";
     "knot_pkt_put_rotate" "int (*)(knot_pkt_t *, uint16_t, const knot_rrset_t *, uint16_t, uint16_t)";
 }

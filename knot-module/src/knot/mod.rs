@@ -38,3 +38,14 @@ pub enum State {
     /// SERVFAIL.
     Error,
 }
+
+/// What a hook at the beginning of a query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// knotd goes on.
+    GoOn,
+    /// The answer is complete.
+    Done,
+    /// The answer is the response code of the query alone.
+    Fail,
+}

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ptr::NonNull;
 
 use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData};
-use super::answer::{Answer, wire_name_bytes};
+use super::answer::{Answer, name_of, wire_name_bytes};
 
 /// A query that runs.
 #[derive(Debug)]
@@ -60,6 +60,39 @@ impl<'q> Query<'q> {
         }
         // SAFETY: `wire` has `size` octets.
         unsafe { u16::from_be_bytes([*packet.wire.add(at), *packet.wire.add(at + 1)]) }
+    }
+
+    /// Whether it is a question for records of the Internet: no transfer, NOTIFY or UPDATE.
+    pub fn is_question(&self) -> bool {
+        let packet = self.packet();
+        let at = 12 + usize::from(packet.qname_size) + 2;
+        if self.data().kind != abi::QUERY_NORMAL || packet.qname_size == 0 || at + 2 > packet.size {
+            return false;
+        }
+        // SAFETY: `wire` has `size` octets.
+        let class = unsafe { u16::from_be_bytes([*packet.wire.add(at), *packet.wire.add(at + 1)]) };
+        i32::from(class) == abi::CLASS_IN
+    }
+
+    /// The zone of knotd's that the query is in, if there is one.
+    pub fn zone_name(&self) -> Option<&[u8]> {
+        // SAFETY: the function takes any query data, and gives null or a name that lives as long as the query.
+        unsafe {
+            let name = abi::knotd_qdata_zone_name(self.data.as_ptr());
+            if name.is_null() { None } else { Some(name_of(name)) }
+        }
+    }
+
+    /// Whether it came in a datagram.
+    pub fn is_udp(&self) -> bool {
+        // SAFETY: the parameters are knotd's for as long as the query runs.
+        unsafe { self.data().params.as_ref() }.is_some_and(|params| params.protocol == abi::PROTO_UDP)
+    }
+
+    /// Sets the response code of the answer.
+    pub fn set_rcode(&mut self, rcode: u16) {
+        // SAFETY: nobody else has the query's data meanwhile.
+        unsafe { self.data.as_mut() }.rcode = rcode;
     }
 
     /// The message's id.

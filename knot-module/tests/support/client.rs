@@ -114,6 +114,7 @@ impl Question {
     pub fn try_ask(&self, server: SocketAddr) -> Option<Answer> {
         let octets = self.octets();
         let reply = if self.is_tcp {
+            assert!(self.source.is_none(), "a connection's source can't be chosen");
             let mut stream = TcpStream::connect(server).ok()?;
             stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             let mut framed = (octets.len() as u16).to_be_bytes().to_vec();

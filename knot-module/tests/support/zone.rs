@@ -23,6 +23,8 @@ pub struct TestZone {
     /// Lines of a zone file, without the SOA and the placeholders.
     pub records: Vec<String>,
     pub steering: Vec<(RrKey, Rrset)>,
+    /// Whether knotd doesn't have it.
+    pub is_private: bool,
 }
 
 impl TestZone {
@@ -34,6 +36,7 @@ impl TestZone {
             serial: 1,
             records: vec!["@ NS ns".into(), "ns A 192.0.2.1".into()],
             steering: vec![],
+            is_private: false,
         }
     }
 
@@ -110,7 +113,7 @@ impl TestZone {
             name: self.apex(),
             generation: self.generation(),
             serial: self.serial,
-            private: false,
+            private: self.is_private,
             soa: Rrset { ttl: 3600, rdatas: Rdatas::single(&rdata) },
         }
     }
