@@ -3,7 +3,10 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::commands::{brakes, change, context, login, nsset, past, pop, record, tenant, token, zone};
+use crate::commands::{
+    brakes, change, context, explain, login, nsset, past, policy, pool, pop, record, steering, tenant, token,
+    view, zone,
+};
 use crate::settings::ConnectionArgs;
 
 /// The command line client of Koder
@@ -57,6 +60,20 @@ pub enum DnsCommand {
     /// Records
     #[command(subcommand)]
     Record(record::RecordCommand),
+    /// All steering of a zone: who gets which answer
+    #[command(subcommand)]
+    Steering(steering::SteeringCommand),
+    /// Pools of endpoints
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
+    /// Which rules answer a name and type
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Views: what insiders get
+    #[command(subcommand)]
+    View(view::ViewCommand),
+    /// Which answer a client gets, and why
+    Explain(explain::ExplainArgs),
     /// Receipts of changes
     #[command(subcommand)]
     Change(change::ChangeCommand),
@@ -178,6 +195,32 @@ mod tests {
             "koder dns record delete example.com www A",
             "koder dns record delete example.com www A 192.0.2.1 -m why",
             "koder dns record apply example.com -",
+            "koder dns steering show example.com --at 4711",
+            "koder dns steering export example.com --format json",
+            "koder dns steering import example.com - --dry-run -m why",
+            "koder dns steering lint example.com --limit 5",
+            "koder dns pool list example.com",
+            "koder dns pool show example.com eu",
+            "koder dns pool set example.com eu eu.yaml --wait",
+            "koder dns pool delete example.com eu -m why",
+            "koder dns pool weight example.com eu fra1 20 --wait",
+            "koder dns pool drain example.com eu fra1",
+            "koder dns pool enable example.com eu fra1",
+            "koder dns pool disable example.com eu fra1 --dry-run",
+            "koder dns policy list example.com",
+            "koder dns policy show example.com www A",
+            "koder dns policy set example.com www A --pool eu --pool us",
+            "koder dns policy set example.com www A rules.yaml",
+            "koder dns policy delete example.com www A",
+            "koder dns view list example.com",
+            "koder dns view show example.com office",
+            "koder dns view set example.com office --prefix 192.0.2.0/24 --pop fra1",
+            "koder dns view delete example.com office",
+            "koder dns view put example.com office intranet A 10.0.0.1 --ttl 60",
+            "koder dns view hide example.com office www ANY",
+            "koder dns view remove example.com office www ANY",
+            "koder dns explain www.example.com --client 192.0.2.1",
+            "koder dns explain www.example.com AAAA --client 192.0.2.1 --ecs 198.51.100.0/24 --pop p --at 1 --draw 7",
             "koder dns change show c1",
             "koder dns change wait c1 --quorum --timeout 5m",
             "koder dns pop list",
@@ -220,6 +263,11 @@ mod tests {
             "koder dns zone list --label team",
             "koder dns zone list --limit 0",
             "koder dns zone list --limit 1001",
+            "koder dns policy set example.com www A",
+            "koder dns policy set example.com www A file --pool eu",
+            "koder dns view set example.com office",
+            "koder dns pool weight example.com eu fra1 -1",
+            "koder dns explain www.example.com A",
             "koder dns record set example.com www A",
             "koder dns record add example.com www A",
             "koder dns record set example.com www A 192.0.2.1 --ttl -1",

@@ -19,6 +19,7 @@ pub mod settings;
 pub mod table;
 pub mod times;
 pub mod upload;
+pub mod yaml;
 pub mod zonefile;
 
 use std::ffi::OsString;

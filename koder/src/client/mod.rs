@@ -5,6 +5,7 @@ mod path;
 mod query;
 mod routes;
 mod server;
+mod steering;
 
 use std::io::{self, Read, Write};
 use std::ops::Deref;
@@ -21,7 +22,9 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
 pub use error::{ClientError, SetupError};
-pub use query::{ChangeQuery, ImportOptions, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery};
+pub use query::{
+    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
+};
 pub use server::ServerUrl;
 
 use crate::secret::Secret;

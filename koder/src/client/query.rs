@@ -68,6 +68,27 @@ pub struct ChangeQuery {
     pub page: PageQuery,
 }
 
+/// Who asks what, for an explanation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExplainQuery {
+    /// The name that is asked for.
+    pub name: String,
+    /// The type that is asked for.
+    pub rtype: String,
+    /// Where the query comes from.
+    pub client: String,
+    /// The client subnet that the resolver tells of.
+    pub ecs: Option<String>,
+    /// The PoP that answers.
+    pub pop: Option<String>,
+    /// As of this revision or time.
+    pub at: Option<String>,
+    /// The draw.
+    pub draw: Option<u64>,
+    /// The zone, instead of the one that has the name.
+    pub zone: Option<String>,
+}
+
 /// What to wait for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WaitFor {
@@ -170,6 +191,21 @@ impl RrsetQuery {
         query.set("type", self.rtype.as_deref());
         query.set("at", self.at.as_deref());
         query.append(self.page.query());
+        query
+    }
+}
+
+impl ExplainQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("name", Some(&self.name));
+        query.set("type", Some(&self.rtype));
+        query.set("client", Some(&self.client));
+        query.set("ecs", self.ecs.as_deref());
+        query.set("pop", self.pop.as_deref());
+        query.set("at", self.at.as_deref());
+        query.set("draw", self.draw);
+        query.set("zone", self.zone.as_deref());
         query
     }
 }

@@ -3,16 +3,21 @@
 pub mod brakes;
 pub mod change;
 pub mod context;
+pub mod explain;
 pub mod import;
 mod input;
 mod list;
 pub mod login;
 pub mod nsset;
 pub mod past;
+pub mod policy;
+pub mod pool;
 pub mod pop;
 pub mod record;
+pub mod steering;
 pub mod tenant;
 pub mod token;
+pub mod view;
 mod whoami;
 mod write;
 pub mod zone;
@@ -98,6 +103,11 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Whoami => whoami::run(session),
         DnsCommand::Zone(command) => zone::run(session, &command),
         DnsCommand::Record(command) => record::run(session, &command),
+        DnsCommand::Steering(command) => steering::run(session, &command),
+        DnsCommand::Pool(command) => pool::run(session, &command),
+        DnsCommand::Policy(command) => policy::run(session, &command),
+        DnsCommand::View(command) => view::run(session, &command),
+        DnsCommand::Explain(args) => explain::run(session, &args),
         DnsCommand::Change(command) => change::run(session, &command),
         DnsCommand::Changes(args) => past::changes(session, &args),
         DnsCommand::AccessLog(args) => past::access(session, &args),
