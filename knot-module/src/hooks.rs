@@ -41,12 +41,12 @@ pub fn set_up(pop: &str, has_known_draws: bool) {
 struct Thread {
     /// The state of its random numbers, zero before the first one.
     random: Cell<u64>,
-    /// Where RDATA is put together.
-    octets: RefCell<Vec<u8>>,
+    /// Where RDATA is put together. It is made once, and knotd's threads end with knotd.
+    octets: Cell<Option<&'static RefCell<Vec<u8>>>>,
 }
 
 thread_local! {
-    static THREAD: Thread = const { Thread { random: Cell::new(0), octets: RefCell::new(Vec::new()) } };
+    static THREAD: Thread = const { Thread { random: Cell::new(0), octets: Cell::new(None) } };
 }
 
 /// Whether queries have to be looked at that knotd may have no zone for.
@@ -98,13 +98,14 @@ fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut 
     let Some(bytes) = copy_name(&mut name, query.name()) else { return Begun::GoOn };
     let asked = name.get(..bytes).unwrap_or_default();
     let rtype = Rtype::from_int(query.rtype());
-    let verdict = with_octets(|octets| {
+    let verdict = {
+        let mut octets = thread_octets().borrow_mut();
         octets.clear();
         let question =
             lookup::Query { name: asked, rtype, client: &client, inside: &inside, soa: soa.as_rrset() };
         let mut reply = Insider { answer, asked };
-        part.lookup(&question, places::table(query), octets, &mut reply)
-    });
+        part.lookup(&question, places::table(query), &mut octets, &mut reply)
+    };
     if verdict.is_authoritative {
         answer.set_authoritative();
     }
@@ -154,19 +155,18 @@ pub fn preanswer<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<
     let mut name = [0; 255];
     let Some(asked) = copy_name(&mut name, query.name()) else { return State::Begin };
     let Some(client) = client(query) else { return State::Begin };
-    with_octets(|octets| {
-        // knotd goes on where this ends, and has its own limit.
-        let mut put = Put { part, client: &client, query, answer, octets };
-        match put.aliases(asked, name, true) {
-            Aliases::None => State::Begin,
-            Aliases::To(target, bytes) => {
-                let target = target.get(..bytes).unwrap_or_default();
-                if put.query.follow(put.answer, target) { State::Follow } else { State::Error }
-            }
-            Aliases::NoRoom => State::Truncated,
-            Aliases::Failed => State::Error,
+    let octets = &mut *thread_octets().borrow_mut();
+    // knotd goes on where this ends, and has its own limit.
+    let mut put = Put { part, client: &client, query, answer, octets };
+    match put.aliases(asked, name, true) {
+        Aliases::None => State::Begin,
+        Aliases::To(target, bytes) => {
+            let target = target.get(..bytes).unwrap_or_default();
+            if put.query.follow(put.answer, target) { State::Follow } else { State::Error }
         }
-    })
+        Aliases::NoRoom => State::Truncated,
+        Aliases::Failed => State::Error,
+    }
 }
 
 /// After a section is complete: what is marked in it, from `first` on, is replaced.
@@ -184,47 +184,60 @@ pub fn replace<'q>(
         return State::Error;
     };
     let geo = places::table(query);
+    let octets = &mut *thread_octets().borrow_mut();
     let mut scope = None;
-    with_octets(|octets| {
-        let mut alias = None;
-        let replaced = answer.replace_marked(section, MARKER_TTL_S, first, octets, |marked, octets| {
-            let rtype = Rtype::from_int(marked.rtype);
-            let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
-            scope = scope.max(decision.scope);
-            match decision.outcome {
-                Outcome::Answer { ttl, count, .. } => {
-                    if rtype == Rtype::CNAME {
-                        alias = Rdatas(octets).next().and_then(|target| {
-                            let mut name = [0; 255];
-                            copy_name(&mut name, target).map(|bytes| (name, bytes))
-                        });
-                    }
-                    Fate::Rrset { ttl, count }
+    let mut alias = None;
+    let replaced = answer.replace_marked(section, MARKER_TTL_S, first, octets, |marked, octets| {
+        let rtype = Rtype::from_int(marked.rtype);
+        let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
+        scope = scope.max(decision.scope);
+        match decision.outcome {
+            Outcome::Answer { ttl, count, .. } => {
+                if rtype == Rtype::CNAME
+                    && let Some(target) = Rdatas(octets).next()
+                {
+                    alias = Target::new(target);
                 }
-                Outcome::NoData => Fate::Nothing,
-                Outcome::NotSteered | Outcome::NoRoom => {
-                    UNDECIDED.fetch_add(1, Ordering::Relaxed);
-                    Fate::Unknown
-                }
+                Fate::Rrset { ttl, count }
             }
-        });
-        if let Some(scope) = scope {
-            query.raise_scope(scope);
-        }
-        match (replaced, alias) {
-            (Replaced::All, Some((target, bytes)))
-                if section == Section::Answer && follows_aliases(query.rtype()) =>
-            {
-                Put { part, client: &client, query, answer, octets }.target(bytes, target)
+            Outcome::NoData => Fate::Nothing,
+            Outcome::NotSteered | Outcome::NoRoom => {
+                UNDECIDED.fetch_add(1, Ordering::Relaxed);
+                Fate::Unknown
             }
-            (Replaced::All, _) => state,
-            // What is additional is left out without a word.
-            (Replaced::LastIsNothing, _) if section == Section::Additional => state,
-            (Replaced::LastIsNothing, _) => State::NoData,
-            (Replaced::Truncated, _) => State::Truncated,
-            (Replaced::Failed, _) => State::Error,
         }
-    })
+    });
+    if let Some(scope) = scope {
+        query.raise_scope(scope);
+    }
+    match replaced {
+        Replaced::All if section == Section::Answer && follows_aliases(query.rtype()) => match alias {
+            Some(Target { octets: name, bytes }) => {
+                Put { part, client: &client, query, answer, octets }.target(bytes, name)
+            }
+            None => state,
+        },
+        Replaced::All => state,
+        // What is additional is left out without a word.
+        Replaced::LastIsNothing if section == Section::Additional => state,
+        Replaced::LastIsNothing => State::NoData,
+        Replaced::Truncated => State::Truncated,
+        Replaced::Failed => State::Error,
+    }
+}
+
+/// What an alias that was put leads to.
+struct Target {
+    octets: [u8; 255],
+    bytes: usize,
+}
+
+impl Target {
+    #[cold]
+    fn new(name: &[u8]) -> Option<Target> {
+        let mut octets = [0; 255];
+        copy_name(&mut octets, name).map(|bytes| Target { octets, bytes })
+    }
 }
 
 /// What is put into an answer on from a name.
@@ -376,16 +389,17 @@ fn seed() -> u64 {
     getrandom::u64().unwrap_or_else(|_| std::ptr::from_ref(&THREAD) as u64)
 }
 
-/// Lends the thread's octets, which have room for any answer.
+/// The thread's octets, which have room for any answer.
 #[inline]
-fn with_octets<T>(run: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-    THREAD.with(|thread| {
-        let mut octets = thread.octets.borrow_mut();
-        if octets.capacity() == 0 {
-            octets.reserve_exact(ANSWER_BYTES_MAX);
-        }
-        run(&mut octets)
-    })
+fn thread_octets() -> &'static RefCell<Vec<u8>> {
+    THREAD.with(|thread| thread.octets.get().unwrap_or_else(|| make_octets(thread)))
+}
+
+#[cold]
+fn make_octets(thread: &Thread) -> &'static RefCell<Vec<u8>> {
+    let made = Box::leak(Box::new(RefCell::new(Vec::with_capacity(ANSWER_BYTES_MAX))));
+    thread.octets.set(Some(made));
+    made
 }
 
 /// Copies a name in wire format, in small letters, and says how many octets it has.

@@ -4,6 +4,7 @@
 //! of its zone or steering for it is.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use herald_core::{Generation, Name, Rrset, Rtype};
@@ -14,9 +15,16 @@ use crate::knot::{Query, Retired, Shared};
 /// Where a zone's steering is found.
 #[derive(Debug)]
 pub struct Slot {
-    name: Name,
+    /// Of [`INSIDERS`] and [`ALIASES`] what some of the steering has. It is looked at first, since most zones have neither.
+    has: AtomicU8,
     steering: Shared<Steering>,
+    name: Name,
 }
+
+/// Insiders are answered from the steering.
+const INSIDERS: u8 = 1;
+/// There are policies for CNAME.
+const ALIASES: u8 = 2;
 
 /// A zone's steering: what is in use, and what will be once knotd serves the records that it goes with.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +71,15 @@ impl Soa {
 }
 
 impl Steering {
+    fn has(&self) -> u8 {
+        let has = |version: &Version| {
+            let insiders = if version.soa.is_some() { INSIDERS } else { 0 };
+            let aliases = if version.part.has_cname_policies() { ALIASES } else { 0 };
+            insiders | aliases
+        };
+        self.pending.iter().chain(&self.current).map(has).fold(0, |all, one| all | one)
+    }
+
     /// What goes with the records of this serial.
     #[cold]
     fn seen(&self, serial: Option<u32>) -> Option<&Version> {
@@ -74,7 +91,7 @@ impl Steering {
 impl Slot {
     /// One that is in no list: of a zone that knotd doesn't have.
     pub fn unlisted(name: &Name) -> Arc<Slot> {
-        Arc::new(Slot { name: name.clone(), steering: Shared::empty() })
+        Arc::new(Slot { has: AtomicU8::new(0), steering: Shared::empty(), name: name.clone() })
     }
 
     /// The zone's name.
@@ -83,9 +100,20 @@ impl Slot {
     }
 
     /// Whether there is no steering.
-    #[inline]
     pub fn is_unsteered(&self) -> bool {
         self.steering.is_empty()
+    }
+
+    /// Whether insiders may be answered from here.
+    #[inline]
+    pub fn has_insiders(&self) -> bool {
+        self.has.load(Ordering::Relaxed) & INSIDERS != 0
+    }
+
+    /// Whether there may be policies for CNAME.
+    #[inline]
+    pub fn has_aliases(&self) -> bool {
+        self.has.load(Ordering::Relaxed) & ALIASES != 0
     }
 
     /// The steering that goes with the records which the query sees.
@@ -106,7 +134,12 @@ impl Slot {
 
     /// Puts this in the place of what is there; none if the zone has no steering any more.
     pub fn replace(&self, steering: Option<Steering>) -> Retired<Steering> {
-        self.steering.replace(steering.map(Box::new))
+        let has = steering.as_ref().map_or(0, Steering::has);
+        // At no time less than what a query may find, whichever it sees.
+        self.has.fetch_or(has, Ordering::SeqCst);
+        let retired = self.steering.replace(steering.map(Box::new));
+        self.has.store(has, Ordering::SeqCst);
+        retired
     }
 }
 

@@ -141,14 +141,6 @@ impl<'q> Answer<'q> {
         self.packet().rrset_count == 0
     }
 
-    /// The first RRset of the section that has this TTL.
-    #[inline]
-    pub fn find_marked(&self, section: Section, ttl: u32) -> Option<usize> {
-        let (first, end) = self.bounds(section);
-        let rrsets = self.rrsets().get(first..end)?;
-        rrsets.iter().position(|rrset| rrset.ttl == ttl).map(|place| first + place)
-    }
-
     /// Whether an RRset of any section has this TTL.
     pub fn has_marked(&self, ttl: u32) -> bool {
         self.rrsets().iter().any(|rrset| rrset.ttl == ttl)
@@ -411,31 +403,55 @@ impl<'q> Answer<'q> {
     }
 }
 
-/// Writes records over the first one, which is at `start`, and behind it: their owner stays. Where they end, or none if that is beyond
-/// `room`; nothing is written then.
+/// Writes records over the first one, which is at `start`, and behind it: their owner stays. Where they end, or none if that is beyond `room`.
 fn write_records(wire: &mut [u8], start: usize, room: usize, ttl: u32, rdatas: Rdatas<'_>) -> Option<usize> {
-    /// Type, class, TTL and length.
-    const FIXED_BYTES: usize = 10;
     let owner_bytes = wire_name_bytes(wire.get(start..)?)?;
-    let all: usize = rdatas.map(|rdata| owner_bytes + FIXED_BYTES + rdata.len()).sum();
+    // Up to the TTL, after the type and the class.
+    let head_bytes = owner_bytes + 4;
+    // What doesn't fit may have been begun: it is behind the end of the message.
     let wire = wire.get_mut(..room)?;
-    if start + all > room {
-        return None;
-    }
     let mut at = start;
     for rdata in rdatas {
+        let rest = wire.get_mut(at + head_bytes..)?;
+        let (fixed, rest) = rest.split_first_chunk_mut::<6>()?;
+        fixed[..4].copy_from_slice(&ttl.to_be_bytes());
+        fixed[4..].copy_from_slice(&(rdata.len() as u16).to_be_bytes());
+        copy_short(rest.get_mut(..rdata.len())?, rdata);
         if at > start {
-            wire.copy_within(start..start + owner_bytes + 4, at);
+            wire.copy_within(start..start + head_bytes, at);
         }
-        let ttl_at = at + owner_bytes + 4;
-        let rdata_at = ttl_at + 6;
-        wire.get_mut(ttl_at..ttl_at + 4)?.copy_from_slice(&ttl.to_be_bytes());
-        let length = u16::try_from(rdata.len()).ok()?;
-        wire.get_mut(ttl_at + 4..rdata_at)?.copy_from_slice(&length.to_be_bytes());
-        at = rdata_at + rdata.len();
-        wire.get_mut(rdata_at..at)?.copy_from_slice(rdata);
+        at += head_bytes + 6 + rdata.len();
     }
     Some(at)
+}
+
+/// Copies octets of which there are mostly four, an address.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    match (to.first_chunk_mut::<4>(), from.first_chunk::<4>()) {
+        (Some(to), Some(four)) if from.len() == 4 => *to = *four,
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// The place of the first RRset of the section that has this TTL.
+///
+/// # Safety
+/// In a hook, with the answer that knotd gave to it.
+#[inline]
+pub(super) unsafe fn find_marked(packet: *const Packet, section: Section, ttl: u32) -> Option<usize> {
+    // SAFETY: the packet is whole; the RRsets of its sections are among those of `rr`.
+    unsafe {
+        let bounds = &(&(*packet).sections)[section.place().0];
+        let mut at = (*packet).rr.cast_const().add(usize::from(bounds.pos));
+        for place in 0..usize::from(bounds.count) {
+            if (*at).ttl == ttl {
+                return Some(usize::from(bounds.pos) + place);
+            }
+            at = at.add(1);
+        }
+    }
+    None
 }
 
 /// Whether knotd compresses names in RDATA of the type.
@@ -444,6 +460,7 @@ fn has_compressed_rdata(rtype: u16) -> bool {
 }
 
 /// How many octets a name at the beginning of these has, as it is there: up to its end or its pointer.
+#[inline]
 pub(super) fn wire_name_bytes(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

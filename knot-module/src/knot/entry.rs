@@ -7,7 +7,7 @@ use std::sync::Arc;
 use herald_core::Name;
 
 use super::abi::{self, Conf, Mod, ModApi, Packet, QueryData, YpItem};
-use super::answer::name_of;
+use super::answer::{find_marked, name_of};
 use super::{Answer, Begun, Query, Section, State};
 use crate::hooks::{self, MARKER_TTL_S};
 use crate::slot::Slot;
@@ -205,12 +205,13 @@ extern "C" fn begin(state: c_int, packet: *mut Packet, data: *mut QueryData, mod
     // SAFETY: as above; null or a query's data.
     let has_subnet = unsafe { data.as_ref() }.is_some_and(|data| !data.ecs.is_null());
     match slot {
-        Some(slot) if has_subnet || !slot.is_unsteered() => begin_guarded(state, packet, data, Some(slot)),
+        Some(slot) if has_subnet || slot.has_insiders() => begin_guarded(state, packet, data, Some(slot)),
         _ => state,
     }
 }
 
 /// For a zone's instance, or the global one.
+#[inline(never)]
 fn begin_guarded(state: c_int, packet: *mut Packet, data: *mut QueryData, slot: Option<&Slot>) -> c_int {
     // Whoever else was asked may have answered.
     if matches!(state, abi::STATE_NOOP | abi::STATE_DONE | abi::STATE_FAIL | abi::STATE_FINAL) {
@@ -236,44 +237,53 @@ fn begin_guarded(state: c_int, packet: *mut Packet, data: *mut QueryData, slot: 
 
 extern "C" fn preanswer(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    let (Some(slot), Some(mut query), Some(mut answer)) =
-        (unsafe { (slot_of(module), Query::new(data), Answer::new(packet)) })
-    else {
-        return state;
-    };
-    if slot.is_unsteered() || state != abi::IN_BEGIN {
-        return state;
+    match unsafe { slot_of(module) } {
+        Some(slot) if slot.has_aliases() && state == abi::IN_BEGIN => preanswer_guarded(slot, packet, data),
+        _ => state,
     }
+}
+
+#[inline(never)]
+fn preanswer_guarded(slot: &Slot, packet: *mut Packet, data: *mut QueryData) -> c_int {
+    // SAFETY: knotd's own, for as long as the hook runs.
+    let (Some(mut query), Some(mut answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
+        return abi::IN_ERROR;
+    };
     match guarded(|| hooks::preanswer(slot, &mut query, &mut answer)) {
         Some(told) => in_state(told),
-        None if answer.is_empty() => state,
+        None if answer.is_empty() => abi::IN_BEGIN,
         None => abi::IN_ERROR,
     }
 }
 
 extern "C" fn answer(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
-    replace(state, packet, data, module, Section::Answer)
+    // SAFETY: knotd's own, for as long as the hook runs.
+    match unsafe { find_marked(packet, Section::Answer, MARKER_TTL_S) } {
+        Some(first) => replace_guarded(state, packet, data, module, Section::Answer, first),
+        None => state,
+    }
 }
 
 extern "C" fn additional(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
-    replace(state, packet, data, module, Section::Additional)
+    // SAFETY: knotd's own, for as long as the hook runs.
+    match unsafe { find_marked(packet, Section::Additional, MARKER_TTL_S) } {
+        Some(first) => replace_guarded(state, packet, data, module, Section::Additional, first),
+        None => state,
+    }
 }
 
-#[inline(always)]
-fn replace(
+#[inline(never)]
+fn replace_guarded(
     state: c_int,
     packet: *mut Packet,
     data: *mut QueryData,
     module: *mut Mod,
     section: Section,
+    first: usize,
 ) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    let (Some(mut query), Some(mut answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
-        return abi::IN_ERROR;
-    };
-    let Some(first) = answer.find_marked(section, MARKER_TTL_S) else { return state };
-    // SAFETY: knotd's own, for as long as the hook runs.
-    let slot = unsafe { slot_of(module) };
+    let (slot, query, answer) = unsafe { (slot_of(module), Query::new(data), Answer::new(packet)) };
+    let (Some(mut query), Some(mut answer)) = (query, answer) else { return abi::IN_ERROR };
     let told = guarded(|| hooks::replace(slot, &mut query, &mut answer, section, first, state_of(state)));
     told.map_or(abi::IN_ERROR, in_state)
 }
