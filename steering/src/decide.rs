@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use herald_core::Rtype;
-use herald_core::steering::{Location, Prefix};
+use herald_core::steering::Prefix;
 
 use crate::geo::{Facts, Geo, widest};
 use crate::part::hash::fold;
@@ -69,6 +69,9 @@ pub enum Outcome {
 
 /// Is told how a decision comes about. What it does by default is nothing, so that it costs nothing where nobody wants to know.
 pub trait Trace {
+    /// Whether anybody wants to know.
+    const IS_ON: bool = true;
+
     /// There is a policy: at the name itself, or at the wildcard below its ancestor of so many labels less.
     fn policy(&mut self, labels_less: Option<usize>) {
         let _ = labels_less;
@@ -92,7 +95,9 @@ pub trait Trace {
 }
 
 /// Nobody wants to know.
-impl Trace for () {}
+impl Trace for () {
+    const IS_ON: bool = false;
+}
 
 /// What came of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +159,15 @@ impl Part {
     /// Decides what a client gets at a name and type. `owner` is in wire format and lower case: the name as it was asked for, also where
     /// a policy at a wildcard is for it. RDATAs are appended to `out` as knotd's RRsets have them (each: length as u16 in native order,
     /// octets, a zero if they are odd in number), in canonical order, each once, and never beyond the capacity of `out`.
-    pub fn decide(
+    #[inline]
+    pub fn decide<T: Trace>(
         &self,
         owner: &[u8],
         rtype: Rtype,
         client: &Client,
         geo: &Geo,
         out: &mut Vec<u8>,
-        trace: &mut impl Trace,
+        trace: &mut T,
     ) -> Decision {
         let Some((rules, labels_less)) = self.policy(owner, rtype) else {
             return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0 };
@@ -171,26 +177,36 @@ impl Part {
     }
 
     /// What rules decide.
-    pub(crate) fn decide_by(
+    #[inline]
+    pub(crate) fn decide_by<T: Trace>(
         &self,
         rules: Rules<'_>,
         rtype: Rtype,
         client: &Client,
         geo: &Geo,
         out: &mut Vec<u8>,
-        trace: &mut impl Trace,
+        trace: &mut T,
     ) -> Decision {
-        let ecs = if self.settings().ecs { client.ecs } else { None };
-        let address = client.rule_address(self);
         let mut asker =
-            Asker { part: self, client, address, facts: LazyFacts::Unasked(geo), trace: &mut *trace };
+            Asker { part: self, client, address: None, place: None, asn: None, geo, trace: &mut *trace };
         let route = self.route(rules, &mut asker);
-        let scope = ecs.map(|ecs| self.scope(rules, &route, client, ecs, geo));
+        let scope = if self.settings().ecs {
+            client.ecs.map(|ecs| self.scope(rules, &route, client, ecs, geo))
+        } else {
+            None
+        };
         let Some(pool) = &route.pool else {
             return Decision { outcome: Outcome::NoData, scope, pool: 0 };
         };
-        let draw = pool.answers.draw(pool.hash, address, client.draw);
-        trace.answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, address, draw });
+        let mut draw = client.draw;
+        if pool.answers.is_sticky() {
+            draw = pool.answers.sticky_draw(pool.hash, client.rule_address(self));
+        }
+        if T::IS_ON {
+            let address = client.rule_address(self);
+            trace
+                .answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, address, draw });
+        }
         let outcome = match pool.answers.choose(pool.among, draw, out) {
             Chosen::Count(count) => Outcome::Answer { ttl: pool.answers.ttl, rtype, count },
             Chosen::NoRoom => Outcome::NoRoom,
@@ -199,6 +215,7 @@ impl Part {
     }
 
     /// The rules of the policy for a name and type: its own, or those of the nearest wildcard that covers it.
+    #[inline]
     fn policy(&self, owner: &[u8], rtype: Rtype) -> Option<(Rules<'_>, Option<usize>)> {
         let relative = relative(owner, self.apex())?;
         if let Some(body) = self.table.get(&policy_key(relative, rtype)) {
@@ -218,6 +235,7 @@ impl Part {
     }
 
     /// The first rule that is for the client, and the first of its pools that can answer.
+    #[inline]
     fn route<'a, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, T>) -> Route<'a> {
         let mut looked_at_client = false;
         for (number, rule) in rules.enumerate() {
@@ -228,7 +246,7 @@ impl Part {
             }
             let mut from = None;
             if rule.is_nearest() {
-                from = asker.facts().location.and_then(unit_vector);
+                from = asker.place().location.and_then(unit_vector);
                 if from.is_none() {
                     asker.trace.rule(number, RuleVerdict::PlaceUnknown);
                     continue;
@@ -241,6 +259,7 @@ impl Part {
         Route { rule: usize::MAX, pool: None, looked_at_client }
     }
 
+    #[inline]
     fn first_pool<'a>(
         &'a self,
         pools: &[[u8; 8]],
@@ -284,8 +303,9 @@ impl Part {
             // What later rules ask makes no difference before one of these does.
             let asking = rules.take(route.rule.saturating_add(1));
             let outcome = |address: IpAddr, facts: &Facts| {
-                let facts = LazyFacts::Asked(*facts);
-                self.route(rules, &mut Asker { part: self, client, address, facts, trace: &mut () }).hash()
+                let (address, place, asn) = (Some(address), Some(facts), Some(facts.asn));
+                let mut asker = Asker { part: self, client, address, place, asn, geo, trace: &mut () };
+                self.route(rules, &mut asker).hash()
             };
             widest(
                 geo,
@@ -323,38 +343,43 @@ impl Route<'_> {
     }
 }
 
-/// A client whom rules are asked for.
+/// A client whom rules are asked for. What there is to know of it is found out when a rule asks.
 struct Asker<'a, T> {
     part: &'a Part,
     client: &'a Client,
-    address: IpAddr,
-    facts: LazyFacts<'a>,
+    /// If it isn't the client's.
+    address: Option<IpAddr>,
+    place: Option<&'a Facts>,
+    asn: Option<u32>,
+    geo: &'a Geo,
     trace: &'a mut T,
 }
 
-/// What is known of the address, looked up if a rule asks.
-enum LazyFacts<'a> {
-    Unasked(&'a Geo),
-    Asked(Facts),
-}
-
 impl<T: Trace> Asked for Asker<'_, T> {
+    #[inline]
     fn address(&self) -> IpAddr {
-        self.address
+        self.address.unwrap_or_else(|| self.client.rule_address(self.part))
     }
 
-    fn facts(&mut self) -> &Facts {
-        if let LazyFacts::Unasked(geo) = self.facts {
-            let facts = geo.facts(self.address);
-            self.trace.facts(self.address, &facts);
-            self.facts = LazyFacts::Asked(facts);
+    #[inline]
+    fn place(&mut self) -> &Facts {
+        if let Some(place) = self.place {
+            return place;
         }
-        match &self.facts {
-            LazyFacts::Asked(facts) => facts,
-            LazyFacts::Unasked(_) => const { &UNKNOWN },
-        }
+        self.tell();
+        self.place.insert(self.geo.place(self.address()))
     }
 
+    #[inline]
+    fn asn(&mut self) -> u32 {
+        if let Some(asn) = self.asn {
+            return asn;
+        }
+        self.tell();
+        *self.asn.insert(self.geo.asn(self.address()))
+    }
+
+    #[inline]
     fn pop(&self) -> u64 {
         self.client.pop
     }
@@ -365,13 +390,13 @@ impl<T: Trace> Asked for Asker<'_, T> {
     }
 }
 
-/// Of whom nothing is known.
-const UNKNOWN: Facts = Facts {
-    continent: [0; 2],
-    country: [0; 2],
-    subdivisions: [None; 2],
-    city: 0,
-    city_name: 0,
-    asn: 0,
-    location: None::<Location>,
-};
+impl<T: Trace> Asker<'_, T> {
+    /// Tells what is known, the first time that something is asked.
+    #[inline]
+    fn tell(&mut self) {
+        if T::IS_ON && self.place.is_none() && self.asn.is_none() {
+            let address = self.address();
+            self.trace.facts(address, &self.geo.facts(address));
+        }
+    }
+}

@@ -7,11 +7,13 @@ const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
 const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// The hash of an entry's key. `name` is relative to the apex.
+#[inline]
 pub(crate) fn key_hash(kind: Kind, rtype: u16, name: &[u8]) -> u64 {
     octets_hash((kind as u64) << 16 | u64::from(rtype), name)
 }
 
 /// A hash of octets; different seeds give independent ones.
+#[inline]
 pub(crate) fn octets_hash(seed: u64, octets: &[u8]) -> u64 {
     let mut hash = fold(seed ^ FIRST, octets.len() as u64 ^ SECOND);
     let mut rest = octets;
@@ -32,6 +34,7 @@ pub(crate) fn octets_hash(seed: u64, octets: &[u8]) -> u64 {
 }
 
 /// Multiplies, and folds the upper half of the product into the lower one.
+#[inline]
 pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64

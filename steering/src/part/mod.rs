@@ -8,7 +8,7 @@ pub(crate) mod policy;
 pub(crate) mod pool;
 pub(crate) mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use herald_core::steering::{
@@ -17,6 +17,7 @@ use herald_core::steering::{
 };
 use herald_core::{Name, RrKey, Rrset, Rtype};
 
+use hash::octets_hash;
 use names::Names;
 use octets::TooLarge;
 use policy::relative;
@@ -176,7 +177,9 @@ struct Change<'a> {
     settings: Settings,
     /// What becomes of views, if anything does.
     views: Option<BTreeMap<String, View>>,
-    /// Owners of policies that are touched, for CNAME those.
+    /// Hashes of the names of the pools that are touched.
+    pools: HashSet<u64>,
+    /// Policies that are touched: of type CNAME, or all where owners are kept track of.
     policies: BTreeSet<RrKey>,
     /// What becomes of records and overlays.
     nodes: BTreeMap<Name, Vec<(Rtype, Option<Rrset>)>>,
@@ -189,6 +192,7 @@ impl<'a> Change<'a> {
             edits: Edits::default(),
             settings: base.settings.clone(),
             views: None,
+            pools: HashSet::new(),
             policies: BTreeSet::new(),
             nodes: BTreeMap::new(),
         }
@@ -276,8 +280,13 @@ impl<'a> Change<'a> {
     }
 
     fn delete_pool(&mut self, name: &[u8]) {
+        // Types that it had before, in the base or in this change.
+        let is_again = !self.pools.insert(octets_hash(0, name));
         for rtype in STEERABLE {
-            self.edits.delete(&Key { kind: Kind::Pool, rtype: rtype.to_int(), name });
+            let key = Key { kind: Kind::Pool, rtype: rtype.to_int(), name };
+            if is_again || self.base.table.get(&key).is_some() {
+                self.edits.delete(&key);
+            }
         }
     }
 
@@ -376,6 +385,7 @@ impl Part {
 }
 
 /// Where a policy at a name relative to the apex is.
+#[inline]
 pub(crate) fn policy_key(relative: &[u8], answered: Rtype) -> Key<'_> {
     let rtype = answered.to_int();
     match relative.strip_prefix(b"\x01*") {

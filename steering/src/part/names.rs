@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use imbl::OrdSet;
 
-/// Names relative to the apex, as sort keys: labels from the right, each ended by a zero; zeros and ones in labels are escaped by a one.
+/// Names relative to the apex, as sort keys: labels from the right, each ended by a zero; zeros and ones in labels are a one and
+/// something higher.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Names(OrdSet<Arc<[u8]>>);
 
@@ -92,7 +93,7 @@ impl Key {
                 match octet {
                     0 | 1 => {
                         self.push(1);
-                        self.push(octet + 1);
+                        self.push(octet + 2);
                     }
                     octet => self.push(*octet),
                 }
@@ -118,7 +119,7 @@ fn decode<'a>(key: &[u8], name: &'a mut [u8; 255]) -> &'a [u8] {
         let mut place = start + 1;
         let mut octets = label.iter();
         while let Some(octet) = octets.next() {
-            name[place] = if *octet == 1 { octets.next().map_or(0, |next| next - 1) } else { *octet };
+            name[place] = if *octet == 1 { octets.next().map_or(0, |next| next - 2) } else { *octet };
             place += 1;
         }
     }

@@ -14,7 +14,7 @@ use herald_core::steering::{City, Policy, Prefix, Rule, Subdivision, View, When}
 
 use super::Kind;
 use super::hash::{key_hash, octets_hash};
-use super::octets::{Reader, TooLarge, is_among, narrow};
+use super::octets::{Reader, TooLarge, are_equal, is_among, narrow};
 use crate::geo::{Facts, Place, city_name_hash};
 
 /// Only the nearest of a pool's endpoints are in question.
@@ -192,6 +192,7 @@ fn write_list<const N: usize>(
 }
 
 /// A list of alternatives.
+#[inline]
 fn read_list<'a, const N: usize>(reader: &mut Reader<'a>) -> Option<&'a [[u8; N]]> {
     let count = reader.u16()?;
     reader.pieces(usize::from(count))
@@ -233,6 +234,7 @@ impl<'a> CompiledRule<'a> {
 impl<'a> Iterator for Rules<'a> {
     type Item = CompiledRule<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<CompiledRule<'a>> {
         let head = self.0.u32()?;
         let mut rule = Reader(self.0.take((head >> 8) as usize)?);
@@ -250,8 +252,10 @@ pub(crate) struct Conditions<'a>(pub(crate) Reader<'a>);
 pub(crate) trait Asked {
     /// The address that rules for prefixes look at.
     fn address(&self) -> IpAddr;
-    /// What is known of it.
-    fn facts(&mut self) -> &Facts;
+    /// What is known of its place.
+    fn place(&mut self) -> &Facts;
+    /// The autonomous system that announces it, zero if that isn't known.
+    fn asn(&mut self) -> u32;
     /// The PoP that answers.
     fn pop(&self) -> u64;
     /// Whether the source of the query is in the view of this hash.
@@ -274,6 +278,7 @@ pub(crate) enum Alternatives<'a> {
 impl<'a> Iterator for Conditions<'a> {
     type Item = Alternatives<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Alternatives<'a>> {
         let kind = self.0.u8()?;
         let reader = &mut self.0;
@@ -345,24 +350,25 @@ impl<'a> Alternatives<'a> {
         }
     }
 
+    #[inline]
     fn is_met(&self, asked: &mut impl Asked) -> bool {
         match self {
-            Alternatives::Continents(list) => is_among(list, asked.facts().continent),
-            Alternatives::Countries(list) => is_among(list, asked.facts().country),
+            Alternatives::Continents(list) => is_among(list, asked.place().continent),
+            Alternatives::Countries(list) => is_among(list, asked.place().country),
             Alternatives::Subdivisions(list) => asked
-                .facts()
+                .place()
                 .subdivisions
                 .iter()
                 .flatten()
                 .any(|one| is_among(list, subdivision_octets(one.country, one.code))),
             Alternatives::Cities(numbers, names) => {
-                let facts = asked.facts();
+                let facts = asked.place();
                 // Zero is what isn't known.
                 (facts.city != 0 && is_among(numbers, facts.city.to_be_bytes()))
                     || (facts.city_name != 0 && is_among(names, facts.city_name.to_be_bytes()))
             }
             Alternatives::Asns(list) => {
-                let asn = asked.facts().asn;
+                let asn = asked.asn();
                 asn != 0 && is_among(list, asn.to_be_bytes())
             }
             Alternatives::Prefixes(v4, v6) => contains(v4, v6, asked.address()),
@@ -378,6 +384,7 @@ impl<'a> Conditions<'a> {
     }
 
     /// The first condition that isn't met, if there is one.
+    #[inline]
     pub(crate) fn unmet(self, asked: &mut impl Asked) -> Option<Condition> {
         for alternatives in self {
             if !alternatives.is_met(asked) {
@@ -430,11 +437,12 @@ fn contains(v4: &[[u8; 5]], v6: &[[u8; 17]], address: IpAddr) -> bool {
 }
 
 /// A name without the labels of the apex; none if it isn't at or below it.
+#[inline]
 pub(crate) fn relative<'a>(owner: &'a [u8], apex: &Name) -> Option<&'a [u8]> {
     let apex = apex.as_wire();
     let extra = owner.len().checked_sub(apex.len())?;
     let (relative, same) = owner.split_at_checked(extra)?;
-    if same != apex {
+    if !are_equal(same, apex) {
         return None;
     }
     // Octets that look alike are only the same labels if a label starts there.

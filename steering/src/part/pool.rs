@@ -200,14 +200,17 @@ pub struct PoolAnswers<'a> {
     answers: u16,
     sticky: [u8; 2],
     min_healthy: u16,
-    sums: &'a [[u8; 4]],
-    lists: Option<Lists<'a>>,
-    places: &'a [[u8; 16]],
-    stride: usize,
-    starts: &'a [[u8; 4]],
+    candidates: u16,
     rdata_count: u16,
-    rdatas: &'a [u8],
+    /// Octets of each RDATA; zero if they differ.
+    stride: u16,
+    flags: u16,
+    /// What is after the numbers, found when it is needed.
+    rest: &'a [u8],
 }
+
+/// Octets of the numbers in front.
+const HEAD_BYTES: usize = 18;
 
 /// Where each candidate's RDATAs begin in a list of their numbers, and the list.
 type Lists<'a> = (&'a [[u8; 2]], &'a [[u8; 2]]);
@@ -229,50 +232,77 @@ pub(crate) enum Chosen {
 }
 
 impl<'a> PoolAnswers<'a> {
+    #[inline]
     pub(crate) fn read(octets: &'a [u8]) -> Option<PoolAnswers<'a>> {
-        let mut reader = Reader(octets);
-        let ttl = reader.u32()?;
-        let answers = reader.u16()?;
-        let sticky = [reader.u8()?, reader.u8()?];
-        let min_healthy = reader.u16()?;
-        let candidates = usize::from(reader.u16()?);
-        let rdata_count = reader.u16()?;
-        let stride = usize::from(reader.u16()?);
-        let flags = reader.u16()?;
-        let sums = reader.pieces::<4>(candidates)?;
-        let lists = if flags & LISTED != 0 {
-            let starts = reader.pieces::<2>(candidates + 1)?;
-            let list = reader.pieces::<2>(usize::from(u16::from_le_bytes(*starts.last()?)))?;
-            Some((starts, list))
-        } else {
-            None
-        };
-        let places = if flags & LOCATED != 0 { reader.pieces::<16>(candidates)? } else { &[] };
-        let starts = if stride == 0 { reader.pieces::<4>(usize::from(rdata_count) + 1)? } else { &[] };
-        let rdatas = reader.0;
+        let (head, rest) = octets.split_first_chunk::<HEAD_BYTES>()?;
+        let mut head = Reader(head);
         Some(PoolAnswers {
-            ttl,
-            answers,
-            sticky,
-            min_healthy,
-            sums,
-            lists,
-            places,
-            stride,
-            starts,
-            rdata_count,
-            rdatas,
+            ttl: head.u32()?,
+            answers: head.u16()?,
+            sticky: head.u16()?.to_le_bytes(),
+            min_healthy: head.u16()?,
+            candidates: head.u16()?,
+            rdata_count: head.u16()?,
+            stride: head.u16()?,
+            flags: head.u16()?,
+            rest,
         })
     }
 
+    /// Sums of the weights up to and with each candidate's.
+    #[inline]
+    fn sums(&self) -> &'a [[u8; 4]] {
+        self.rest.get(..4 * self.candidates()).unwrap_or_default().as_chunks().0
+    }
+
+    /// What is at an offset after the numbers.
+    fn pieces<const N: usize>(&self, offset: usize, count: usize) -> &'a [[u8; N]] {
+        self.rest.get(offset..).and_then(|rest| rest.get(..N * count)).unwrap_or_default().as_chunks().0
+    }
+
+    fn lists(&self) -> Option<Lists<'a>> {
+        if self.flags & LISTED == 0 {
+            return None;
+        }
+        let (offset, starts) = (4 * self.candidates(), self.candidates() + 1);
+        let starts: &[[u8; 2]] = self.pieces(offset, starts);
+        let count = starts.last().map_or(0, |end| usize::from(u16::from_le_bytes(*end)));
+        Some((starts, self.pieces(offset + 2 * starts.len(), count)))
+    }
+
+    fn places_offset(&self) -> usize {
+        let lists = self.lists().map_or(0, |(starts, list)| 2 * starts.len() + 2 * list.len());
+        4 * self.candidates() + lists
+    }
+
+    fn places(&self) -> &'a [[u8; 16]] {
+        if self.flags & LOCATED == 0 { &[] } else { self.pieces(self.places_offset(), self.candidates()) }
+    }
+
+    #[inline]
+    fn starts_offset(&self) -> usize {
+        if self.flags == 0 {
+            return 4 * self.candidates();
+        }
+        self.places_offset() + 16 * self.places().len()
+    }
+
+    /// All RDATAs.
+    fn rdatas(&self) -> &'a [u8] {
+        let starts = if self.stride == 0 { usize::from(self.rdata_count) + 1 } else { 0 };
+        self.rest.get(self.starts_offset() + 4 * starts..).unwrap_or_default()
+    }
+
     /// Whether it has as many endpoints as it is to have at least.
+    #[inline]
     pub(crate) fn can_answer(&self) -> bool {
-        self.sums.len() >= usize::from(self.min_healthy.max(1))
+        self.candidates >= self.min_healthy.max(1)
     }
 
     /// How many endpoints can answer.
+    #[inline]
     pub fn candidates(&self) -> usize {
-        self.sums.len()
+        self.candidates.into()
     }
 
     /// How many endpoints an answer has at most; none for all.
@@ -281,19 +311,20 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// The prefix length by which clients are told apart, if draws are sticky.
+    #[inline]
     pub fn sticky_length(&self, address: IpAddr) -> Option<u8> {
-        (self.sticky != NOT_STICKY).then_some(self.sticky[usize::from(address.is_ipv6())])
+        self.is_sticky().then_some(self.sticky[usize::from(address.is_ipv6())])
     }
 
     /// The weight that a candidate is drawn by.
     pub fn weight(&self, candidate: usize) -> u32 {
-        let sum = |place: usize| self.sums.get(place).map_or(0, |sum| u32::from_le_bytes(*sum));
+        let sum = |place: usize| self.sums().get(place).map_or(0, |sum| u32::from_le_bytes(*sum));
         sum(candidate).saturating_sub(if candidate == 0 { 0 } else { sum(candidate - 1) })
     }
 
     /// How far a candidate is from a place: an angle with the endpoint's bias. None if it has no place.
     fn distance(&self, candidate: usize, from: [f32; 3]) -> Option<f64> {
-        let mut reader = Reader(self.places.get(candidate)?);
+        let mut reader = Reader(self.places().get(candidate)?);
         let mut part = || reader.u32().map(f32::from_bits).map(f64::from);
         let (vector, factor) = ([part()?, part()?, part()?], part()?);
         let square = |at: usize| (vector[at] - f64::from(from[at])) * (vector[at] - f64::from(from[at]));
@@ -304,14 +335,14 @@ impl<'a> PoolAnswers<'a> {
 
     /// The candidates nearest to a place; none if no candidate has one.
     pub(crate) fn nearest(&self, from: [f32; 3]) -> Option<Among> {
-        let distances = (0..self.places.len()).filter_map(|candidate| self.distance(candidate, from));
+        let distances = (0..self.places().len()).filter_map(|candidate| self.distance(candidate, from));
         distances.min_by(f64::total_cmp).map(|distance| Among::Nearest(from, distance))
     }
 
     /// Whether a candidate is in question.
     pub(crate) fn is_among(&self, candidate: usize, among: Among) -> bool {
         match among {
-            Among::All => candidate < self.sums.len(),
+            Among::All => candidate < self.candidates(),
             Among::Nearest(from, least) => self.distance(candidate, from) == Some(least),
         }
     }
@@ -320,7 +351,7 @@ impl<'a> PoolAnswers<'a> {
     pub(crate) fn among_hash(&self, among: Among) -> u64 {
         match among {
             Among::All => 0,
-            Among::Nearest(..) => (0..self.sums.len())
+            Among::Nearest(..) => (0..self.candidates())
                 .filter(|candidate| self.is_among(*candidate, among))
                 .fold(1, |hash, candidate| fold(hash ^ candidate as u64, 0x9e37_79b9_7f4a_7c15)),
         }
@@ -329,15 +360,15 @@ impl<'a> PoolAnswers<'a> {
     /// Whether the draw makes a difference.
     pub(crate) fn has_choice(&self, among: Among) -> bool {
         let in_question = match among {
-            Among::All => self.sums.len(),
-            Among::Nearest(..) => (0..self.sums.len()).filter(|place| self.is_among(*place, among)).count(),
+            Among::All => self.candidates(),
+            Among::Nearest(..) => (0..self.candidates()).filter(|place| self.is_among(*place, among)).count(),
         };
         self.answers > 0 && in_question > usize::from(self.answers)
     }
 
     /// The numbers of a candidate's RDATAs.
     pub(crate) fn rdatas_of(&self, candidate: usize) -> impl Iterator<Item = u16> + 'a {
-        let (own, listed): (_, &[[u8; 2]]) = match self.lists {
+        let (own, listed): (_, &[[u8; 2]]) = match self.lists() {
             None => (u16::try_from(candidate).ok(), &[]),
             Some((starts, list)) => {
                 let at =
@@ -350,13 +381,15 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// An RDATA as it is answered with.
+    #[inline]
     fn entry(&self, number: u16) -> Option<&'a [u8]> {
-        let number = usize::from(number);
-        if self.stride > 0 {
-            return self.rdatas.get(number * self.stride..(number + 1) * self.stride);
+        let (number, stride) = (usize::from(number), usize::from(self.stride));
+        if stride > 0 {
+            return self.rest.get(self.starts_offset() + number * stride..)?.get(..stride);
         }
-        let at = |place: usize| self.starts.get(place).map(|start| u32::from_le_bytes(*start) as usize);
-        self.rdatas.get(at(number)?..at(number + 1)?)
+        let starts: &[[u8; 4]] = self.pieces(self.starts_offset(), usize::from(self.rdata_count) + 1);
+        let at = |place: usize| starts.get(place).map(|start| u32::from_le_bytes(*start) as usize);
+        self.rdatas().get(at(number)?..at(number + 1)?)
     }
 
     /// The octets of an RDATA.
@@ -366,41 +399,46 @@ impl<'a> PoolAnswers<'a> {
         rest.get(..usize::from(u16::from_ne_bytes(*length)))
     }
 
-    /// The draw of a client that gets the same one each time, or else the one that is given.
-    pub(crate) fn draw(&self, key: u64, address: IpAddr, given: u64) -> u64 {
-        match self.sticky_length(address) {
-            None => given,
-            Some(length) => network_hash(key, address, length),
-        }
+    /// Whether a client's network gets the same draw each time.
+    #[inline]
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.sticky != NOT_STICKY
+    }
+
+    /// The draw of a client's network, which it gets each time.
+    pub(crate) fn sticky_draw(&self, key: u64, address: IpAddr) -> u64 {
+        network_hash(key, address, self.sticky_length(address).unwrap_or(u8::MAX))
     }
 
     /// Chooses, and appends the RDATAs of all chosen endpoints: in canonical order, each once.
+    #[inline]
     pub(crate) fn choose(&self, among: Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
         match (self.answers, among) {
-            (0, Among::All) => append(out, self.rdatas, self.rdata_count),
+            (0, Among::All) => append(out, self.rdatas(), self.rdata_count),
             (1, Among::All) => self.append_one(self.drawn(draw), out),
-            _ => {
-                let mut picks = [0; 256];
-                let picks = self.pick(among, draw, &mut picks);
-                match picks {
-                    Some([one]) => self.append_one(usize::from(*one), out),
-                    Some(picks) => {
-                        self.append_merged(picks.iter().map(|candidate| usize::from(*candidate)), out)
-                    }
-                    None => {
-                        let all = (0..self.sums.len()).filter(|candidate| self.is_among(*candidate, among));
-                        self.append_merged(all, out)
-                    }
-                }
+            _ => self.choose_some(among, draw, out),
+        }
+    }
+
+    fn choose_some(&self, among: Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
+        let mut picks = [0; 256];
+        let picks = self.pick(among, draw, &mut picks);
+        match picks {
+            Some([one]) => self.append_one(usize::from(*one), out),
+            Some(picks) => self.append_merged(picks.iter().map(|candidate| usize::from(*candidate)), out),
+            None => {
+                let all = (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among));
+                self.append_merged(all, out)
             }
         }
     }
 
     /// The candidate that a draw falls on.
+    #[inline]
     fn drawn(&self, draw: u64) -> usize {
-        let total = self.sums.last().map_or(0, |sum| u32::from_le_bytes(*sum));
+        let total = self.sums().last().map_or(0, |sum| u32::from_le_bytes(*sum));
         let at = scaled(draw, u64::from(total));
-        self.sums.partition_point(|sum| u64::from(u32::from_le_bytes(*sum)) <= at)
+        self.sums().partition_point(|sum| u64::from(u32::from_le_bytes(*sum)) <= at)
     }
 
     /// Picks endpoints by weight, none twice, each with a number of the stream that the draw starts; in ascending order. None if all
@@ -423,9 +461,9 @@ impl<'a> PoolAnswers<'a> {
 
     /// Each pick is drawn from the sums of all weights without the parts of those picked before.
     fn pick_of_all(&self, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
-        let sum = |end: usize| end.checked_sub(1).and_then(|last| self.sums.get(last));
+        let sum = |end: usize| end.checked_sub(1).and_then(|last| self.sums().get(last));
         let sum = |end: usize| sum(end).map_or(0, |sum| u64::from(u32::from_le_bytes(*sum)));
-        let mut left = sum(self.sums.len());
+        let mut left = sum(self.candidates());
         for count in 0..wanted {
             let mut at = scaled(stream(draw, count as u64), left);
             let mut place = 0;
@@ -436,7 +474,7 @@ impl<'a> PoolAnswers<'a> {
                 at += u64::from(self.weight(picked));
                 place += 1;
             }
-            let found = self.sums.partition_point(|sum| u64::from(u32::from_le_bytes(*sum)) <= at);
+            let found = self.sums().partition_point(|sum| u64::from(u32::from_le_bytes(*sum)) <= at);
             left -= u64::from(self.weight(found));
             picks.copy_within(place..count, place + 1);
             picks[place] = found as u16;
@@ -447,7 +485,7 @@ impl<'a> PoolAnswers<'a> {
     /// Each pick walks those that are left.
     fn pick_of_some(&self, among: Among, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
         let mut left = [0_u64; 1024];
-        for candidate in (0..self.sums.len()).filter(|candidate| self.is_among(*candidate, among)) {
+        for candidate in (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among)) {
             left[candidate / 64 % 1024] |= 1 << (candidate % 64);
         }
         let weight = |left: &[u64; 1024], candidate: usize| {
@@ -455,10 +493,10 @@ impl<'a> PoolAnswers<'a> {
             if is_left { u64::from(self.weight(candidate)) } else { 0 }
         };
         for (count, pick) in picks.iter_mut().enumerate().take(wanted) {
-            let total = (0..self.sums.len()).map(|candidate| weight(&left, candidate)).sum();
+            let total = (0..self.candidates()).map(|candidate| weight(&left, candidate)).sum();
             let draw = if wanted == 1 { draw } else { stream(draw, count as u64) };
             let mut at = scaled(draw, total);
-            let found = (0..self.sums.len()).find(|candidate| {
+            let found = (0..self.candidates()).find(|candidate| {
                 let weight = weight(&left, *candidate);
                 let is_it = at < weight;
                 at = at.saturating_sub(weight);
@@ -471,8 +509,9 @@ impl<'a> PoolAnswers<'a> {
         wanted
     }
 
+    #[inline]
     fn append_one(&self, candidate: usize, out: &mut Vec<u8>) -> Chosen {
-        if self.lists.is_none()
+        if self.flags & LISTED == 0
             && let Some(entry) = u16::try_from(candidate).ok().and_then(|number| self.entry(number))
         {
             return append(out, entry, 1);
@@ -525,15 +564,21 @@ impl<'a> PoolAnswers<'a> {
 }
 
 /// Appends octets that make `count` RDATAs in all, within the room that was reserved.
+#[inline]
 fn append(out: &mut Vec<u8>, entries: &[u8], count: u16) -> Chosen {
     if out.capacity() - out.len() < entries.len() {
         return Chosen::NoRoom;
     }
-    out.extend_from_slice(entries);
+    // Most are IPv4 addresses: these are copied without a call.
+    match <&[u8; 6]>::try_from(entries) {
+        Ok(address) => out.extend_from_slice(address),
+        Err(_) => out.extend_from_slice(entries),
+    }
     Chosen::Count(count)
 }
 
 /// A draw as a number below `total`.
+#[inline]
 fn scaled(draw: u64, total: u64) -> u64 {
     ((u128::from(draw) * u128::from(total)) >> 64) as u64
 }

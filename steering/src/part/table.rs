@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Kind;
 use super::hash::key_hash;
+use super::octets::are_equal;
 
 /// A chunk never has more, unless the bits of the hash are used up.
 const CHUNK_ENTRIES: usize = 128;
@@ -31,6 +32,7 @@ pub(crate) struct Key<'a> {
 }
 
 impl Key<'_> {
+    #[inline]
     pub(crate) fn hash(&self) -> u64 {
         key_hash(self.kind, self.rtype, self.name)
     }
@@ -120,15 +122,15 @@ struct Node {
 /// Entries, in one allocation, ascending by hash:
 ///
 /// ```text
-/// number of bits that choose a bucket (1 octet), zero, number of entries (u16)
-/// where each bucket's entries begin, as a number of an entry (u16), and where the last one's end
+/// number of bits that choose a bucket (1 octet), number of entries (1 octet)
+/// where each bucket's entries begin, as a number of an entry (1 octet), and where the last one's end
 /// for each entry its hash (u64) and where it begins (u32); at last zero and where the last one ends
 /// the entries: kind (1 octet), type (u16), length of the name (1 octet), name, body
 /// ```
 #[derive(Clone, Debug)]
 struct Chunk(Arc<[u8]>);
 
-const HEADER_BYTES: usize = 4;
+const HEADER_BYTES: usize = 2;
 const SLOT_BYTES: usize = 12;
 
 impl Default for Table {
@@ -139,21 +141,22 @@ impl Default for Table {
 
 impl Table {
     /// The body of the entry of this key.
+    #[inline]
     pub(crate) fn get(&self, key: &Key<'_>) -> Option<&[u8]> {
-        let entry = self.find(key.hash())?;
-        let (head, rest) = entry.split_first_chunk::<4>()?;
-        let [low, high] = key.rtype.to_le_bytes();
-        let (name, body) = rest.split_at_checked(usize::from(head[3]))?;
-        (head[..3] == [key.kind as u8, low, high] && name == key.name).then_some(body)
+        let (head, rest) = self.find(key.hash())?.split_first_chunk::<4>()?;
+        let (name, body) = rest.split_at_checked(key.name.len())?;
+        let wanted = key.kind as u32 | u32::from(key.rtype) << 8 | (key.name.len() as u32) << 24;
+        (u32::from_le_bytes(*head) == wanted && are_equal(name, key.name)).then_some(body)
     }
 
     /// The name and the body of the entry of this hash: for hashes that were made from a key when something was compiled.
+    #[inline]
     pub(crate) fn get_hash(&self, hash: u64) -> Option<(&[u8], &[u8])> {
-        let entry = self.find(hash)?;
-        let (head, rest) = entry.split_first_chunk::<4>()?;
+        let (head, rest) = self.find(hash)?.split_first_chunk::<4>()?;
         rest.split_at_checked(usize::from(head[3]))
     }
 
+    #[inline]
     fn find(&self, hash: u64) -> Option<&[u8]> {
         let mut tree = &self.0;
         let mut rest = hash;
@@ -322,14 +325,13 @@ impl Chunk {
         let bits = if level == LEVELS { 0 } else { (entries.len() / 2).max(1).ilog2() };
         let bits = bits.min(7).min(u64::BITS - level * LEVEL_BITS);
         let bucket = |hash: u64| bucket(hash << ((level * LEVEL_BITS) % u64::BITS), bits);
-        let body = HEADER_BYTES + 2 * ((1 << bits) + 1) + SLOT_BYTES * (entries.len() + 1);
+        let body = slots_start(bits) + SLOT_BYTES * (entries.len() + 1);
         let total = body + entries.iter().map(|(_, entry)| entry.len()).sum::<usize>();
         let mut chunk = Vec::with_capacity(total);
-        chunk.extend_from_slice(&[bits as u8, 0]);
-        chunk.extend_from_slice(&(entries.len() as u16).to_le_bytes());
+        // No more than a chunk has, as no two entries share all bits of a hash.
+        chunk.extend_from_slice(&[bits as u8, entries.len() as u8]);
         for place in 0..=1_usize << bits {
-            let start = entries.partition_point(|(hash, _)| bucket(*hash) < place);
-            chunk.extend_from_slice(&(start as u16).to_le_bytes());
+            chunk.push(entries.partition_point(|(hash, _)| bucket(*hash) < place) as u8);
         }
         let mut offset = body;
         let ends = entries.iter().map(|(hash, entry)| (*hash, entry.len())).chain([(0, 0)]);
@@ -343,22 +345,23 @@ impl Chunk {
     }
 
     fn entries(&self) -> usize {
-        self.0.get(2..4).map_or(0, |octets| usize::from(u16::from_le_bytes([octets[0], octets[1]])))
+        self.0.get(1).copied().map_or(0, usize::from)
     }
 
     /// The entry of this hash; `rest` is the hash without the bits that led here.
+    #[inline]
     fn find(&self, hash: u64, rest: u64) -> Option<&[u8]> {
         let chunk = &*self.0;
-        let bits = u32::from(*chunk.first()?);
-        let (starts, _) = chunk.get(HEADER_BYTES..)?.as_chunks::<2>();
-        let place = bucket(rest, bits);
-        let start = usize::from(u16::from_le_bytes(*starts.get(place)?));
-        let end = usize::from(u16::from_le_bytes(*starts.get(place + 1)?));
-        let (slots, _) = chunk.get(HEADER_BYTES + 2 * ((1 << bits) + 1)..)?.as_chunks::<SLOT_BYTES>();
+        let bits = u32::from(*chunk.first()?) % 8;
+        let [start, end] = *chunk.get(HEADER_BYTES + bucket(rest, bits)..)?.first_chunk()?;
+        let slots = chunk.get(slots_start(bits)..)?;
         for at in start..end {
-            let slot = slots.get(at)?;
-            if slot.first_chunk().is_some_and(|octets| u64::from_le_bytes(*octets) == hash) {
-                return chunk.get(offset(slot)..offset(slots.get(at + 1)?));
+            // The slot, and the next one, whose entry begins where this one's ends.
+            let two: &[u8; 2 * SLOT_BYTES] = slots.get(SLOT_BYTES * usize::from(at)..)?.first_chunk()?;
+            let [h0, h1, h2, h3, h4, h5, h6, h7, s0, s1, s2, s3, .., e0, e1, e2, e3] = *two;
+            if u64::from_le_bytes([h0, h1, h2, h3, h4, h5, h6, h7]) == hash {
+                let offset = |octets: [u8; 4]| u32::from_le_bytes(octets) as usize;
+                return chunk.get(offset([s0, s1, s2, s3])..offset([e0, e1, e2, e3]));
             }
         }
         None
@@ -366,9 +369,8 @@ impl Chunk {
 
     fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let chunk = &*self.0;
-        let bits = chunk.first().copied().unwrap_or_default();
-        let (slots, _) =
-            chunk.get(HEADER_BYTES + 2 * ((1 << bits) + 1)..).unwrap_or_default().as_chunks::<SLOT_BYTES>();
+        let bits = chunk.first().copied().map_or(0, u32::from);
+        let (slots, _) = chunk.get(slots_start(bits)..).unwrap_or_default().as_chunks::<SLOT_BYTES>();
         slots.windows(2).take(self.entries()).filter_map(move |pair| {
             let [slot, next] = pair else { return None };
             let hash = slot.first_chunk().map(|octets| u64::from_le_bytes(*octets))?;
@@ -377,7 +379,14 @@ impl Chunk {
     }
 }
 
+/// Where a chunk's slots begin.
+#[inline]
+fn slots_start(bits: u32) -> usize {
+    HEADER_BYTES + (1 << bits) + 1
+}
+
 /// The bucket of a hash whose upper bits decide.
+#[inline]
 fn bucket(rest: u64, bits: u32) -> usize {
     // Two shifts, as no number can be shifted by all its bits.
     (rest >> 1 >> (u64::BITS - 1 - bits)) as usize
