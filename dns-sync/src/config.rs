@@ -12,6 +12,12 @@ use crate::knot::config::{KnotConfig, LogTarget};
 
 const DEFAULT_KNOTD: &str = "/usr/sbin/knotd";
 
+/// Where the module is, if it isn't beside this program.
+const DEFAULT_MODULE: &str = "/usr/lib/koder-herald/herald.so";
+
+/// Names of the module beside this program: as it is shipped, and as it is built.
+const MODULE_FILES: [&str; 2] = ["herald.so", "libherald_so.so"];
+
 /// The longest path that a Unix socket can have.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -39,6 +45,10 @@ struct KnotFile {
     mode: Mode,
     listen: Vec<String>,
     knotd: Option<PathBuf>,
+    module: Option<PathBuf>,
+    /// For tests alone: draws follow from the ids of queries, so that who sends these chooses the answers.
+    #[serde(default)]
+    known_draws: bool,
     user: Option<String>,
     log: Option<PathBuf>,
     udp_workers: Option<u16>,
@@ -141,6 +151,17 @@ pub enum ConfigError {
     /// knotd can't be given such a user.
     #[error("`{0}` is no user: give `user` or `user:group`")]
     BadUser(String),
+    /// The module isn't there.
+    #[error("the module {} can't be read: {source}", path.display())]
+    NoModule {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The PoP's name goes into knotd's configuration.
+    #[error("`{0}` is no name of a PoP: give letters, digits, hyphens, dots and underscores")]
+    BadPop(String),
     /// The control socket would have too long a path.
     #[error(
         "the data directory's path is too long: {} can't be a socket, which {SOCKET_PATH_BYTES_MAX} octets are the limit for",
@@ -249,7 +270,23 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
     knot.udp_workers = file.knot.udp_workers;
     knot.tcp_workers = file.knot.tcp_workers;
     knot.background_workers = file.knot.background_workers;
-    let path = knot.control_socket();
+    if !file.pop.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
+        return Err(ConfigError::BadPop(file.pop));
+    }
+    knot.pop.clone_from(&file.pop);
+    knot.known_draws = file.knot.known_draws;
+    knot.module = match file.knot.module {
+        None => default_module(),
+        Some(path) => {
+            let path = base.join(path);
+            match fs::File::open(&path) {
+                Ok(_) => Some(path),
+                Err(source) => return Err(ConfigError::NoModule { path, source }),
+            }
+        }
+    };
+    // The longest one.
+    let path = knot.module_socket();
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         return Err(ConfigError::PathTooLong { path });
     }
@@ -265,6 +302,14 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
         knotd: file.knot.knotd.unwrap_or_else(|| DEFAULT_KNOTD.into()),
         knot,
     })
+}
+
+/// The module beside this program, or where packages put it.
+fn default_module() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok();
+    let beside = program.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let beside = beside.into_iter().flat_map(|dir| MODULE_FILES.map(|file| dir.join(file)));
+    beside.chain([DEFAULT_MODULE.into()]).find(|path| path.is_file())
 }
 
 /// The host of `host:port`, brackets taken off.

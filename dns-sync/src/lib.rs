@@ -6,12 +6,14 @@
 //! - [`replica`]: what the PoP is to serve, on disk.
 //! - [`materialize`]: knotd's files from the replica, before every start of it.
 //! - [`knot`]: knotd's configuration, its process, and changes to what it serves.
+//! - [`module`]: what the module in knotd is told.
 //! - [`status`]: how all that is.
 
 pub mod agent;
 pub mod config;
 pub mod knot;
 pub mod materialize;
+pub mod module;
 pub mod replica;
 pub mod session;
 pub mod status;

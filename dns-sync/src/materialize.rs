@@ -1,5 +1,7 @@
 //! Rebuilds knotd's files from the replica: a file for each zone, and the catalogs that list them.
 //!
+//! Beside them, from the same reading of each zone, the module's snapshot is written: what it starts with.
+//!
 //! knotd starts from these files alone, and what they say is as old as they are. So they are written anew before every
 //! start: by the agent, or by `koder-dns-sync materialize` where somebody else starts knotd.
 //!
@@ -14,14 +16,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use herald_core::{Name, ZoneId};
 
 use crate::knot::catalog;
 use crate::knot::config::{KnotConfig, zone_file_name};
+use crate::knot::driver::NO_MODULE;
 use crate::knot::zonefile::ZoneWriter;
-use crate::replica::{ReadZoneError, Reader, ReplicaError, ZoneRow};
+use crate::module::snapshot::SnapshotWriter;
+use crate::replica::{Read, ReadZoneError, Reader, ReplicaError, ZoneRow};
 
 /// How many zones are written at the same time.
 const THREADS: usize = 2;
@@ -57,6 +62,8 @@ pub struct Written {
     pub digest: u128,
     /// Zones that are damaged in the replica and were left out.
     pub damaged: Vec<ZoneId>,
+    /// Zones with steering, which were left out since there is no module.
+    pub refused: Vec<Name>,
     /// Zones whose row is damaged, so that it isn't known which they are.
     pub damaged_rows: u64,
 }
@@ -110,10 +117,16 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
         return leave_alone(knot, reason);
     }
 
-    let mut written = write_zones(replica, knot, zones)?;
+    let failed = |source| MaterializeError::Write { path: knot.module_snapshot(), source };
+    let snapshot = knot.module.is_some().then(|| SnapshotWriter::create(&knot.module_snapshot()));
+    let snapshot = Mutex::new(snapshot.transpose().map_err(failed)?);
+    let mut written = write_zones(replica, knot, zones, &snapshot)?;
     written.damaged_rows = damaged_rows;
     if written.zones.is_empty() && (damaged_rows > 0 || !written.damaged.is_empty()) && in_files() > 0 {
         return leave_alone(knot, "every zone in it is damaged".into());
+    }
+    if let Some(snapshot) = snapshot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        snapshot.finish().map_err(failed)?;
     }
     written.zones.sort_unstable();
     write_catalogs(knot, written.zones.iter().map(|(name, _)| name))?;
@@ -182,6 +195,7 @@ fn write_zones(
     replica: &Path,
     knot: &KnotConfig,
     mut zones: Vec<ZoneRow>,
+    snapshot: &Mutex<Option<SnapshotWriter>>,
 ) -> Result<Written, MaterializeError> {
     leave_out_shared_files(&mut zones);
     zones.sort_by_key(|zone| std::cmp::Reverse(zone.rrset_count));
@@ -190,7 +204,7 @@ fn write_zones(
         let reader = Reader::open(replica).map_err(|error| ReplicaError::Failed(with_causes(&error)))?;
         let mut written = Written::default();
         while let Some(zone) = zones.get(next.fetch_add(1, Ordering::Relaxed)) {
-            written.write_zone(&reader, knot, zone.id)?;
+            written.write_zone(&reader, knot, zone.id, snapshot)?;
         }
         Ok::<Written, MaterializeError>(written)
     };
@@ -205,6 +219,7 @@ fn write_zones(
         all.records += part.records;
         all.digest = all.digest.wrapping_add(part.digest);
         all.damaged.extend(part.damaged);
+        all.refused.extend(part.refused);
     }
     Ok(all)
 }
@@ -223,15 +238,44 @@ fn leave_out_shared_files(zones: &mut Vec<ZoneRow>) {
 }
 
 impl Written {
-    fn write_zone(&mut self, reader: &Reader, knot: &KnotConfig, id: ZoneId) -> Result<(), MaterializeError> {
+    fn write_zone(
+        &mut self,
+        reader: &Reader,
+        knot: &KnotConfig,
+        id: ZoneId,
+        snapshot: &Mutex<Option<SnapshotWriter>>,
+    ) -> Result<(), MaterializeError> {
         // A name of its own: the agent may be writing the file of this zone, too.
         let temporary = knot.zone_dir().join(format!("{id}.new"));
         let failed = |source| MaterializeError::Write { path: temporary.clone(), source };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&temporary).map_err(failed)?);
         let mut writer = ZoneWriter::new(&mut out);
-        match reader.zone(id, None, |key, rrset| writer.rrset(&key.owner, key.rtype, rrset)) {
+        let each = |read: Read<'_>| match read {
+            Read::Zone(row) => {
+                writer.zone(row);
+                Ok(())
+            }
+            Read::Rrset(key, rrset) => writer.rrset(&key.owner, key.rtype, rrset),
+        };
+        match reader.zone_and_rrsets(id, None, each) {
             Ok(zone) => {
+                let steering = writer.finish().steering.filter(|whole| whole.steering_rrsets > 0);
                 out.flush().map_err(failed)?;
+                let mut snapshot = snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+                match (steering, &mut *snapshot) {
+                    (Some(_), None) => {
+                        tracing::error!("the zone {} has steering and is left out: {NO_MODULE}", zone.name);
+                        self.refused.push(zone.name);
+                        return fs::remove_file(&temporary).map_err(failed);
+                    }
+                    (Some(whole), Some(snapshot)) => {
+                        let path = knot.module_snapshot();
+                        let failed = |source| MaterializeError::Write { path, source };
+                        snapshot.frames(&whole.frames).map_err(failed)?;
+                    }
+                    (None, _) => {}
+                }
+                drop(snapshot);
                 let path = knot.zone_dir().join(zone_file_name(&zone.name));
                 fs::rename(&temporary, path).map_err(failed)?;
                 self.zones.push((zone.name, zone.serial));

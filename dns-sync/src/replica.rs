@@ -27,15 +27,17 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use herald_core::steering::is_steering_type;
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
     BUCKETS, Holding, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, bucket_of, inventory_digest,
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
-pub use read::{ReadZoneError, Reader};
-pub use row::ZoneRow;
-use row::{parse_row_value, row_key, row_value, soa_serial, sum};
+pub use read::{Read, ReadZoneError, Reader};
+pub(crate) use row::soa_serial;
+pub use row::{SteeringRow, ZoneRow};
+use row::{parse_row_value, row_key, row_value, sum};
 
 /// Name and version of the format.
 pub const FORMAT: &str = "koder-dns-sync replica 1";
@@ -54,7 +56,11 @@ CREATE TABLE zone (
     rrset_count INTEGER NOT NULL,
     record_count INTEGER NOT NULL,
     content INTEGER NOT NULL,
-    sum INTEGER NOT NULL
+    sum INTEGER NOT NULL,
+    steering_rrset_count INTEGER NOT NULL DEFAULT 0,
+    overlay_count INTEGER NOT NULL DEFAULT 0,
+    steering_epoch INTEGER NOT NULL DEFAULT 0,
+    steering_counter INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE rrset (
     content INTEGER NOT NULL,
@@ -71,6 +77,10 @@ CREATE TABLE unapplied (
 CREATE TABLE discarded (content INTEGER PRIMARY KEY);
 ";
 
+/// Columns of `zone` that the first agents didn't have.
+const STEERING_COLUMNS: [&str; 4] =
+    ["steering_rrset_count", "overlay_count", "steering_epoch", "steering_counter"];
+
 const FORMAT_RECORD: &str = "format";
 const NEWEST_RECORD: &str = "newest";
 const COMPLETE_RECORD: &str = "complete";
@@ -86,8 +96,8 @@ const UNSYNCED: &str = "NORMAL";
 const CACHE_KIB: i32 = 8 * 1024;
 
 /// The columns of [`ZoneRow`], as [`read_zone_row`] takes them.
-const ZONE_COLUMNS: &str =
-    "id, name, epoch, counter, digest, serial, rrset_count, record_count, content, sum";
+const ZONE_COLUMNS: &str = "id, name, epoch, counter, digest, serial, rrset_count, record_count, content, sum, \
+     steering_rrset_count, overlay_count, steering_epoch, steering_counter";
 
 /// Why a directory could not be opened as a replica.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +187,8 @@ pub struct TakenDelta {
     pub soa: Rrset,
     /// RRsets that change, the SOA left out; none where it is gone.
     pub changes: Vec<(RrKey, Option<Rrset>)>,
+    /// What of the zone was steering before.
+    pub steering_before: SteeringRow,
 }
 
 /// What became of a whole zone.
@@ -187,7 +199,7 @@ pub enum WholeOutcome {
         /// The zone.
         zone: ZoneRow,
         /// The zone that had the name before, if it was another one.
-        replaced: Option<ZoneId>,
+        replaced: Option<ZoneRow>,
     },
     /// The replica has just this; the parts were dropped.
     Known(Generation),
@@ -222,6 +234,7 @@ struct Incoming {
     digest: u128,
     rrset_count: u64,
     record_count: u64,
+    steering: SteeringRow,
     serial: Option<u32>,
     bad: Option<String>,
 }
@@ -460,6 +473,18 @@ impl Replica {
         Ok(())
     }
 
+    /// Goes through all zones that have steering.
+    pub fn for_each_steered_zone(&self, mut each: impl FnMut(ZoneRow)) -> Result<(), ReplicaError> {
+        let mut select = self
+            .db
+            .prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE steering_rrset_count > 0"))?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            each(read_zone_row(row).ok_or_else(damaged_zone_row)?);
+        }
+        Ok(())
+    }
+
     /// What is durable but was not yet known to be answered by knotd: zones, and removed ones.
     pub fn unapplied(&self) -> Result<Vec<(Name, ZoneGeneration)>, ReplicaError> {
         let mut select = self.db.prepare_cached("SELECT id, name, epoch, counter FROM unapplied")?;
@@ -582,6 +607,7 @@ impl Replica {
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let mut changes = Vec::with_capacity(delta.puts.len() + delta.deletes.len());
         let mut soa = None;
+        let mut is_steering_changed = old.steering.with_records();
         let puts = delta.puts.iter().map(|put| (&put.key, Some(&put.rrset)));
         for (key, rrset) in delta.deletes.iter().map(|key| (key, None)).chain(puts) {
             let Some(row_key) = row_key(&zone.name, key) else {
@@ -596,12 +622,15 @@ impl Replica {
                 zone.digest = zone.digest.wrapping_sub(before.digest(key));
                 zone.rrset_count = zone.rrset_count.wrapping_sub(1);
                 zone.record_count = zone.record_count.wrapping_sub(before.rdatas.len() as u64);
+                zone.steering.count(key.rtype, -1);
             }
             if let Some(rrset) = rrset {
                 zone.digest = zone.digest.wrapping_add(rrset.digest(key));
                 zone.rrset_count = zone.rrset_count.wrapping_add(1);
                 zone.record_count = zone.record_count.wrapping_add(rrset.rdatas.len() as u64);
+                zone.steering.count(key.rtype, 1);
             }
+            is_steering_changed |= is_steering_type(key.rtype);
             rows.push((row_key, rrset.map(row_value)));
             match rrset {
                 Some(rrset) if is_soa(&zone.name, key) => soa = Some(rrset.clone()),
@@ -615,6 +644,11 @@ impl Replica {
             return gap("the change has no SOA".into());
         };
         zone.serial = serial;
+        if zone.steering.rrset_count == 0 {
+            zone.steering = SteeringRow::default();
+        } else if is_steering_changed {
+            zone.steering.generation = zone.generation;
+        }
 
         for (row_key, value) in rows {
             match value {
@@ -629,7 +663,7 @@ impl Replica {
             };
         }
         self.put_zone(Some(&old), &zone)?;
-        Ok(DeltaOutcome::Taken(TakenDelta { zone, soa, changes }))
+        Ok(DeltaOutcome::Taken(TakenDelta { zone, soa, changes, steering_before: old.steering }))
     }
 
     /// A whole zone is coming. One of the same id that was on its way is dropped.
@@ -649,6 +683,7 @@ impl Replica {
             digest: 0,
             rrset_count: 0,
             record_count: 0,
+            steering: SteeringRow::default(),
             serial: None,
             bad: None,
             begin,
@@ -679,6 +714,7 @@ impl Replica {
             }
             incoming.digest = incoming.digest.wrapping_add(rrset.digest(key));
             incoming.rrset_count += 1;
+            incoming.steering.count(key.rtype, 1);
             incoming.record_count += rrset.rdatas.len() as u64;
             if is_soa(&incoming.begin.name, key) {
                 incoming.serial = soa_serial(rrset);
@@ -727,6 +763,10 @@ impl Replica {
             serial: incoming.serial.unwrap_or_default(),
             rrset_count: incoming.rrset_count,
             record_count: incoming.record_count,
+            steering: match incoming.steering.rrset_count {
+                0 => SteeringRow::default(),
+                _ => SteeringRow { generation, ..incoming.steering },
+            },
             content: incoming.content,
         };
         if let Some(namesake) = &namesake {
@@ -744,7 +784,7 @@ impl Replica {
         self.draft.incoming_before.entry(id).or_insert_with(|| self.incoming.get(&id).cloned());
         self.incoming.remove(&id);
         self.put_zone(old.as_ref(), &zone)?;
-        Ok(WholeOutcome::Taken { zone, replaced: namesake.map(|namesake| namesake.id) })
+        Ok(WholeOutcome::Taken { zone, replaced: namesake })
     }
 
     /// Takes a zone out, and what has come of it; gives it back if it was there.
@@ -840,7 +880,8 @@ impl Replica {
     fn put_zone(&mut self, old: Option<&ZoneRow>, zone: &ZoneRow) -> Result<(), ReplicaError> {
         self.db
             .prepare_cached(&format!(
-                "INSERT OR REPLACE INTO zone ({ZONE_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+                "INSERT OR REPLACE INTO zone ({ZONE_COLUMNS})
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
             ))?
             .execute((
                 zone.id.0.to_be_bytes(),
@@ -853,6 +894,10 @@ impl Replica {
                 signed(zone.record_count),
                 zone.content,
                 zone.sum(),
+                signed(zone.steering.rrset_count),
+                signed(zone.steering.overlay_count),
+                signed(zone.steering.generation.epoch),
+                signed(zone.steering.generation.counter),
             ))?;
         self.mark(&zone.name, zone.id, zone.generation)?;
         let before = old.map_or(0, digest_of);
@@ -949,13 +994,31 @@ fn set_up(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_size_limit", 64 << 20)?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     if tables > 0 {
-        return Ok(());
+        return add_columns(db);
     }
     let transaction = db.unchecked_transaction()?;
     transaction.execute_batch(SCHEMA)?;
     set_record(&transaction, FORMAT_RECORD, FORMAT.as_bytes())?;
     set_record(&transaction, NEWEST_RECORD, &generation_bytes(Generation::default()))?;
     set_record(&transaction, COMPLETE_RECORD, &[0])?;
+    transaction.commit()
+}
+
+/// A replica of an agent that knew no steering gets the columns for it: it holds none.
+fn add_columns(db: &Connection) -> rusqlite::Result<()> {
+    let present = |column: &str| {
+        let sql = "SELECT count(*) FROM pragma_table_info('zone') WHERE name = ?1";
+        db.query_row(sql, (column,), |row| row.get::<_, i64>(0))
+    };
+    // A database without the table is found out by its format.
+    if present("id")? == 0 || present(STEERING_COLUMNS[0])? > 0 {
+        return Ok(());
+    }
+    let transaction = db.unchecked_transaction()?;
+    for column in STEERING_COLUMNS {
+        transaction
+            .execute_batch(&format!("ALTER TABLE zone ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0"))?;
+    }
     transaction.commit()
 }
 
@@ -1026,6 +1089,14 @@ fn read_zone_row(row: &Row<'_>) -> Option<ZoneRow> {
         serial: row.get(5).ok()?,
         rrset_count: unsigned(row.get(6).ok()?),
         record_count: unsigned(row.get(7).ok()?),
+        steering: SteeringRow {
+            rrset_count: unsigned(row.get(10).ok()?),
+            overlay_count: unsigned(row.get(11).ok()?),
+            generation: Generation {
+                epoch: unsigned(row.get(12).ok()?),
+                counter: unsigned(row.get(13).ok()?),
+            },
+        },
         content: row.get(8).ok()?,
     };
     let sum: i64 = row.get(9).ok()?;

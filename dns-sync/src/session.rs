@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use herald_core::Generation;
 use herald_wire::stream::{
-    self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, FrameError, Hello, PROTOCOL, ToHerald,
-    ToPop,
+    self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, FrameError, Hello, ModuleState, PROTOCOL,
+    ToHerald, ToPop,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
@@ -358,6 +358,14 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             knot_running: status.knot.running,
             zones: status.zones,
             newest: self.board.newest(),
+            module: status.module.map(|module| ModuleState {
+                connected: module.connected,
+                version: module.version,
+                zones: module.zones,
+                panics: module.panics,
+                undecided: module.undecided,
+                geo: module.geo,
+            }),
         }
     }
 }

@@ -67,6 +67,9 @@ pub struct Status {
     pub drift: DriftStatus,
     /// knotd.
     pub knot: KnotStatus,
+    /// The module in knotd; none where there is none, so that zones with steering are refused.
+    #[serde(default)]
+    pub module: Option<ModuleStatus>,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
     pub refused: BTreeMap<String, String>,
     /// What went wrong lately, the newest last.
@@ -129,6 +132,29 @@ pub struct KnotStatus {
     pub drifted: u64,
 }
 
+/// The module in knotd, which decides what steered names are answered with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleStatus {
+    /// Whether it can be told of changes. If not, it answers by what it has, and changes of steering wait.
+    pub connected: bool,
+    /// Since when it can, or can't, in ms since the epoch.
+    pub since_ms: u64,
+    /// Its version, empty while unknown.
+    pub version: String,
+    /// Why it can't be told.
+    pub reason: Option<String>,
+    /// Zones with steering that it has.
+    pub zones: u64,
+    /// Panics that were caught since knotd was started.
+    pub panics: u64,
+    /// Answers to steered names that could not be decided: SERVFAIL.
+    pub undecided: u64,
+    /// Bytes that its zones take, about.
+    pub bytes: u64,
+    /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
+    pub geo: String,
+}
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorStatus {
@@ -173,6 +199,7 @@ impl Board {
             replica_error: None,
             drift: DriftStatus::default(),
             knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
+            module: None,
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
         };
@@ -228,6 +255,11 @@ impl Board {
         }
     }
 
+    /// Notes what there is to say of the module; the first word of it says that knotd has one.
+    pub fn module(&self, change: impl FnOnce(&mut ModuleStatus)) {
+        change(self.lock().status.module.get_or_insert_default());
+    }
+
     /// Notes an error.
     pub fn error(&self, message: String) {
         let mut inner = self.lock();
@@ -274,6 +306,7 @@ impl Status {
             && self.replica_error.is_none()
             && !self.drift.is_drifted
             && self.knot.running
+            && self.module.as_ref().is_none_or(|module| module.connected)
             && self.refused.is_empty()
     }
 
@@ -345,6 +378,21 @@ impl Status {
                         knot.reason.as_deref().unwrap_or("not started")
                     )
                 }
+            },
+        );
+        line(
+            "module",
+            match &self.module {
+                None => "none: zones with steering are refused".into(),
+                Some(module) if module.connected => format!(
+                    "{} has {} zones in {} bytes, {} answers undecided, {} panics",
+                    module.version, module.zones, module.bytes, module.undecided, module.panics
+                ),
+                Some(module) => format!(
+                    "CAN'T BE TOLD since {}: {}",
+                    ago(module.since_ms),
+                    module.reason.as_deref().unwrap_or("knotd has not been started")
+                ),
             },
         );
         for (zone, reason) in &self.refused {
@@ -424,13 +472,21 @@ mod tests {
             ..Figures::default()
         });
         board.refused("example.com.", Some("bad".into()));
+        assert!(board.status().render().contains("zones with steering are refused"));
+        board.module(|module| module.reason = Some("gone".into()));
         let status: Status = serde_json::from_str(&ask(&path).unwrap()).unwrap();
         assert_eq!((status.version, status.newest.as_str(), status.zones), (STATUS_VERSION, "2.7", 3));
         assert!(!status.is_ok());
         let text = status.render();
-        for part in
-            ["fra1", "2.7", "3, 1 lagging", "NOT connected", "NOT what it must hold", "example.com.: bad"]
-        {
+        for part in [
+            "fra1",
+            "2.7",
+            "3, 1 lagging",
+            "NOT connected",
+            "NOT what it must hold",
+            "example.com.: bad",
+            "BE TOLD",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         board.update(|status| {
@@ -439,6 +495,8 @@ mod tests {
             status.drift.is_drifted = false;
         });
         board.refused("example.com.", None);
+        assert!(!board.status().is_ok(), "the module can't be told");
+        board.module(|module| module.connected = true);
         assert!(board.status().is_ok());
     }
 

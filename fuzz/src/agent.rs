@@ -307,7 +307,10 @@ impl Agent {
                 self.core.handle(Input::Scrubbed(scrubbed), self.now);
             }
             Action::HangUp => panic!("the replica failed: {:?}", self.core.figures().replica_error),
-            Action::Error(_) | Action::KnotRefuses { .. } | Action::Filling(_) => {}
+            Action::Error(_)
+            | Action::KnotRefuses { .. }
+            | Action::Filling(_)
+            | Action::ForgetSteering(_) => {}
         }
     }
 

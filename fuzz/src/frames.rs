@@ -7,8 +7,8 @@ use std::time::Duration;
 use herald::publisher::{Next, Session};
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    AgentStatus, BUCKETS, Hello, Holding, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop,
-    Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, decode_frame, encode_frame,
+    AgentStatus, BUCKETS, Hello, Holding, InventoryZone, ModuleState, PROTOCOL, RefusalCause, Refused,
+    ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, decode_frame, encode_frame,
 };
 use minicbor::{Decode, Encode};
 
@@ -127,6 +127,7 @@ fn to_herald() -> Vec<ToHerald> {
             knot_running: true,
             zones: 2,
             newest: generation,
+            module: Some(ModuleState { connected: true, zones: 1, ..ModuleState::default() }),
         }),
         ToHerald::Drifted { bucket_digests: vec![1; BUCKETS * 16] },
     ]

@@ -1110,6 +1110,26 @@ pub struct PopStatus {
     pub heard_at_ms: u64,
     /// Publications it refused and still lacks, newest last, at most 20.
     pub refused: Vec<PopRefusal>,
+    /// The module that steers answers; absent where there is none, so that zones with steering are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<PopModule>,
+}
+
+/// The module of a PoP's knotd, which steers answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopModule {
+    /// Whether it can be told of changes; if not, it answers by what it has.
+    pub connected: bool,
+    /// Its version, empty while unknown.
+    pub version: String,
+    /// Zones with steering that it has.
+    pub zones: u64,
+    /// Panics that were caught since knotd was started.
+    pub panics: u64,
+    /// Answers to steered names that could not be decided (SERVFAIL), since knotd was started.
+    pub undecided: u64,
+    /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
+    pub geo: String,
 }
 
 /// A publication that a PoP would not serve; its last good state goes on.

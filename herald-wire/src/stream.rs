@@ -368,6 +368,32 @@ pub struct AgentStatus {
     /// Newest generation in the replica.
     #[n(3)]
     pub newest: Generation,
+    /// The module in knotd; none where there is none, or from an agent that knows of none.
+    #[n(4)]
+    pub module: Option<ModuleState>,
+}
+
+/// The module in knotd, as a PoP tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct ModuleState {
+    /// Whether it can be told of changes.
+    #[n(0)]
+    pub connected: bool,
+    /// Its version.
+    #[n(1)]
+    pub version: String,
+    /// Zones with steering that it has.
+    #[n(2)]
+    pub zones: u64,
+    /// Panics that were caught since knotd was started.
+    #[n(3)]
+    pub panics: u64,
+    /// Answers to steered names that could not be decided.
+    #[n(4)]
+    pub undecided: u64,
+    /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
+    #[n(5)]
+    pub geo: String,
 }
 
 /// What is wrong with a frame.

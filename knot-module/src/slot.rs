@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use herald_core::zone::serial_is_newer;
 use herald_core::{Generation, Name, Rrset, Rtype};
 use steering::{Part, RrsetRef, rrset_octets};
 
@@ -83,7 +84,10 @@ impl Steering {
     /// What goes with the records of this serial.
     #[cold]
     fn seen(&self, serial: Option<u32>) -> Option<&Version> {
-        let pending = self.pending.iter().rfind(|version| Some(version.serial) == serial);
+        // Records alone may have changed since, under a later serial, before this was told that it is in use.
+        let is_seen =
+            |version: &&Version| serial.is_some_and(|serial| !serial_is_newer(version.serial, serial));
+        let pending = self.pending.iter().rfind(is_seen);
         pending.or(self.current.as_ref())
     }
 }

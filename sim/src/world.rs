@@ -698,6 +698,7 @@ impl World {
                 knot_running: self.pops[pop].knot.is_running,
                 zones: agent.core.replica().zone_count(),
                 newest: agent.core.replica().newest(),
+                module: None,
             };
             self.say(link, &ToHerald::Status(status));
         }
@@ -897,7 +898,7 @@ impl World {
                 Action::Error(error) => {
                     self.trace.line(self.now_us, format_args!("pop{pop}: {error}"));
                 }
-                Action::KnotRefuses { .. } | Action::Filling(_) => {}
+                Action::KnotRefuses { .. } | Action::Filling(_) | Action::ForgetSteering(_) => {}
             }
         }
         Ok(())

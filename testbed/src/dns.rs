@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::name::{Name, ToName};
+use domain::base::opt::ClientSubnet;
 use domain::base::rdata::ComposeRecordData;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Message, MessageBuilder, ParsedRecord};
@@ -161,10 +162,14 @@ pub fn query(
             receive_framed(&mut stream)?
         }
     };
+    read(reply, request, 1)
+}
+
+fn read(reply: Vec<u8>, request: Vec<u8>, id: u16) -> Result<Answer, QueryError> {
     let message = Message::from_octets(reply).map_err(|e| QueryError::Malformed(e.to_string()))?;
     let asked = Message::from_octets(request).expect("built here");
     // A refusal may come without the question.
-    if message.header().id() != 1 || (message.header_counts().qdcount() > 0 && !message.is_answer(&asked)) {
+    if message.header().id() != id || (message.header_counts().qdcount() > 0 && !message.is_answer(&asked)) {
         return Err(QueryError::Malformed("it answers another question".to_owned()));
     }
     let mut answers = records(message.answer()?)?;
@@ -179,6 +184,71 @@ pub fn query(
         answers,
         authority,
     })
+}
+
+/// A question by UDP, from where and on whose behalf it is told.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The id of the message.
+    pub id: u16,
+    /// The address that it comes from.
+    pub source: IpAddr,
+    /// The client subnet that a resolver tells of (RFC 7871): an address and a prefix length.
+    pub subnet: Option<(IpAddr, u8)>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { id: 1, source: Ipv4Addr::LOCALHOST.into(), subnet: None }
+    }
+}
+
+/// Asks `server` by UDP; gives the answer, and the scope of the client subnet in it.
+///
+/// # Errors
+/// If nobody answers, or not this question.
+///
+/// # Panics
+/// If `name` or `rtype` isn't one.
+pub fn query_as(
+    server: SocketAddr,
+    name: &str,
+    rtype: &str,
+    asked: &Asked,
+) -> Result<(Answer, Option<u8>), QueryError> {
+    let request = question(asked.id, name, rtype);
+    let request = match asked.subnet {
+        None => request,
+        Some((address, length)) => {
+            let asked = Message::from_octets(request).expect("built here");
+            let mut builder = MessageBuilder::new_vec();
+            *builder.header_mut() = asked.header();
+            let mut builder = builder.question();
+            asked.question().for_each(|question| {
+                builder.push(question.expect("built here")).expect("a Vec has room");
+            });
+            let mut builder = builder.additional();
+            builder
+                .opt(|opt| {
+                    opt.set_udp_payload_size(1232);
+                    opt.push(&ClientSubnet::new(length, 0, address))
+                })
+                .expect("a Vec has room");
+            builder.finish()
+        }
+    };
+    let socket = UdpSocket::bind((asked.source, 0))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.connect(server)?;
+    socket.send(&request)?;
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply)?;
+    reply.truncate(length);
+    let scope = Message::from_octets(reply.as_slice())
+        .ok()
+        .and_then(|message| message.opt()?.opt().client_subnet())
+        .map(|subnet| subnet.scope_prefix_len());
+    Ok((read(reply, request, asked.id)?, scope))
 }
 
 /// A query message without EDNS.

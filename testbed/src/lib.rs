@@ -47,7 +47,7 @@ pub const EXAMPLE_TYPES: &[&str] = &[
     "LOC",
     "URI",
     "CERT",
-    "TYPE65280",
+    "TYPE65400",
     "PTR",
     "DNAME",
     "DS",

@@ -10,7 +10,7 @@ use herald_core::Name;
 use super::shell::Event;
 use crate::config::Config;
 use crate::knot::ctl::{self, Batch, Command, Item};
-use crate::knot::driver::Driver;
+use crate::knot::driver::{Driver, NO_MODULE};
 use crate::knot::process::{HookError, Hooks, StartError};
 use crate::materialize::{Materialized, materialize, with_causes};
 use crate::status::{Board, now_ms};
@@ -47,6 +47,9 @@ impl Hooks for AgentHooks {
                     written.digest
                 );
                 written.damaged.iter().for_each(|zone| self.tell(Event::Damaged(*zone)));
+                for zone in &written.refused {
+                    self.board.refused(&zone.to_string(), Some(format!("it has steering, and {NO_MODULE}")));
+                }
                 self.written = Some(written.zones);
             }
             Materialized::LeftAlone { reason } => {

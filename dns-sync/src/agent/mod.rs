@@ -25,6 +25,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use steering::link::ToAgent;
 use tokio_util::sync::CancellationToken;
 
 pub use self::content::Contents;
@@ -102,6 +103,9 @@ impl Agent {
         let lock = lock(&config.data)?;
         config.secret()?;
         let board = Arc::new(Board::new(&config.pop));
+        if config.knot.module.is_some() {
+            board.module(|_| {});
+        }
         let replica = open_replica(&config, &board)?;
         status::serve(&config.status_socket(), board.clone())
             .map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
@@ -119,10 +123,8 @@ impl Agent {
         let (forward, figures) = (events.clone(), board.clone());
         spawn("knot-reports", move || {
             for report in reports {
-                // What a round found was reported zone by zone already: this is for people.
-                if let Report::Swept { zones, drifted } = report {
-                    figures.swept(zones, drifted);
-                } else if forward.send(Event::Knot(report)).is_err() {
+                show_report(&report, &figures);
+                if forward.send(Event::Knot(report)).is_err() {
                     return;
                 }
             }
@@ -191,6 +193,45 @@ fn spawn<T: Send + 'static>(
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, StartError> {
     thread::Builder::new().name(name.into()).spawn(body).map_err(StartError::System)
+}
+
+/// Shows what people want to know of knotd.
+fn show_report(report: &Report, board: &Board) {
+    match report {
+        // What a round found was reported zone by zone already.
+        Report::Swept { zones, drifted } => board.swept(*zones, *drifted),
+        Report::ModuleUp { zones, version, geo } => {
+            tracing::info!("the module {version} in knotd has {} zones with steering", zones.len());
+            board.module(|module| {
+                module.connected = true;
+                module.since_ms = status::now_ms();
+                module.version.clone_from(version);
+                module.reason = None;
+                module.zones = zones.len() as u64;
+                module.geo = hex(geo);
+            });
+        }
+        Report::ModuleDown { reason } => {
+            tracing::warn!("the module in knotd can't be told of changes: {reason}");
+            board.module(|module| {
+                if std::mem::take(&mut module.connected) || module.reason.is_none() {
+                    module.since_ms = status::now_ms();
+                }
+                module.reason = Some(reason.clone());
+            });
+        }
+        Report::ModuleSaid(ToAgent::Status(said)) => board.module(|module| {
+            module.zones = said.zones;
+            module.panics = said.panics;
+            module.undecided = said.undecided;
+            module.bytes = said.bytes;
+        }),
+        _ => {}
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Makes the directory and takes its lock.

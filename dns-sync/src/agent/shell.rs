@@ -164,6 +164,7 @@ impl Outside {
                 Action::Submit(jobs) => self.driver.submit(jobs),
                 Action::Resume(expected) => self.driver.resume(expected),
                 Action::Compare(expected) => self.driver.compare(expected),
+                Action::ForgetSteering(zones) => self.driver.forget_steering(zones),
                 Action::Filling(is_filling) => self.driver.filling(is_filling),
                 Action::Scrub(scrub) => {
                     // The agent is ending if nobody scrubs.

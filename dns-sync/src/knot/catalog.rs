@@ -121,7 +121,7 @@ pub fn write_files<'a>(
 }
 
 fn write_file(path: &Path, catalog: &Name, serial: u32, members: Vec<&Name>) -> io::Result<u64> {
-    zonefile::write_file(path, |out| {
+    let written = zonefile::write_file(path, |out| {
         out.rrset(catalog, Rtype::SOA, &soa(serial))?;
         out.rrset(catalog, Rtype::NS, &Rrset { ttl: 0, rdatas: Rdatas::single(b"\x07invalid\0") })?;
         let version = catalog.child("version").map_err(io::Error::other)?;
@@ -131,7 +131,8 @@ fn write_file(path: &Path, catalog: &Name, serial: u32, members: Vec<&Name>) -> 
             out.rrset(&owner, Rtype::PTR, &member_rrset(member))?;
         }
         Ok(())
-    })
+    })?;
+    Ok(written.records)
 }
 
 /// The files of catalogs in a folder; none if there is no such folder.

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
-use herald_core::Name;
+use herald_core::{Name, digest128};
 
 use super::catalog::{self, Catalogs};
 use super::text;
@@ -50,6 +50,12 @@ pub struct KnotConfig {
     pub tcp_workers: Option<u16>,
     /// Threads that load zones; none leaves it to knotd.
     pub background_workers: Option<u16>,
+    /// Our module for knotd; without it, zones with steering aren't served.
+    pub module: Option<PathBuf>,
+    /// Name of the PoP, as the module is told it: views and rules ask for it.
+    pub pop: String,
+    /// Whether draws follow from the ids of queries, so that tests know them.
+    pub known_draws: bool,
 }
 
 impl KnotConfig {
@@ -65,6 +71,9 @@ impl KnotConfig {
             udp_workers: None,
             tcp_workers: None,
             background_workers: None,
+            module: None,
+            pop: String::new(),
+            known_draws: false,
         }
     }
 
@@ -103,6 +112,40 @@ impl KnotConfig {
         self.base.join("catalog.zone")
     }
 
+    /// The socket at which the module is told what changes.
+    pub fn module_socket(&self) -> PathBuf {
+        self.rundir().join("herald.sock")
+    }
+
+    /// The file that the module starts with.
+    pub fn module_snapshot(&self) -> PathBuf {
+        self.base.join("steering.snapshot")
+    }
+
+    /// Where copies of the module are: one a content, so that a file that knotd has loaded never changes.
+    fn module_dir(&self) -> PathBuf {
+        self.base.join("modules")
+    }
+
+    /// Copies the module to a name of its content, takes away older copies, and gives the path.
+    fn install_module(&self) -> io::Result<Option<PathBuf>> {
+        let Some(module) = &self.module else { return Ok(None) };
+        let bytes = fs::read(module)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", module.display())))?;
+        let file_name = format!("herald-{:032x}.so", digest128(&bytes));
+        let path = self.module_dir().join(&file_name);
+        // Written anew each time: a copy that was cut off would keep knotd from starting for ever.
+        let temporary = self.module_dir().join("herald.so.new");
+        fs::write(&temporary, bytes)?;
+        fs::rename(temporary, &path)?;
+        for file in fs::read_dir(self.module_dir())?.flatten() {
+            if *file.file_name() != *file_name {
+                fs::remove_file(file.path())?;
+            }
+        }
+        Ok(Some(path))
+    }
+
     fn rundir(&self) -> PathBuf {
         self.base.join("run")
     }
@@ -125,15 +168,15 @@ impl KnotConfig {
         Some(address)
     }
 
-    /// The text of the configuration file.
-    pub fn render(&self) -> String {
+    /// The text of the configuration file, with the module in this file.
+    pub fn render(&self, module: Option<&Path>) -> String {
         let mut out =
             String::from("# Written by koder-dns-sync at every start of knotd: changes are lost.\n");
-        self.render_into(&mut out).expect("writing to a string can't fail");
+        self.render_into(module, &mut out).expect("writing to a string can't fail");
         out
     }
 
-    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+    fn render_into(&self, module: Option<&Path>, out: &mut String) -> std::fmt::Result {
         writeln!(out, "server:")?;
         writeln!(out, "    rundir: {}", quoted(&self.rundir()))?;
         writeln!(out, "    pidfile: {}", quoted(&self.pid_file()))?;
@@ -151,6 +194,9 @@ impl KnotConfig {
         for (item, count) in workers.iter().filter_map(|(item, count)| Some((item, (*count)?))) {
             writeln!(out, "    {item}: {count}")?;
         }
+        if module.is_some() {
+            writeln!(out, "    edns-client-subnet: on")?;
+        }
 
         writeln!(out, "control:\n    listen: {}", quoted(&self.control_socket()))?;
 
@@ -165,6 +211,17 @@ impl KnotConfig {
 
         writeln!(out, "database:\n    storage: {}", quoted(&self.database_dir()))?;
 
+        if let Some(module) = module {
+            writeln!(out, "module:\n  - id: mod-herald\n    file: {}", quoted(module))?;
+            writeln!(out, "mod-herald:\n  - id: default")?;
+            writeln!(out, "    socket: {}", quoted(&self.module_socket()))?;
+            writeln!(out, "    snapshot: {}", quoted(&self.module_snapshot()))?;
+            writeln!(out, "    pop: \"{}\"", self.pop)?;
+            if self.known_draws {
+                writeln!(out, "    known-draws: on")?;
+            }
+        }
+
         // The files are the state at start, and the control socket changes it. A journal would only slow
         // both down, and bring old content back.
         writeln!(out, "template:")?;
@@ -175,6 +232,13 @@ impl KnotConfig {
             writeln!(out, "    journal-content: none")?;
             writeln!(out, "    zonefile-load: whole")?;
             writeln!(out, "    zonefile-sync: -1")?;
+            if module.is_some() {
+                // Named twice: a global module is asked at a query's begin and end only, a zone's only in between.
+                if id == "default" {
+                    writeln!(out, "    global-module: mod-herald/default")?;
+                }
+                writeln!(out, "    module: mod-herald/default")?;
+            }
         }
 
         writeln!(out, "zone:")?;
@@ -186,11 +250,12 @@ impl KnotConfig {
         Ok(())
     }
 
-    fn dirs(&self) -> [PathBuf; 5] {
-        [self.base.clone(), self.rundir(), self.database_dir(), self.zone_dir(), self.catalog_dir()]
+    fn dirs(&self) -> [PathBuf; 6] {
+        let base = self.base.clone();
+        [base, self.rundir(), self.database_dir(), self.zone_dir(), self.catalog_dir(), self.module_dir()]
     }
 
-    /// Makes the folders, empties knotd's databases and writes the configuration file. knotd must not be running.
+    /// Makes the folders, empties knotd's databases, copies the module and writes the configuration file. knotd must not be running.
     pub fn install(&self) -> io::Result<()> {
         // What the databases say could only be older than the files. The folder has to be there:
         // with a catalog and without it knotd 3.2 crashes at start.
@@ -212,7 +277,7 @@ impl KnotConfig {
             }
         }
         let temporary = self.base.join("knot.conf.new");
-        fs::write(&temporary, self.render())?;
+        fs::write(&temporary, self.render(self.install_module()?.as_deref()))?;
         fs::rename(temporary, self.config_file())
     }
 }

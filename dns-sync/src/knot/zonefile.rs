@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use herald_core::rdata::check_rdata;
+use herald_core::steering::{is_steering_type, placeholder};
 use herald_core::{Name, Rrset, Rtype};
 
 use super::text;
+use crate::module::zone::{About, Gatherer, WholeZone};
 
 /// How much is gathered before a write to the file.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -22,16 +24,42 @@ pub struct ZoneWriter<'a> {
     /// The owner as text, since an owner's RRsets mostly follow each other.
     owner_text: Vec<u8>,
     records: u64,
+    steering: Option<Gatherer>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// How many records knotd gets.
+    pub records: u64,
+    /// What the module in knotd gets; none if nobody said which zone it was.
+    pub steering: Option<WholeZone>,
 }
 
 impl<'a> ZoneWriter<'a> {
     /// A writer into `out`, which should be buffered.
     pub fn new(out: &'a mut dyn Write) -> ZoneWriter<'a> {
-        ZoneWriter { out, line: Vec::new(), owner: None, owner_text: Vec::new(), records: 0 }
+        ZoneWriter { out, line: Vec::new(), owner: None, owner_text: Vec::new(), records: 0, steering: None }
     }
 
-    /// Writes an RRset, if its records are well-formed: knotd 3.2 would take others, and crash on some.
+    /// Says before anything is written which zone it is, so that what is for the module is gathered.
+    pub fn zone(&mut self, about: impl Into<About>) {
+        self.steering = Some(Gatherer::new(about.into()));
+    }
+
+    /// Writes an RRset, if its records are well-formed: knotd 3.2 would take others, and crash on some. Of steering it gets
+    /// placeholders.
     pub fn rrset(&mut self, owner: &Name, rtype: Rtype, rrset: &Rrset) -> io::Result<()> {
+        if let Some(steering) = &mut self.steering {
+            steering.rrset(owner, rtype, rrset);
+        }
+        if !is_steering_type(rtype) {
+            return self.records_of(owner, rtype, rrset);
+        }
+        placeholder(rtype).map_or(Ok(()), |(rtype, rrset)| self.records_of(owner, rtype, &rrset))
+    }
+
+    fn records_of(&mut self, owner: &Name, rtype: Rtype, rrset: &Rrset) -> io::Result<()> {
         if self.owner.as_ref() != Some(owner) {
             self.owner_text.clear();
             text::push_name(&mut self.owner_text, owner);
@@ -54,25 +82,28 @@ impl<'a> ZoneWriter<'a> {
         self.out.write_all(&self.line)
     }
 
-    /// How many records were written so far.
-    pub fn records(&self) -> u64 {
-        self.records
+    /// All is written.
+    pub fn finish(self) -> Written {
+        Written { records: self.records, steering: self.steering.and_then(Gatherer::finish) }
     }
 }
 
-/// Writes a file of records beside `path` and renames it to `path`; gives back the number of records.
+/// Writes a file of records beside `path` and renames it to `path`; gives back what was written.
 ///
 /// There is no sync to the disk: after a crash of the machine all files are written anew anyway.
-pub fn write_file(path: &Path, write: impl FnOnce(&mut ZoneWriter<'_>) -> io::Result<()>) -> io::Result<u64> {
+pub fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut ZoneWriter<'_>) -> io::Result<()>,
+) -> io::Result<Written> {
     let temporary = temporary_path(path);
     let written = (|| {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&temporary)?);
         let mut writer = ZoneWriter::new(&mut out);
         write(&mut writer)?;
-        let records = writer.records();
+        let all = writer.finish();
         out.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&temporary, path)?;
-        Ok(records)
+        Ok(all)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::row::{ZoneRow, parse_row_key, parse_row_value, row_key, with_serial};
 use super::{
-    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, check_format, connect, digest_of,
-    one_zone, read_zone_row, record,
+    COMPLETE_RECORD, DATABASE, OpenError, ReplicaError, ZONE_COLUMNS, add_columns, check_format, connect,
+    digest_of, one_zone, read_zone_row, record,
 };
 
 /// Memory that a reader's pages may take, in KiB.
@@ -19,6 +19,14 @@ const CACHE_KIB: i32 = 2 * 1024;
 /// A connection that reads.
 pub struct Reader {
     db: Connection,
+}
+
+/// What is read of a zone, one after the other.
+pub enum Read<'a> {
+    /// Its row.
+    Zone(&'a ZoneRow),
+    /// One of its RRsets.
+    Rrset(&'a RrKey, &'a Rrset),
 }
 
 /// Why a zone could not be read.
@@ -59,6 +67,8 @@ impl Reader {
         }
         let failed = |error: rusqlite::Error| OpenError::Replica { dir: dir.into(), source: error.into() };
         let db = connect(dir, OpenFlags::empty()).map_err(failed)?;
+        // Whoever writes knotd's files may be of a newer version than the agent that wrote the replica.
+        add_columns(&db).map_err(failed)?;
         db.pragma_update(None, "query_only", true).map_err(failed)?;
         db.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
         check_format(&db, dir)?;
@@ -95,16 +105,32 @@ impl Reader {
         Ok((damaged == 0).then_some(buckets))
     }
 
-    /// Gives the RRsets of a zone, the SOA first, as they are at one moment; then the zone's row, if all that was given adds up
-    /// to what it says. With `serial`, the SOA has that one.
+    /// Gives the RRsets of a zone as [`Reader::zone_and_rrsets`] does.
     ///
     /// # Errors
-    /// After [`ReadZoneError::Damaged`] what was given is not to be used.
+    /// As there.
     pub fn zone(
         &self,
         id: ZoneId,
         serial: Option<u32>,
         mut each: impl FnMut(&RrKey, &Rrset) -> io::Result<()>,
+    ) -> Result<ZoneRow, ReadZoneError> {
+        self.zone_and_rrsets(id, serial, |read| match read {
+            Read::Zone(_) => Ok(()),
+            Read::Rrset(key, rrset) => each(key, rrset),
+        })
+    }
+
+    /// Gives a zone's row, then its RRsets, the SOA first, as they are at one moment; and the row again, if all that was given adds up
+    /// to what it says. With `serial`, the SOA has that one.
+    ///
+    /// # Errors
+    /// After [`ReadZoneError::Damaged`] what was given is not to be used.
+    pub fn zone_and_rrsets(
+        &self,
+        id: ZoneId,
+        serial: Option<u32>,
+        mut each: impl FnMut(Read<'_>) -> io::Result<()>,
     ) -> Result<ZoneRow, ReadZoneError> {
         // One snapshot for the row and the RRsets.
         let snapshot = self.db.unchecked_transaction()?;
@@ -118,6 +144,7 @@ impl Reader {
                 zone => zone?.ok_or(ReadZoneError::Gone)?,
             }
         };
+        each(Read::Zone(&zone))?;
         let soa_key = RrKey::new(zone.name.clone(), Rtype::SOA);
         let (mut digest, mut rrset_count) = (0_u128, 0);
         // The SOA's own row first, then all others.
@@ -137,9 +164,9 @@ impl Reader {
                 rrset_count += 1;
                 match serial {
                     Some(serial) if key == soa_key => {
-                        each(&key, &with_serial(&rrset, serial).ok_or_else(unreadable)?)?;
+                        each(Read::Rrset(&key, &with_serial(&rrset, serial).ok_or_else(unreadable)?))?;
                     }
-                    _ => each(&key, &rrset)?,
+                    _ => each(Read::Rrset(&key, &rrset))?,
                 }
             }
         }

@@ -9,6 +9,7 @@
 //! ```
 
 use herald_core::name::MAX_LABEL_BYTES;
+use herald_core::steering::{OVERLAY, is_steering_type};
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId, digest128};
 
 /// Ends a label, and after the last one the owner. Lower than all that is in a label, so that a name comes before
@@ -35,8 +36,44 @@ pub struct ZoneRow {
     pub rrset_count: u64,
     /// Records.
     pub record_count: u64,
+    /// What of it is steering.
+    pub steering: SteeringRow,
     /// The number under which its RRsets are kept; another one with each whole zone that comes.
     pub(super) content: i64,
+}
+
+/// What the module in knotd has to have of a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SteeringRow {
+    /// RRsets of steering types; none of what follows means anything without any.
+    pub rrset_count: u64,
+    /// Those of them that are overlays of views: with any, all records are for the module, too.
+    pub overlay_count: u64,
+    /// The generation at which what is for the module last changed.
+    pub generation: Generation,
+}
+
+impl SteeringRow {
+    /// The generation that the module has to have; none if the zone is none of its.
+    pub fn expected(&self) -> Option<Generation> {
+        (self.rrset_count > 0).then_some(self.generation)
+    }
+
+    /// Whether all records are for the module.
+    pub fn with_records(&self) -> bool {
+        self.overlay_count > 0
+    }
+
+    /// Counts an RRset of this type in, or out.
+    pub(super) fn count(&mut self, rtype: Rtype, change: i64) {
+        let count = |of: u64| of.wrapping_add_signed(change);
+        if is_steering_type(rtype) {
+            self.rrset_count = count(self.rrset_count);
+        }
+        if rtype == OVERLAY {
+            self.overlay_count = count(self.overlay_count);
+        }
+    }
 }
 
 impl ZoneRow {
@@ -52,6 +89,13 @@ impl ZoneRow {
         bytes.extend_from_slice(&self.record_count.to_be_bytes());
         bytes.extend_from_slice(&self.content.to_be_bytes());
         bytes.extend_from_slice(self.name.as_wire());
+        // Rows of zones without steering are as they were before there was any.
+        if self.steering != SteeringRow::default() {
+            let SteeringRow { rrset_count, overlay_count, generation } = self.steering;
+            for number in [rrset_count, overlay_count, generation.epoch, generation.counter] {
+                bytes.extend_from_slice(&number.to_be_bytes());
+            }
+        }
         sum(&bytes)
     }
 }
@@ -135,7 +179,7 @@ pub(super) fn parse_row_value(value: &[u8]) -> Option<Rrset> {
 }
 
 /// The serial of a SOA RRset (RFC 1035 §3.3.13): the fifth number from the end.
-pub(super) fn soa_serial(soa: &Rrset) -> Option<u32> {
+pub(crate) fn soa_serial(soa: &Rrset) -> Option<u32> {
     let rdata = soa.rdatas.iter().next()?;
     let tail = rdata.get(rdata.len().checked_sub(20)?..)?;
     Some(u32::from_be_bytes(*tail.first_chunk()?))

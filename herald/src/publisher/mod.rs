@@ -19,7 +19,7 @@ use herald_core::account::Principal;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_store::Store;
-use herald_wire::api::{self, PopRefusal, PopStatus, Wait};
+use herald_wire::api::{self, PopModule, PopRefusal, PopStatus, Wait};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -273,6 +273,14 @@ fn pop_status(live: &PopLive) -> Option<PopStatus> {
         address: told.address.clone(),
         heard_at_ms: clock::uptime_ms(told.at),
         refused: live.refused.iter().map(refusal).collect(),
+        module: told.status.module.as_ref().map(|module| PopModule {
+            connected: module.connected,
+            version: module.version.clone(),
+            zones: module.zones,
+            panics: module.panics,
+            undecided: module.undecided,
+            geo: module.geo.clone(),
+        }),
     })
 }
 

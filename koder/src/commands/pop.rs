@@ -1,7 +1,7 @@
 //! `koder dns pop …`: points of presence, for operators.
 
 use clap::{Args, Subcommand};
-use herald_wire::api::{HeldWhy, Pop, PopCreate, PopPatch, Release};
+use herald_wire::api::{HeldWhy, Pop, PopCreate, PopModule, PopPatch, Release};
 
 use super::list::Listing;
 use super::{ListArgs, MessageArgs, Session, WriteArgs, yes_no};
@@ -201,6 +201,7 @@ fn show(pop: &Pop) -> String {
         ("agent", status.map(|status| status.agent_version.clone())),
         ("knot", status.map(|status| status.knot_version.clone())),
         ("knot running", status.map(|status| yes_no(status.knot_running))),
+        ("module", status.map(|status| module(status.module.as_ref()))),
         ("zones", status.map(|status| status.zones.to_string())),
         ("generation", status.map(|status| format!("{}.{}", status.epoch, status.counter))),
         ("secret", pop.secret.clone()),
@@ -233,6 +234,17 @@ fn drift(pop: &Pop) -> String {
     let last =
         pop.drift.last_ms.map(|last_ms| format!(", last at {}", format_time(last_ms))).unwrap_or_default();
     format!("{} zones found, {} of them mended{last}", pop.drift.found, pop.drift.mended)
+}
+
+fn module(module: Option<&PopModule>) -> String {
+    match module {
+        None => "none: zones with steering are refused".into(),
+        Some(module) if !module.connected => "can't be told of changes".into(),
+        Some(module) => {
+            let PopModule { version, zones, panics, undecided, .. } = module;
+            format!("{version}, {zones} zones, {undecided} answers undecided, {panics} panics")
+        }
+    }
 }
 
 fn state(pop: &Pop) -> &'static str {
@@ -270,6 +282,7 @@ mod tests {
                 address: "192.0.2.7".into(),
                 heard_at_ms: 1_767_225_600_000,
                 refused: vec![PopRefusal { zone: "z9".into(), reason: "no SOA".into() }],
+                module: None,
             }),
             created_at_ms: 1_767_225_600_000,
             secret: None,

@@ -14,5 +14,6 @@ mod packaging;
 mod peers;
 mod pops;
 mod sessions;
+mod steering;
 mod tour;
 mod zone_files;

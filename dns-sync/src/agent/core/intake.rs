@@ -9,7 +9,8 @@ use super::knot::{ZONE_WAIT_MAX, ZONE_WAIT_MIN};
 use super::queue::{Class, Queued};
 use super::{Action, Core};
 use crate::knot::driver::{Delta, Job, Task};
-use crate::replica::{DeltaOutcome, ReplicaError, TakenDelta, WholeOutcome};
+use crate::module::desk::Change;
+use crate::replica::{DeltaOutcome, ReplicaError, SteeringRow, TakenDelta, WholeOutcome, ZoneRow};
 use crate::session::Frame;
 
 /// How many frames go into one transaction.
@@ -36,6 +37,8 @@ pub(super) struct Group {
     gapped: HashSet<ZoneId>,
     begun: HashSet<ZoneId>,
     whole: Vec<ZoneId>,
+    /// Zones with steering that are gone: the module is to have them no more, once knotd hasn't.
+    unsteered: Vec<ZoneId>,
     credit_bytes: u64,
     bulk_bytes: u64,
     changes: u64,
@@ -138,6 +141,7 @@ impl Core {
                         None => group.known.push(receipt),
                     },
                     Some(row) => {
+                        group.unsteered.extend(row.steering.expected().map(|_| row.id));
                         group.jobs.push((row.name, vec![receipt], Task::Remove));
                         group.is_garbage = true;
                         group.changes += 1;
@@ -179,10 +183,11 @@ impl Core {
             have,
         };
         match self.replica.delta(delta)? {
-            DeltaOutcome::Taken(TakenDelta { zone, soa, changes }) => {
+            DeltaOutcome::Taken(TakenDelta { zone, soa, changes, steering_before }) => {
                 let whole = self.contents.put_of(&zone);
                 let receipt = ZoneGeneration { zone: zone.id, generation: zone.generation };
-                let task = Task::Delta(Delta { soa, changes, whole });
+                let steering = steering_change(&zone, steering_before);
+                let task = Task::Delta(Delta { soa, changes, whole, steering });
                 group.jobs.push((zone.name, vec![receipt], task));
                 group.changes += 1;
             }
@@ -205,7 +210,9 @@ impl Core {
         match self.replica.whole_end(id)? {
             WholeOutcome::Taken { zone, replaced } => {
                 let generation = zone.generation;
-                let zones = [Some(id), replaced].into_iter().flatten();
+                let was_steered = replaced.as_ref().filter(|row| row.steering.expected().is_some());
+                group.unsteered.extend(was_steered.map(|row| row.id));
+                let zones = [Some(id), replaced.map(|row| row.id)].into_iter().flatten();
                 let receipts = zones.map(|zone| ZoneGeneration { zone, generation }).collect();
                 let put = self.contents.put_of(&zone);
                 group.jobs.push((zone.name, receipts, Task::Put(put)));
@@ -257,6 +264,7 @@ impl Core {
         for zone in group.whole {
             self.bad_wholes.remove(&zone);
         }
+        self.unsteered.extend(group.unsteered);
         let mut jobs = Vec::with_capacity(group.jobs.len());
         self.figures.zones_damaged += group.missing.len() as u64;
         for refused in group.missing {
@@ -313,4 +321,21 @@ impl Core {
             }
         }
     }
+}
+
+/// What a change is for the module; none if it is nothing.
+fn steering_change(zone: &ZoneRow, before: SteeringRow) -> Option<Change> {
+    let after = zone.steering;
+    if before == after {
+        return None;
+    }
+    Some(Change {
+        zone: zone.id,
+        before: before.expected(),
+        after: after.expected(),
+        generation: zone.generation,
+        with_records: after.with_records(),
+        // All records come in, or go out.
+        is_whole_needed: after.expected().is_some() && before.with_records() != after.with_records(),
+    })
 }

@@ -1,8 +1,9 @@
 //! What knotd is given to do, and what becomes of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use herald_core::{Name, ZoneId};
+use herald_core::{Generation, Name, ZoneId};
 use herald_wire::stream::{RefusalCause, Refused, ToHerald, ZoneGeneration};
 
 use super::flights::Landed;
@@ -82,13 +83,17 @@ impl Core {
             Report::Stale { zone, serving } => self.found_stale(&zone, serving),
             Report::Unexpected { zone } => self.found_unexpected(zone),
             Report::Settled => tracing::info!("knotd serves what it should"),
-            // A figure for the status; what was found came before.
-            Report::Swept { .. } => {}
+            Report::ModuleUp { zones, .. } => self.compare_module(&zones),
+            // What is for the status; what was found came before.
+            Report::Swept { .. } | Report::ModuleDown { .. } | Report::ModuleSaid(_) => {}
             Report::ControlFailed { error } => self.error(error),
         }
     }
 
     fn landed(&mut self, landed: Landed) {
+        let zones = landed.zones.iter().map(|receipt| receipt.zone);
+        let gone = zones.filter(|zone| self.unsteered.contains(zone)).collect();
+        self.forget_steering(gone);
         if landed.is_newest {
             if self.retry_waits.remove(&landed.name).is_some() {
                 self.actions.push(Action::KnotRefuses { zone: landed.name.clone(), reason: None });
@@ -125,6 +130,46 @@ impl Core {
                 let tag = self.flights.launch(&name, zones);
                 self.retries.insert((at, tag));
             }
+        }
+    }
+
+    /// The module is there: what it has is made to be what the replica has.
+    fn compare_module(&mut self, zones: &[(ZoneId, Generation)]) {
+        let mut left: BTreeMap<ZoneId, Generation> = zones.iter().copied().collect();
+        let mut differing = Vec::new();
+        let all = self.replica.for_each_steered_zone(|row| {
+            let has = left.remove(&row.id);
+            if has != row.steering.expected() {
+                differing.push(row);
+            }
+        });
+        if let Err(error) = all {
+            return self.replica_failed(&error);
+        }
+        // What is under way makes it right.
+        differing.retain(|row| !self.flights.has_name(&row.name));
+        for row in differing {
+            let receipt = ZoneGeneration { zone: row.id, generation: row.generation };
+            self.give_again(&row.name, vec![receipt]);
+        }
+        // A replica that is being filled may have lost them: what knotd has of them needs them.
+        self.unsteered.extend(left.into_keys());
+        self.remove_leftovers();
+    }
+
+    /// Zones that the replica doesn't have, or not with steering, are nothing for the module.
+    fn forget_steering(&mut self, zones: Vec<ZoneId>) {
+        let mut gone = Vec::new();
+        for zone in zones {
+            self.unsteered.remove(&zone);
+            match self.replica.zone(zone) {
+                Ok(Some(row)) if row.steering.expected().is_some() => {}
+                Ok(_) => gone.push(zone),
+                Err(error) => return self.replica_failed(&error),
+            }
+        }
+        if !gone.is_empty() {
+            self.actions.push(Action::ForgetSteering(gone));
         }
     }
 
@@ -166,6 +211,8 @@ impl Core {
             for name in std::mem::take(&mut self.leftovers) {
                 self.give_again(&name, Vec::new());
             }
+            let gone = self.unsteered.iter().copied().filter(|zone| !self.flights.has_zone(*zone));
+            self.forget_steering(gone.collect());
         }
     }
 

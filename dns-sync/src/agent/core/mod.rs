@@ -82,6 +82,8 @@ pub enum Action {
     Resume(Vec<(Name, u32)>),
     /// The same, if it is with one already: the replica may have lost zones that knotd has.
     Compare(Vec<(Name, u32)>),
+    /// The module in knotd is to have these zones no more.
+    ForgetSteering(Vec<ZoneId>),
     /// Whether the replica has yet to hold all that it is to hold, so that many zones come.
     Filling(bool),
     /// Something is to be re-read; [`Input::Scrubbed`] tells how it went.
@@ -158,6 +160,8 @@ pub struct Core {
     damaged: Vec<ZoneId>,
     /// Zones that were set aside, as they are asked for again: by each session until they come or are removed.
     missing: BTreeMap<ZoneId, Refused>,
+    /// Zones with steering that are gone from the replica, and that the module may have until knotd hasn't got them any more.
+    unsteered: BTreeSet<ZoneId>,
     /// Zones that knotd has and the replica hasn't.
     leftovers: BTreeSet<Name>,
     /// The replica was opened anew, perhaps while knotd was being started on files that were written from what it was.
@@ -200,6 +204,7 @@ impl Core {
             applied: Vec::new(),
             damaged: Vec::new(),
             missing: BTreeMap::new(),
+            unsteered: BTreeSet::new(),
             leftovers: BTreeSet::new(),
             is_reopened: false,
             is_garbage: true,

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use herald_core::Name;
+use herald_core::{Name, ZoneId};
+use steering::link::ToModule;
 
 use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
@@ -14,14 +15,20 @@ use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
 use crate::knot::catalog::Catalogs;
 use crate::knot::config::zone_file_name;
 use crate::knot::probe::{self, WatchOrder};
+use crate::knot::zonefile::Written;
+use crate::module::desk::Desk;
+use crate::module::link::{Link, LinkEvent};
 
 pub(super) enum Event {
     Submit(Vec<Job>),
-    Written(Name, io::Result<u64>),
+    Written(Name, io::Result<Written>),
     Deleted,
     Served(Name, u32),
     WatcherFailed(io::Error),
     Swept(Vec<Drift>),
+    Module(LinkEvent),
+    ForgetSteering(Vec<ZoneId>),
+    TellModule(ToModule),
     Filling(bool),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
@@ -77,6 +84,11 @@ pub(super) struct Control {
     pub(super) suspending: Vec<Sender<()>>,
     pub(super) file_orders_under_way: usize,
 
+    /// None if knotd has no module.
+    pub(super) link: Option<Link>,
+    pub(super) desk: Desk,
+    /// Zones with a change that the module is to be told of.
+    pub(super) prepares: VecDeque<Name>,
     pub(super) deltas: VecDeque<Name>,
     /// Zones with a delta that are left alone until then, in the order of time.
     pub(super) resting: VecDeque<(Instant, Name)>,
@@ -121,6 +133,7 @@ impl Control {
         files: Sender<FileOrder>,
         watcher: Sender<WatchOrder>,
         sweeper: Sender<Vec<(Name, u32)>>,
+        link: Option<Link>,
     ) -> Control {
         Control {
             // Which there are is found out at the resume.
@@ -135,6 +148,9 @@ impl Control {
             mode: Mode::Suspended,
             suspending: Vec::new(),
             file_orders_under_way: 0,
+            link,
+            desk: Desk::default(),
+            prepares: VecDeque::new(),
             deltas: VecDeque::new(),
             resting: VecDeque::new(),
             reloads: VecDeque::new(),
@@ -176,6 +192,7 @@ impl Control {
             if self.mode == Mode::Running || self.resuming.is_some() {
                 self.work();
             }
+            self.write_to_module();
             self.finish_suspension();
         }
         let open: Vec<(Name, Vec<u64>)> =
@@ -198,7 +215,11 @@ impl Control {
             return Some(now);
         }
         let room = self.loads.len() < self.config.limits.loads_max;
-        if !self.deltas.is_empty() || !self.drifts.is_empty() || (!self.reloads.is_empty() && room) {
+        if !self.deltas.is_empty()
+            || !self.prepares.is_empty()
+            || !self.drifts.is_empty()
+            || (!self.reloads.is_empty() && room)
+        {
             return Some(now);
         }
         let removals = (!self.removing.is_empty()).then(|| now + RETRY_MIN);
@@ -222,6 +243,9 @@ impl Control {
                 let _ = self.reports.send(Report::ControlFailed { error });
             }
             Event::Swept(drifts) => self.swept(drifts),
+            Event::Module(event) => self.take_link_event(event),
+            Event::ForgetSteering(zones) => zones.into_iter().for_each(|zone| self.desk.remove(zone)),
+            Event::TellModule(message) => self.desk.say(&message),
             Event::Filling(is_filling) => self.is_filling = is_filling,
             Event::Suspend(done) => {
                 self.suspending.push(done);
@@ -250,6 +274,7 @@ impl Control {
         self.retry_at = None;
         let worked = self
             .resume()
+            .map(|()| self.run_prepares())
             .map(|()| self.wake_rested())
             .and_then(|()| self.run_deltas())
             .and_then(|()| self.run_reloads())
@@ -304,6 +329,9 @@ impl Control {
         if self.mode != Mode::Running {
             return;
         }
+        if zone.waits_for_module && !matches!(zone.base, Some((Base::Remove, _))) {
+            return;
+        }
         match zone.base.take() {
             Some((Base::Put(put), tags)) => {
                 if !member && let Err(error) = self.claim_file_name(name) {
@@ -336,6 +364,9 @@ impl Control {
             None if zone.delta.is_some() => match zone.phase {
                 Phase::Served { .. } if !zone.delta_queued => {
                     zone.delta_queued = true;
+                    if zone.delta.as_ref().is_some_and(|delta| delta.steering.is_some()) {
+                        return self.prepares.push_back(name.clone());
+                    }
                     match zone.rests_until.filter(|until| *until > Instant::now()) {
                         Some(until) => self.resting.push_back((until, name.clone())),
                         None => self.deltas.push_back(name.clone()),
@@ -403,20 +434,15 @@ impl Control {
 
     // -- files and loads --------------------------------------------------------------------------
 
-    pub(super) fn file_written(&mut self, name: &Name, result: io::Result<u64>) {
+    pub(super) fn file_written(&mut self, name: &Name, result: io::Result<Written>) {
         self.file_orders_under_way -= 1;
         // After a suspension the zone isn't in this phase any more, and the file will be written anew.
         let Some(zone) = self.zones.get_mut(name) else { return };
         let Phase::Writing { member } = zone.phase else { return };
         match result {
-            Ok(records) => {
-                zone.phase = Phase::Written { member, records };
-                if member {
-                    self.reloads.push_back(name.clone());
-                } else {
-                    self.additions.push_back(name.clone());
-                    self.catalog_wanted_since.get_or_insert_with(Instant::now);
-                }
+            Ok(Written { records, steering: None }) => self.content_ready(name, member, records),
+            Ok(Written { records, steering: Some(whole) }) => {
+                self.prepare_content(name, member, records, &whole);
             }
             Err(error) => {
                 let tags = zone.take_current();
@@ -426,6 +452,18 @@ impl Control {
                 }
                 self.fail_content(name, tags, &TaskError::File(error.to_string()));
             }
+        }
+    }
+
+    /// A zone's file is there, and the module is ready for it.
+    pub(super) fn content_ready(&mut self, name: &Name, member: bool, records: u64) {
+        let Some(zone) = self.zones.get_mut(name) else { return };
+        zone.phase = Phase::Written { member, records };
+        if member {
+            self.reloads.push_back(name.clone());
+        } else {
+            self.additions.push_back(name.clone());
+            self.catalog_wanted_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -493,6 +531,12 @@ impl Control {
             Ok(serial) => Phase::Served { serial: *serial },
             Err(_) => Phase::Broken,
         };
+        if let Some(prepared) = zone.prepared_whole.take() {
+            match &result {
+                Ok(_) => self.desk.settle(prepared),
+                Err(_) => self.desk.abort(prepared),
+            }
+        }
         match result {
             Ok(_) => {
                 self.sweep.mended(name);
@@ -530,6 +574,7 @@ impl Control {
         self.mode = Mode::Suspended;
         let _ = self.watcher.send(WatchOrder::ForgetAll);
         self.deltas.clear();
+        self.prepares.clear();
         self.resting.clear();
         self.sweep.stop();
         self.drifts.clear();
@@ -549,6 +594,10 @@ impl Control {
         for zone in self.zones.values_mut() {
             zone.phase = Phase::Absent;
             zone.delta_queued = false;
+            // What the module was told is told again: it isn't known which of it knotd serves.
+            zone.prepared_whole = None;
+            zone.waits_for_module = false;
+            zone.hold_taken();
             let current = zone.current.take().filter(|(base, _)| !matches!(base, Base::Expect(_)));
             if let Some((base, tags)) = current {
                 match &mut zone.base {
@@ -618,6 +667,7 @@ impl Control {
         for name in held {
             self.advance(&name);
         }
+        self.look_for_module();
         Ok(())
     }
 }

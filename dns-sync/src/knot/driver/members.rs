@@ -121,6 +121,9 @@ impl Control {
                 Some(error) => {
                     zone.phase = Phase::Absent;
                     let tags = zone.take_current();
+                    if let Some(prepared) = zone.prepared_whole.take() {
+                        self.desk.abort(prepared);
+                    }
                     self.release_file_name(&name);
                     self.fail_content(&name, tags, &TaskError::Rejected(error));
                 }

@@ -19,6 +19,8 @@
 //! Tasks for a zone that is under way are held and coalesced: a later `Put` or `Remove` replaces what is held, a `Delta`
 //! is merged by owner and type. What was replaced is reported done with what replaced it.
 //!
+//! A change that is for the module, too, is told that first, and goes on when it is ready for it (`steered`).
+//!
 //! Small deltas go as transactions, one a zone, many zones on one connection, in two steps: all transactions are opened and filled,
 //! the answers are read, and only then the good ones are committed and the others aborted.
 
@@ -26,6 +28,7 @@ mod control;
 mod encode;
 mod members;
 mod socket;
+mod steered;
 mod sweep;
 mod zone;
 
@@ -37,16 +40,22 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io};
 
-use herald_core::{Name, RrKey, Rrset};
+use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
+use steering::link::{ToAgent, ToModule};
 
 use self::control::{Control, Event};
 use super::config::KnotConfig;
 use super::probe;
 use super::zonefile::{self, ZoneWriter};
+use crate::module::desk::Change;
+use crate::module::link::Link;
 
 // ---------------------------------------------------------------------------------------------------
 // What is asked and what is answered
 // ---------------------------------------------------------------------------------------------------
+
+/// Why steering is refused where knotd has no module.
+pub(crate) const NO_MODULE: &str = "knotd has no module here (`module` in agent.toml)";
 
 /// The whole content of a zone at one moment, cheap to hold on to, written when the driver gets to it.
 pub trait ZoneContent: Send + Sync {
@@ -91,6 +100,8 @@ pub struct Delta {
     pub changes: Vec<(RrKey, Option<Rrset>)>,
     /// The zone's content after this change, for the case that loading a file is the better way.
     pub whole: Put,
+    /// What it is for the module: then that is told first.
+    pub steering: Option<Change>,
 }
 
 /// Why a task was not done. The zone goes on as it was, unless it says otherwise; but what it serves isn't what
@@ -124,6 +135,9 @@ pub enum TaskError {
     /// Another served zone has the same file: their names differ by `/` and `_` only.
     #[error("the zone's file name is that of the served zone {0}")]
     FileNameTaken(Name),
+    /// The module doesn't take the zone's steering. What it had goes on.
+    #[error("its steering can't be used: {0}")]
+    Steering(String),
     /// The driver was ended before the task was done.
     #[error("the driver has ended")]
     Ended,
@@ -134,7 +148,7 @@ fn shown(serial: Option<u32>) -> String {
 }
 
 /// What the driver has to say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// A task is done: the content is served (or the zone no more), or will not be.
     Done {
@@ -166,6 +180,22 @@ pub enum Report {
         /// How many were found to be served otherwise than they should be, or though they should not. They were reported.
         drifted: u64,
     },
+    /// The module in knotd is there, and has this in use.
+    ModuleUp {
+        /// Zones and their generations.
+        zones: Vec<(ZoneId, Generation)>,
+        /// Its version.
+        version: String,
+        /// SHA-256 of the table of places that it has, empty if it has none.
+        geo: Vec<u8>,
+    },
+    /// The module isn't there: changes of steering wait.
+    ModuleDown {
+        /// Why.
+        reason: String,
+    },
+    /// What the module says that is of no zone.
+    ModuleSaid(ToAgent),
     /// The control socket failed; it's tried again, and no task is lost.
     ControlFailed {
         /// The error and its causes.
@@ -184,6 +214,8 @@ pub struct DriverConfig {
     pub zone_dir: PathBuf,
     /// The name below which the catalog zones are.
     pub catalog: Name,
+    /// The socket of the module in knotd; none if knotd has no module, so that zones with steering are refused.
+    pub module_socket: Option<PathBuf>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -196,6 +228,7 @@ impl DriverConfig {
             dns: knot.probe_address()?,
             zone_dir: knot.zone_dir(),
             catalog: knot.catalog.clone(),
+            module_socket: knot.module.is_some().then(|| knot.module_socket()),
             limits: Limits::default(),
         })
     }
@@ -277,7 +310,15 @@ impl Driver {
         let dns = config.dns;
         // A socket that can't be made is to be known now, not in the thread.
         probe::socket_to(dns)?;
-        let control = Control::new(config, reports, files, watcher, sweeper);
+        let link = match &config.module_socket {
+            None => None,
+            Some(socket) => {
+                let events = events.clone();
+                // It fails once the driver has ended.
+                Some(Link::start(socket.clone(), move |event| drop(events.send(Event::Module(event))))?)
+            }
+        };
+        let control = Control::new(config, reports, files, watcher, sweeper, link);
         let threads = vec![
             thread::Builder::new().name("knot-control".into()).spawn(move || control.run(&inbox))?,
             thread::Builder::new().name("knot-files".into()).spawn({
@@ -335,6 +376,16 @@ impl Driver {
     /// the expected serial isn't older than its own.
     pub fn resume(&self, expected: Vec<(Name, u32)>) {
         let _ = self.events.send(Event::Resume(expected));
+    }
+
+    /// The module is to have these zones no more.
+    pub fn forget_steering(&self, zones: Vec<ZoneId>) {
+        let _ = self.events.send(Event::ForgetSteering(zones));
+    }
+
+    /// Tells the module something that is of no zone, if it is there.
+    pub fn tell_module(&self, message: ToModule) {
+        let _ = self.events.send(Event::TellModule(message));
     }
 
     /// The same with a knotd that is answering; of no effect while the driver is suspended.

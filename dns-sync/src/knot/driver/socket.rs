@@ -41,6 +41,13 @@ impl Control {
             for TakenDelta { zone: name, held, .. } in batch {
                 self.maybe_open.insert(name.clone());
                 let Some(zone) = self.zones.get_mut(&name) else { continue };
+                // The module stays ready for it.
+                if let Phase::Prepared { .. } = zone.phase {
+                    zone.taken = Some(held);
+                    zone.delta_queued = true;
+                    self.deltas.push_back(name);
+                    continue;
+                }
                 match &mut zone.delta {
                     Some(later) => later.merge_below(held),
                     None => zone.delta = Some(held),
@@ -52,6 +59,11 @@ impl Control {
         let rests_until = Instant::now() + self.config.limits.zone_rest;
         for TakenDelta { zone: name, held, error, .. } in batch {
             let Some(zone) = self.zones.get_mut(&name) else { continue };
+            match (&held.steering, &error) {
+                (Some(change), None) => self.desk.settle(change.zone),
+                (Some(change), Some(_)) => self.desk.abort(change.zone),
+                (None, _) => {}
+            }
             match error {
                 None => {
                     zone.phase = Phase::Served { serial: held.whole.serial };
@@ -76,13 +88,24 @@ impl Control {
             let Some(name) = self.deltas.pop_front() else { break };
             let Some(zone) = self.zones.get_mut(&name) else { continue };
             zone.delta_queued = false;
-            // Something else may have come over it.
-            if !matches!(zone.phase, Phase::Served { .. }) {
-                continue;
-            }
-            let Some(held) = zone.delta.take() else { continue };
+            let taken = match zone.phase {
+                // A change for the module may have come on top of it.
+                Phase::Served { .. } if zone.delta.as_ref().is_some_and(|delta| delta.steering.is_some()) => {
+                    zone.delta_queued = true;
+                    self.prepares.push_back(name);
+                    continue;
+                }
+                Phase::Served { .. } => zone.delta.take(),
+                Phase::Prepared { .. } => zone.taken.take(),
+                // Something else may have come over it.
+                _ => None,
+            };
+            let Some(held) = taken else { continue };
             if let Err(error) = held.check() {
                 zone.phase = Phase::Broken;
+                if let Some(change) = &held.steering {
+                    self.desk.abort(change.zone);
+                }
                 self.fail_content(&name, held.tags, &error);
                 continue;
             }
@@ -316,14 +339,14 @@ struct TakenDelta {
 impl TakenDelta {
     fn push_unset(&self, batch: &mut Batch, tag: usize) {
         let zone = text::name_text(&self.zone);
-        for key in self.held.changes.keys() {
+        for key in self.held.for_knot().keys() {
             push_unset(batch, &zone, &key.owner, key.rtype, tag);
         }
     }
 
     fn push_set(&self, batch: &mut Batch, tag: usize) {
         let zone = text::name_text(&self.zone);
-        for (key, rrset) in &self.held.changes {
+        for (key, rrset) in self.held.for_knot().iter() {
             if let Some(rrset) = rrset {
                 push_set(batch, &zone, &key.owner, key.rtype, rrset, tag);
             }

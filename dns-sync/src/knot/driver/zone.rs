@@ -1,14 +1,18 @@
 //! What control knows of a zone, and how tasks for it are held and coalesced.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use herald_core::rdata::check_rdata;
-use herald_core::{Name, RrKey, Rrset, Rtype};
+use herald_core::steering::is_steering_type;
+use herald_core::{Name, RrKey, Rrset, Rtype, ZoneId};
 
 use super::encode::SET_RDATA_BYTES_MAX;
 use super::{Delta, Limits, Put, TaskError};
+use crate::knot::placeholder::changes_for_knot;
+use crate::module::desk::Change;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -16,12 +20,18 @@ pub(super) enum Phase {
     Absent,
     /// Its file is being written.
     Writing { member: bool },
+    /// Its file is there, and the module is being told what of it is for it.
+    Awaiting { member: bool, records: u64 },
     /// Its file is there; a reload (member) or an addition is to come.
     Written { member: bool, records: u64 },
     /// knotd is loading it.
     Loading,
     /// A member that's served with this serial.
     Served { serial: u32 },
+    /// A member that's served with this serial, and the module is being told of a change.
+    Preparing { serial: u32 },
+    /// The same, and the module is ready for it.
+    Prepared { serial: u32 },
     /// A member, but what it serves isn't what it should.
     Broken,
     /// To be removed from the catalog.
@@ -40,7 +50,13 @@ pub(super) struct Zone {
     pub(super) base: Option<(Base, Vec<u64>)>,
     /// Changes on top of it.
     pub(super) delta: Option<HeldDelta>,
-    /// Whether it's in the queue of deltas, or in that of resting zones.
+    /// The changes that the module is being told of, or is ready for.
+    pub(super) taken: Option<HeldDelta>,
+    /// Whether the module is ready for the content that is under way, and as which zone's.
+    pub(super) prepared_whole: Option<ZoneId>,
+    /// Whether it has nothing to do before the module can be told.
+    pub(super) waits_for_module: bool,
+    /// Whether it's in the queue of deltas, in that of resting zones, or in that of those that the module is to be told of.
     pub(super) delta_queued: bool,
     /// When its next delta may be done.
     pub(super) rests_until: Option<Instant>,
@@ -59,6 +75,8 @@ pub(super) struct HeldDelta {
     pub(super) changes: BTreeMap<RrKey, Option<Rrset>>,
     pub(super) records: usize,
     pub(super) whole: Put,
+    /// What it is for the module, if anything.
+    pub(super) steering: Option<Change>,
     pub(super) tags: Vec<u64>,
 }
 
@@ -69,6 +87,7 @@ impl HeldDelta {
             changes: BTreeMap::new(),
             records: 0,
             whole: delta.whole.clone(),
+            steering: None,
             tags: Vec::new(),
         };
         held.merge(delta);
@@ -78,6 +97,7 @@ impl HeldDelta {
     pub(super) fn merge(&mut self, delta: Delta) {
         self.soa = delta.soa;
         self.whole = delta.whole;
+        self.steering = Change::followed_by(self.steering.take(), delta.steering);
         for (key, rrset) in delta.changes {
             self.records += weight(rrset.as_ref());
             if let Some(replaced) = self.changes.insert(key, rrset) {
@@ -88,6 +108,7 @@ impl HeldDelta {
 
     /// Puts an older delta beneath this one.
     pub(super) fn merge_below(&mut self, older: HeldDelta) {
+        self.steering = Change::followed_by(older.steering, self.steering.take());
         for (key, rrset) in older.changes {
             if let Entry::Vacant(entry) = self.changes.entry(key) {
                 self.records += weight(rrset.as_ref());
@@ -111,6 +132,9 @@ impl Zone {
             serial_tells: false,
             base: None,
             delta: None,
+            taken: None,
+            prepared_whole: None,
+            waits_for_module: false,
             delta_queued: false,
             rests_until: None,
         }
@@ -118,14 +142,27 @@ impl Zone {
 
     /// Whether nothing is under way or held.
     pub(super) fn is_idle(&self) -> bool {
-        self.current.is_none() && self.base.is_none() && self.delta.is_none()
+        self.current.is_none() && self.base.is_none() && self.delta.is_none() && self.taken.is_none()
     }
 
     /// Whether a delta has something to go on top of, now or later.
     pub(super) fn takes_delta(&self) -> bool {
         match (&self.base, &self.current) {
             (Some((base, _)), _) | (None, Some((base, _))) => !matches!(base, Base::Remove),
-            (None, None) => matches!(self.phase, Phase::Served { .. }),
+            (None, None) => {
+                matches!(self.phase, Phase::Served { .. } | Phase::Preparing { .. } | Phase::Prepared { .. })
+            }
+        }
+    }
+
+    /// Changes that the module was told of are held again, beneath those that came since.
+    pub(super) fn hold_taken(&mut self) {
+        let Some(taken) = self.taken.take() else { return };
+        match (&mut self.base, &mut self.delta) {
+            // Content that came since has them in it.
+            (Some((_, tags)), _) => tags.splice(0..0, taken.tags).for_each(drop),
+            (None, Some(later)) => later.merge_below(taken),
+            (None, None) => self.delta = Some(taken),
         }
     }
 
@@ -170,6 +207,7 @@ impl Zone {
 
     pub(super) fn take_tags(&mut self) -> Vec<u64> {
         let mut tags = self.take_current();
+        tags.extend(self.taken.take().map(|taken| taken.tags).unwrap_or_default());
         tags.extend(self.base.take().map(|(_, tags)| tags).unwrap_or_default());
         tags.extend(self.delta.take().map(|delta| delta.tags).unwrap_or_default());
         tags
@@ -193,8 +231,24 @@ impl HeldDelta {
             .map_err(|error| TaskError::Malformed(error.to_string()))
     }
 
+    /// What of it knotd is told.
+    pub(super) fn for_knot(&self) -> Cow<'_, BTreeMap<RrKey, Option<Rrset>>> {
+        match self.changes.keys().any(|key| is_steering_type(key.rtype)) {
+            true => Cow::Owned(changes_for_knot(&self.changes)),
+            false => Cow::Borrowed(&self.changes),
+        }
+    }
+
+    /// What of it the module is told.
+    pub(super) fn for_module(&self, with_records: bool) -> impl Iterator<Item = (&RrKey, Option<&Rrset>)> {
+        let is_for_it = move |key: &RrKey| with_records || is_steering_type(key.rtype);
+        let changes = self.changes.iter().filter(move |(key, _)| is_for_it(key));
+        changes.map(|(key, rrset)| (key, rrset.as_ref()))
+    }
+
     pub(super) fn has_rdata_for_files_only(&self) -> bool {
-        let rrsets = self.changes.values().flatten().chain([&self.soa]);
+        let plain = self.changes.iter().filter(|(key, _)| !is_steering_type(key.rtype));
+        let rrsets = plain.filter_map(|(_, rrset)| rrset.as_ref()).chain([&self.soa]);
         rrsets.flat_map(|rrset| rrset.rdatas.iter()).any(|rdata| rdata.len() > SET_RDATA_BYTES_MAX)
     }
 }

@@ -70,7 +70,7 @@ fn a_knotd_with_the_one_catalog_of_the_first_agents_is_adopted() {
         let (old, new) = ("catalog.herald.invalid.", "c0.catalog.herald.invalid.");
         let members = fs::read_to_string(&file).unwrap().replace(new, old);
         fs::write(file, members).unwrap();
-        start_by_hand(hooks, &hooks.knot.render().replace(new, old));
+        start_by_hand(hooks, &hooks.knot.render(None).replace(new, old));
     });
 }
 
@@ -79,7 +79,7 @@ fn a_knotd_with_another_number_of_catalogs_is_adopted() {
     adopt(|hooks| {
         hooks.knot.catalog_count = 11;
         hooks.materialize().unwrap();
-        start_by_hand(hooks, &hooks.knot.render());
+        start_by_hand(hooks, &hooks.knot.render(None));
     });
 }
 
@@ -89,9 +89,9 @@ fn a_knotd_with_zones_of_its_own_is_not_adopted() {
         let mut hooks = hooks.clone();
         hooks.knot.install().unwrap();
         hooks.materialize().unwrap();
-        start_by_hand(&hooks, &hooks.knot.render());
+        start_by_hand(&hooks, &hooks.knot.render(None));
         // It goes on with its old configuration until it's told to reload.
-        let mut config = hooks.knot.render();
+        let mut config = hooks.knot.render(None);
         config.push_str("  - domain: \"mine.test.\"\n");
         fs::write(hooks.knot.config_file(), config).unwrap();
         let mut batch = Batch::new();

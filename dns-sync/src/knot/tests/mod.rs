@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
+use herald_core::{Generation, Name, Rdatas, RrKey, Rrset, Rtype, ZoneId};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 mod catalogs;
+mod steered;
 mod sweep;
 
 use super::config::{KnotConfig, LogTarget, zone_file_name};
@@ -22,6 +23,7 @@ use super::driver::{Delta, Driver, DriverConfig, Job, Limits, Put, Report, Task,
 use super::process::{HookError, Hooks, Runner, StartError, Supervisor, SupervisorConfig};
 use super::zonefile::{self, ZoneWriter};
 use super::{catalog, ctl, probe, text};
+use crate::module::zone::About;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -51,6 +53,8 @@ struct TestZone {
     apex: Name,
     serial: u32,
     records: Arc<BTreeMap<RrKey, Rrset>>,
+    /// As which zone the module gets it.
+    steered: Option<ZoneId>,
 }
 
 impl TestZone {
@@ -58,7 +62,7 @@ impl TestZone {
         let apex = name(apex);
         let ns = RrKey::new(apex.clone(), Rtype::NS);
         let records = BTreeMap::from([(ns, rrset(60, &[b"\x02ns\x04test\0"]))]);
-        TestZone { apex, serial, records: Arc::new(records) }
+        TestZone { apex, serial, records: Arc::new(records), steered: None }
     }
 
     /// The zone with its `a.` record at this address.
@@ -87,18 +91,26 @@ impl TestZone {
         let rrset = rrset(60, &[&address]);
         self.serial += 1;
         Arc::make_mut(&mut self.records).insert(key.clone(), rrset.clone());
-        Delta { soa: soa(self.serial), changes: vec![(key, Some(rrset))], whole: self.put() }
+        Delta { soa: soa(self.serial), changes: vec![(key, Some(rrset))], whole: self.put(), steering: None }
     }
 }
 
 impl ZoneContent for TestZone {
     fn write(&self, out: &mut ZoneWriter<'_>) -> io::Result<()> {
+        if let Some(zone) = self.steered {
+            let (name, generation) = (self.apex.clone(), generation(self.serial.into()));
+            out.zone(About { zone, name, generation, with_records: false });
+        }
         out.rrset(&self.apex, Rtype::SOA, &soa(self.serial))?;
         for (key, rrset) in self.records.iter() {
             out.rrset(&key.owner, key.rtype, rrset)?;
         }
         Ok(())
     }
+}
+
+fn generation(counter: u64) -> Generation {
+    Generation { epoch: 1, counter }
 }
 
 type Replica = Arc<Mutex<BTreeMap<Name, TestZone>>>;
@@ -194,6 +206,16 @@ impl Pop {
         limits: Limits,
         before: impl FnOnce(&TestHooks),
     ) -> Pop {
+        Pop::start_beside(zones, limits, None, before)
+    }
+
+    /// The same, with a module at this socket.
+    fn start_beside(
+        zones: impl IntoIterator<Item = TestZone>,
+        limits: Limits,
+        module_socket: Option<PathBuf>,
+        before: impl FnOnce(&TestHooks),
+    ) -> Pop {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -204,7 +226,7 @@ impl Pop {
         let replica: Replica =
             Arc::new(Mutex::new(zones.into_iter().map(|zone| (zone.apex.clone(), zone)).collect()));
         let (report, reports) = mpsc::channel();
-        let config = DriverConfig { limits, ..DriverConfig::of(&knot).unwrap() };
+        let config = DriverConfig { limits, module_socket, ..DriverConfig::of(&knot).unwrap() };
         let driver = Arc::new(Driver::start(config, report).unwrap());
         let (seen_by, seen) = mpsc::channel();
         let (no_one, _) = mpsc::channel();
@@ -572,7 +594,7 @@ fn a_large_delta_becomes_a_file() {
     let pop = Pop::start([zone.clone()]);
     zone = TestZone { serial: 2, ..zone.with_many(5_000) };
     let changes = zone.records.iter().map(|(key, rrset)| (key.clone(), Some(rrset.clone())));
-    let delta = Delta { soa: soa(2), changes: changes.collect(), whole: zone.put() };
+    let delta = Delta { soa: soa(2), changes: changes.collect(), whole: zone.put(), steering: None };
     pop.do_ok(&zone.apex, Task::Delta(delta));
     assert_eq!(pop.serial(&zone.apex), Some(2));
     assert_eq!(pop.read(&zone.apex, &name("host-4999.one.test"), "A"), ["0.0.19.135"]);
@@ -643,7 +665,7 @@ fn all_types() -> Vec<(u16, Vec<u8>)> {
         (257, b"\0\x05issueca.test; a=\"b\"".to_vec()),
         (4711, vec![0, 255, b'"', b'\\', b'\n']),
         (4712, vec![]),
-        (65280, vec![7; 3000]),
+        (65_400, vec![7; 3000]),
     ]
 }
 
@@ -690,7 +712,7 @@ fn every_type_goes_through_unchanged() {
     let changed = rrsets_below(&socket_zone.apex);
     let whole = TestZone { serial: 2, ..socket_zone.clone() }.put();
     let changes = changed.into_iter().map(|(key, rrset)| (key, Some(rrset))).collect();
-    pop.do_ok(&socket_zone.apex, Task::Delta(Delta { soa: soa(2), changes, whole }));
+    pop.do_ok(&socket_zone.apex, Task::Delta(Delta { soa: soa(2), changes, whole, steering: None }));
 
     for zone in [&file_zone.apex, &socket_zone.apex] {
         for (rtype, rdata) in all_types() {
@@ -716,7 +738,7 @@ fn rdata_too_long_for_the_socket_goes_by_file() {
     let rrset = rrset(60, &[&vec![7; 60_000]]);
     Arc::make_mut(&mut zone.records).insert(key.clone(), rrset.clone());
     zone.serial = 2;
-    let delta = Delta { soa: soa(2), changes: vec![(key, Some(rrset))], whole: zone.put() };
+    let delta = Delta { soa: soa(2), changes: vec![(key, Some(rrset))], whole: zone.put(), steering: None };
     pop.do_ok(&zone.apex, Task::Delta(delta));
     assert_eq!(query_rdata(pop.address(), &zone.apex, 4711).len(), 60_000);
 }
@@ -1059,7 +1081,7 @@ fn a_file_that_fails_leaves_the_old_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("zone");
     let zone = TestZone::new("one.test", 1).with_many(10);
-    assert_eq!(zonefile::write_file(&path, |out| zone.write(out)).unwrap(), 12);
+    assert_eq!(zonefile::write_file(&path, |out| zone.write(out)).unwrap().records, 12);
     let before = fs::read(&path).unwrap();
     let failed = zonefile::write_file(&path, |out| {
         zone.write(out)?;
