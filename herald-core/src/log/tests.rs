@@ -10,6 +10,11 @@ use crate::decide::Subject;
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
 use crate::state::At;
+use crate::steering::{
+    AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, Location, OVERLAY, Overlay, Policy,
+    Pool, Rule, STEERABLE, Settings, Sticky, Subdivision, View, When, policy_key, pool_key, settings_key,
+    view_key,
+};
 use crate::zone::{SoaFields, Zone, ZoneStatus};
 use crate::{Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
 
@@ -390,6 +395,68 @@ fn difference() -> Difference {
     Difference { puts: content().iter().map(|(k, r)| (k.clone(), r.clone())).collect(), deletes: vec![gone] }
 }
 
+/// Steering with something of everything.
+fn steering() -> Difference {
+    let apex = name("example.com");
+    let www = name("www.example.com");
+    let item = |key: RrKey, item: Item| (key, item.write().unwrap());
+    let endpoint = |name: &str, state, rtype: Rtype, rdata: &[u8]| Endpoint {
+        name: name.into(),
+        records: vec![EndpointRecords { rtype, rdatas: crate::Rdatas::single(rdata) }],
+        weight: 10,
+        state,
+        location: Some(Location { latitude: 50.25, longitude: -8.5 }),
+        bias: -7,
+    };
+    let when = When {
+        continents: vec![*b"EU"],
+        countries: vec![*b"DE"],
+        subdivisions: vec![Subdivision::parse("US-CA").unwrap()],
+        cities: vec![City::GeoNames(2_950_159), City::Named { name: "Berlin".into(), country: *b"DE" }],
+        asns: vec![64_496],
+        prefixes: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        pops: vec!["fra1".into()],
+        views: vec!["office".into()],
+    };
+    let rules = vec![
+        Rule { name: Some("near".into()), when, pools: vec!["eu".into(), "all".into()], nearest: true },
+        Rule { name: None, when: When::default(), pools: vec!["all".into()], nearest: false },
+    ];
+    let eu = Pool {
+        ttl: 60,
+        answer: AnswerMode::UpTo(2),
+        sticky: Some(Sticky { ipv4_prefix: 24, ipv6_prefix: 56 }),
+        min_healthy: 2,
+        endpoints: vec![
+            endpoint("a", EndpointState::Enabled, Rtype::A, &[192, 0, 2, 1]),
+            endpoint("b", EndpointState::Drained, Rtype::A, &[192, 0, 2, 2]),
+            endpoint("c", EndpointState::Disabled, Rtype::AAAA, &[0x20; 16]),
+        ],
+    };
+    let one = Pool { answer: AnswerMode::One, sticky: None, endpoints: Vec::new(), ..eu.clone() };
+    let all = Pool { answer: AnswerMode::All, sticky: None, ..eu.clone() };
+    let view = View { prefixes: vec!["10.0.0.0/8".parse().unwrap()], pops: vec!["fra1".into()] };
+    let shown = Rrset { ttl: 300, rdatas: crate::Rdatas::single(&[10, 0, 0, 1]) };
+    let overlays = vec![
+        Overlay { view: "office".into(), rtype: Rtype::A, rrset: Some(shown) },
+        Overlay { view: "office".into(), rtype: Rtype::ANY, rrset: None },
+    ];
+    let mut puts = vec![
+        item(settings_key(&apex), Item::Settings(Settings { ecs: true })),
+        item(pool_key(&apex, "eu").unwrap(), Item::Pool(eu)),
+        item(pool_key(&apex, "one").unwrap(), Item::Pool(one)),
+        item(pool_key(&apex, "all").unwrap(), Item::Pool(all)),
+        item(view_key(&apex, "office").unwrap(), Item::View(view)),
+        item(RrKey::new(www.clone(), OVERLAY), Item::Overlays(overlays)),
+    ];
+    // The type of a policy is persistent, too.
+    for answered in STEERABLE {
+        let policy = Item::Policy(answered, Policy { rules: rules.clone() });
+        puts.push(item(policy_key(&www, answered).unwrap(), policy));
+    }
+    Difference { puts, deletes: Vec::new() }
+}
+
 fn soa() -> SoaFields {
     SoaFields {
         mname: name("ns1.herald.example"),
@@ -464,10 +531,12 @@ fn samples() -> Vec<(&'static str, Change)> {
         fingerprint: 0xf00d << 72,
         subject,
     };
-    let mut limits = TenantLimits::default();
+    let mut all_limits = TenantLimits::default();
     for (number, limit) in (1u64..).zip(Limit::ALL) {
-        limits.set(*limit, Some(number * 1000));
+        all_limits.set(*limit, Some(number * 1000));
     }
+    let mut limits = all_limits.clone();
+    limits.set(Limit::PoliciesPerZone, None);
     vec![
         ("epoch-began", Change::EpochBegan { epoch: 300 }),
         (
@@ -633,5 +702,16 @@ fn samples() -> Vec<(&'static str, Change)> {
                 }),
             }),
         ),
+        (
+            "tenant-put-limited-policies",
+            Change::TenantPut(Tenant {
+                id: TenantId(0x22),
+                name: "acme".into(),
+                enabled: true,
+                created_at_ms: 1_700_000_000_003,
+                limits: Some(all_limits),
+            }),
+        ),
+        ("zone-edited-steering", Change::ZoneEdited { zone: id, serial: 8, difference: steering() }),
     ]
 }

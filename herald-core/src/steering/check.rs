@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::item::{AnswerMode, Endpoint, EndpointRecords, Item, Overlay, Policy, Pool, Rule, View, is_label};
 use super::{
     HOLDER, OVERLAY, PLACEHOLDER_TTL_S, POOL, SETTINGS, STEERABLE, Used, VIEW, answered_type, held_name,
-    is_steering_type, pool_key, served_type, view_key,
+    is_steering_type, pool_key, view_key,
 };
 use crate::content::Content;
 use crate::rdata::{check_rdata, format_rtype, is_meta_type, is_system_type};
@@ -414,38 +414,30 @@ fn check_overlays(around: &Surroundings<'_>, overlays: &[Overlay], error: Report
         if !has_view(around, view) {
             error("no_view", rtype, format!("the view `{}` isn't there", shown(view)));
         }
-        check_merged(around, view, &overlays, error);
+        check_one_view(around, view, &overlays, error);
     }
 }
 
-/// What insiders of a view find at a name must be right as a whole.
-fn check_merged(around: &Surroundings<'_>, view: &str, overlays: &[&Overlay], error: Report<'_>) {
+/// What a view has at a name must be right as a whole. It stands before what everybody gets, so that a CNAME of either is no
+/// conflict with the other.
+fn check_one_view(around: &Surroundings<'_>, view: &str, overlays: &[&Overlay], error: Report<'_>) {
     let (owner, rtype) = (around.owner, Some(OVERLAY));
     let is_apex = owner == around.zone;
-    let hides_all = overlays.iter().any(|overlay| overlay.rtype == Rtype::ANY);
-    if is_apex && hides_all {
+    if is_apex && overlays.iter().any(|overlay| overlay.rtype == Rtype::ANY) {
         error("overlay_at_apex", rtype, "the apex has SOA and NS in every view: hide types, not ANY".into());
     }
-    let mut types: BTreeSet<u16> = BTreeSet::new();
-    if !hides_all {
-        types.extend(around.rrsets.iter().filter_map(|(key, _)| served_type(key.rtype)).map(Rtype::to_int));
-    }
-    for overlay in overlays {
-        match overlay.rrset {
-            Some(_) => types.insert(overlay.rtype.to_int()),
-            None => types.remove(&overlay.rtype.to_int()),
-        };
-    }
-    if !types.contains(&Rtype::CNAME.to_int()) {
+    let records = overlays.iter().filter(|overlay| overlay.rrset.is_some());
+    let (cnames, others): (Vec<&Overlay>, Vec<&Overlay>) =
+        records.partition(|overlay| overlay.rtype == Rtype::CNAME);
+    if cnames.is_empty() {
         return;
     }
     if is_apex {
         error("cname_at_apex", rtype, "the apex has a SOA, so it can't have a CNAME in any view".into());
-    } else if types.len() > 1 {
-        let others = types.iter().filter(|number| **number != Rtype::CNAME.to_int());
-        let others: Vec<String> = others.map(|number| format_rtype(Rtype::from_int(*number))).collect();
+    } else if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|overlay| format_rtype(overlay.rtype)).collect();
         let detail = format!(
-            "a CNAME allows no other type at its name, and in the view `{}` {owner} has {}: hide what isn't meant",
+            "a CNAME allows no other type at its name, and the view `{}` has {} at {owner}",
             shown(view),
             others.join(", ")
         );

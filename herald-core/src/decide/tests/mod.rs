@@ -4,6 +4,7 @@ mod accounts;
 mod brakes;
 mod history;
 mod records;
+mod steering;
 mod zones;
 
 use std::collections::{BTreeMap, HashMap};

@@ -402,10 +402,18 @@ async fn records_and_steering_keep_apart() {
         record("www", "CNAME", "a."),
         record("www", "NS", "ns.example.net."),
         record("@", "DNAME", "example.net."),
-        record("intranet", "CNAME", "www"),
     ] {
         patch(&world, body).await.problem(422, "invalid");
     }
+    // In a view a CNAME is alone, too, but it may stand where everybody else gets something, and the other way round.
+    let overlay = |rtype: &str, record: &str| {
+        let overlay =
+            json!({ "view": "office", "name": "intranet", "type": rtype, "ttl": 1, "records": [record] });
+        json!({ "changes": [{ "op": "put_overlay", "overlay": overlay }] })
+    };
+    patch(&world, overlay("CNAME", "www")).await.problem(422, "invalid");
+    patch(&world, overlay("TXT", "\"x\"")).await.ok(200);
+    patch(&world, record("intranet", "CNAME", "www")).await.ok(200);
     let below = json!({ "op": "put_policy", "policy": { "name": "a.sub", "type": "A", "rules": [{ "pools": ["eu"] }] } });
     let cut = record("sub", "NS", "ns.example.net.");
     patch(&world, cut.clone()).await.ok(200);
