@@ -41,6 +41,7 @@ pub(crate) fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// The `n`-th number of the stream of random numbers that `draw` starts (SplitMix64).
+#[inline]
 pub(crate) fn stream(draw: u64, n: u64) -> u64 {
     let mut z = draw.wrapping_add(FIRST.wrapping_mul(n.wrapping_add(1)));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

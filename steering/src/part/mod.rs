@@ -128,6 +128,7 @@ impl Part {
     }
 
     /// The zone's apex.
+    #[inline]
     pub fn apex(&self) -> &Name {
         &self.apex
     }
@@ -143,6 +144,7 @@ impl Part {
     }
 
     /// The zone's settings.
+    #[inline]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

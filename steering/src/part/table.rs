@@ -392,6 +392,7 @@ fn bucket(rest: u64, bits: u32) -> usize {
     (rest >> 1 >> (u64::BITS - 1 - bits)) as usize
 }
 
+#[inline]
 fn offset(slot: &[u8; SLOT_BYTES]) -> usize {
     slot.last_chunk().map_or(0, |octets| u32::from_le_bytes(*octets) as usize)
 }
