@@ -12,6 +12,7 @@ use steering::lookup::{self, Rcode, Reply};
 use steering::{Client, Outcome, Part, RrsetRef, Trace};
 
 use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
+use crate::resolved::{self, Question};
 use crate::slot::{Slot, Version};
 use crate::{UNDECIDED, places, private};
 
@@ -33,6 +34,7 @@ static HAS_KNOWN_DRAWS: AtomicBool = AtomicBool::new(false);
 pub fn set_up(pop: &str, has_known_draws: bool) {
     places::set_up();
     private::set_up(pop);
+    resolved::set_up();
     POP.store(steering::pop_hash(pop), Ordering::Relaxed);
     HAS_KNOWN_DRAWS.store(has_known_draws, Ordering::Relaxed);
 }
@@ -146,9 +148,25 @@ impl Reply for Insider<'_, '_> {
     }
 }
 
-/// Before the name is looked up: an alias that is steered is put here, so that knotd goes on with its target.
-pub fn preanswer<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<'q>) -> State {
+/// Whether knotd has found a placeholder for this question, in this very content of the zone.
+#[inline]
+pub fn is_resolved(slot: &Slot, query: &Query<'_>) -> bool {
+    Question::of(slot, query).is_resolved(query)
+}
+
+/// Before the name is looked up: what knotd would find a placeholder for again is answered here. An alias that is steered is put, so that
+/// knotd goes on with its target.
+pub fn preanswer<'q>(
+    slot: &'q Slot,
+    query: &mut Query<'q>,
+    answer: &mut Answer<'q>,
+    is_resolved: bool,
+) -> State {
     let Some(Version { part, .. }) = slot.version(query) else { return State::Begin };
+    // Where there are signatures, knotd has proofs to add.
+    if is_resolved && !query.wants_signatures() {
+        return answer_resolved(part, query, answer);
+    }
     if !part.has_cname_policies() || !follows_aliases(query.rtype()) {
         return State::Begin;
     }
@@ -169,6 +187,28 @@ pub fn preanswer<'q>(slot: &'q Slot, query: &mut Query<'q>, answer: &mut Answer<
     }
 }
 
+/// Answers a question that knotd has found a placeholder for before, in this very content of the zone.
+fn answer_resolved<'q>(part: &'q Part, query: &mut Query<'q>, answer: &mut Answer<'q>) -> State {
+    let Some(client) = client(query) else { return State::Begin };
+    let octets = &mut *thread_octets().borrow_mut();
+    octets.clear();
+    let rtype = Rtype::from_int(query.rtype());
+    let decision = part.decide(query.name(), rtype, &client, places::table(query), octets, &mut ());
+    // Where there is nothing, knotd has more to say.
+    let Outcome::Answer { ttl, .. } = decision.outcome else { return State::Begin };
+    if let Some(scope) = decision.scope {
+        query.raise_scope(scope);
+    }
+    answer.set_authoritative();
+    if answer.put(None, rtype.to_int(), ttl, Rdatas(octets), query.is_udp()) {
+        State::Hit
+    } else if query.is_udp() {
+        State::Truncated
+    } else {
+        State::Error
+    }
+}
+
 /// After a section is complete: what is marked in it, from `first` on, is replaced.
 pub fn replace<'q>(
     slot: Option<&'q Slot>,
@@ -184,11 +224,15 @@ pub fn replace<'q>(
         return State::Error;
     };
     let geo = places::table(query);
+    // The question's own answer, with no alias before it.
+    let is_direct = section == Section::Answer && state == State::Hit && answer.is_single();
     let octets = &mut *thread_octets().borrow_mut();
     let mut scope = None;
+    let mut rtype_found = None;
     let mut alias = None;
     let replaced = answer.replace_marked(section, MARKER_TTL_S, first, octets, |marked, octets| {
         let rtype = Rtype::from_int(marked.rtype);
+        rtype_found = Some(marked.rtype);
         let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
         scope = scope.max(decision.scope);
         match decision.outcome {
@@ -209,6 +253,12 @@ pub fn replace<'q>(
     });
     if let Some(scope) = scope {
         query.raise_scope(scope);
+    }
+    if is_direct
+        && rtype_found == Some(query.rtype())
+        && let Some(slot) = slot
+    {
+        Question::of(slot, query).remember(query);
     }
     match replaced {
         Replaced::All if section == Section::Answer && follows_aliases(query.rtype()) => match alias {

@@ -3,7 +3,7 @@
 //! ```text
 //!            knotd
 //!  query ──▶ BEGIN     insiders of views are answered; client subnets are dropped where they aren't used
-//!            PREANSWER aliases that are steered are put
+//!            PREANSWER aliases that are steered are put, and answers that knotd needn't look for again
 //!            (knotd looks the name up, and finds a placeholder)
 //!            ANSWER, ADDITIONAL: placeholders are replaced with what is decided
 //!            END       no placeholder gets out
@@ -13,6 +13,7 @@
 //!
 //! - [`hooks`]: what is done at each stage.
 //! - [`slot`]: where a query finds the steering of its zone; [`private`]: zones that knotd doesn't have; [`places`]: the table of places.
+//! - [`resolved`]: what knotd found before.
 //! - [`store`], [`server`]: what the agent says, and how it becomes what queries read.
 //! - [`knot`]: the layer to knotd, where all `unsafe` is.
 //!
@@ -23,6 +24,7 @@ mod hooks;
 mod knot;
 mod places;
 mod private;
+mod resolved;
 mod server;
 mod slot;
 mod store;

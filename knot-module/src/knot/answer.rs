@@ -146,6 +146,11 @@ impl<'q> Answer<'q> {
         self.rrsets().iter().any(|rrset| rrset.ttl == ttl)
     }
 
+    /// Whether there is one RRset alone.
+    pub fn is_single(&self) -> bool {
+        self.packet().rrset_count == 1
+    }
+
     /// Whether it says that it is truncated.
     #[inline]
     pub fn is_truncated(&self) -> bool {
@@ -461,7 +466,7 @@ fn has_compressed_rdata(rtype: u16) -> bool {
 
 /// How many octets a name at the beginning of these has, as it is there: up to its end or its pointer.
 #[inline]
-pub(super) fn wire_name_bytes(octets: &[u8]) -> Option<usize> {
+fn wire_name_bytes(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match *octets.get(at)? {

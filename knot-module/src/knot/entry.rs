@@ -237,19 +237,21 @@ fn begin_guarded(state: c_int, packet: *mut Packet, data: *mut QueryData, slot: 
 
 extern "C" fn preanswer(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    match unsafe { slot_of(module) } {
-        Some(slot) if slot.has_aliases() && state == abi::IN_BEGIN => preanswer_guarded(slot, packet, data),
-        _ => state,
+    let (Some(slot), Some(query)) = (unsafe { (slot_of(module), Query::new(data)) }) else { return state };
+    if slot.is_unsteered() || state != abi::IN_BEGIN {
+        return state;
     }
+    let is_resolved = hooks::is_resolved(slot, &query);
+    if is_resolved || slot.has_aliases() { preanswer_guarded(slot, packet, data, is_resolved) } else { state }
 }
 
 #[inline(never)]
-fn preanswer_guarded(slot: &Slot, packet: *mut Packet, data: *mut QueryData) -> c_int {
+fn preanswer_guarded(slot: &Slot, packet: *mut Packet, data: *mut QueryData, is_resolved: bool) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
     let (Some(mut query), Some(mut answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
         return abi::IN_ERROR;
     };
-    match guarded(|| hooks::preanswer(slot, &mut query, &mut answer)) {
+    match guarded(|| hooks::preanswer(slot, &mut query, &mut answer, is_resolved)) {
         Some(told) => in_state(told),
         None if answer.is_empty() => abi::IN_BEGIN,
         None => abi::IN_ERROR,

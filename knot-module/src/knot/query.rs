@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ptr::NonNull;
 
 use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData};
-use super::answer::{Answer, name_of, wire_name_bytes};
+use super::answer::{Answer, name_of};
 
 /// A query that runs.
 #[derive(Debug)]
@@ -174,19 +174,36 @@ impl<'q> Query<'q> {
     }
 
     /// The serial of the zone's content that this query is answered from.
+    #[inline]
     pub fn zone_serial(&self) -> Option<u32> {
-        // SAFETY: the function takes any query data; what it gives points into the zone's content, which is kept for the query.
-        let octets = unsafe {
-            let soa = abi::knotd_qdata_zone_apex_rrset(self.data.as_ptr(), 6);
-            if soa.rrs.rdata.is_null() || soa.rrs.count == 0 {
+        let soa = self.apex_rdata(6)?;
+        // After two names there are five numbers of four octets, the serial first.
+        let numbers = soa.get(soa.len().checked_sub(20)?..)?;
+        numbers.first_chunk().map(|serial| u32::from_be_bytes(*serial))
+    }
+
+    /// Whether signatures are asked for (RFC 3225), and the zone has some.
+    #[inline]
+    pub fn wants_signatures(&self) -> bool {
+        const DNSKEY: u16 = 48;
+        // SAFETY: null, or the OPT record of the query's packet. The flag is in what a TTL is elsewhere.
+        let wants = unsafe { self.packet().opt_rr.as_ref() }.is_some_and(|opt| opt.ttl & 0x8000 != 0);
+        wants && self.apex_rdata(DNSKEY).is_some()
+    }
+
+    /// The first RDATA of a type at the apex of the zone's content that this query is answered from.
+    #[inline]
+    fn apex_rdata(&self, rtype: u16) -> Option<&[u8]> {
+        // SAFETY: the function takes any query data; what it gives points into the zone's content, which is kept for the query. An RDATA
+        // is its length in two octets and so many octets.
+        unsafe {
+            let rrset = abi::knotd_qdata_zone_apex_rrset(self.data.as_ptr(), rtype);
+            if rrset.rrs.rdata.is_null() || rrset.rrs.count == 0 {
                 return None;
             }
-            let length = usize::from(soa.rrs.rdata.cast::<u16>().read_unaligned());
-            std::slice::from_raw_parts(soa.rrs.rdata.add(2), length)
-        };
-        let (_, rest) = octets.split_at_checked(wire_name_bytes(octets)?)?;
-        let (_, rest) = rest.split_at_checked(wire_name_bytes(rest)?)?;
-        rest.first_chunk().map(|serial| u32::from_be_bytes(*serial))
+            let length = usize::from(rrset.rrs.rdata.cast::<u16>().read_unaligned());
+            Some(std::slice::from_raw_parts(rrset.rrs.rdata.add(2), length))
+        }
     }
 
     /// Has knotd go on with this name, the target of an alias that was put. False if there is no memory.

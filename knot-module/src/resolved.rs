@@ -1,0 +1,74 @@
+//! Questions that knotd has found a placeholder for: names and types, at the serial that the zone had.
+//!
+//! knotd alone knows whether a name is what is asked for: whether it isn't below a delegation, whether a wildcard is for it. What it found is
+//! the same as long as the zone is, so it needn't look again, and the answer is put before it would.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::knot::Query;
+use crate::slot::Slot;
+
+/// Questions that are remembered at a time; one takes the place of another.
+const PLACES: usize = 1 << 16;
+
+/// In each place the upper half of a question's hash and the serial; zero if there is none.
+static PLACE: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+
+/// What hashes begin with: nobody outside can tell which questions have one hash.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// A question's hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Question(u64);
+
+impl Question {
+    /// Of a query in the zone of the slot.
+    #[inline]
+    pub fn of(slot: &Slot, query: &Query<'_>) -> Question {
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let name = query.name();
+        let start =
+            std::ptr::from_ref(slot) as u64 ^ (name.len() as u64) << 48 ^ u64::from(query.rtype()) << 32;
+        let mut hash = fold(start ^ SEED.load(Ordering::Relaxed), FACTOR);
+        let mut rest = name;
+        while let Some((eight, after)) = rest.split_first_chunk::<8>() {
+            hash = fold(hash ^ u64::from_le_bytes(*eight), FACTOR);
+            rest = after;
+        }
+        // The last octets, some of them again, or all of a short name.
+        let last = match name.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => name.iter().fold(0, |last, octet| last << 8 | u64::from(*octet)),
+        };
+        Question(fold(hash ^ last, FACTOR))
+    }
+
+    fn place(self) -> &'static AtomicU64 {
+        &PLACE[self.0 as usize % PLACES]
+    }
+
+    /// Whether knotd found a placeholder, in the zone as the query sees it.
+    #[inline]
+    pub fn is_resolved(self, query: &Query<'_>) -> bool {
+        let known = self.place().load(Ordering::Relaxed);
+        (known ^ self.0) >> 32 == 0 && query.zone_serial() == Some(known as u32)
+    }
+
+    /// knotd has found one.
+    pub fn remember(self, query: &Query<'_>) {
+        if let Some(serial) = query.zone_serial() {
+            self.place().store(self.0 >> 32 << 32 | u64::from(serial), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sets what hashes begin with.
+pub fn set_up() {
+    let seed = getrandom::u64().unwrap_or_else(|_| std::ptr::from_ref(&SEED) as u64);
+    // Once: what is remembered stays right at a reload.
+    let _ = SEED.compare_exchange(0, seed, Ordering::Relaxed, Ordering::Relaxed);
+}
