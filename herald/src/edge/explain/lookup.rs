@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use herald_core::steering::{self, Item, Overlay, Policy, answered_type, served_type};
+use herald_core::steering::{self, Item, Overlay, Policy, served_type};
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, Rrset, Rtype};
 
@@ -43,106 +43,278 @@ pub fn views_of(zone: &Zone, source: IpAddr, pop: Option<&str>) -> Vec<String> {
         .collect()
 }
 
-/// Finds it.
+/// Finds it. What insiders of views see is what `steering::Part::lookup` answers them; a test compares the two.
 pub fn find(zone: &Zone, name: &Name, rtype: Rtype, views: &[String]) -> Found {
-    let has = |owner: &Name, rtype: Rtype| zone.content.get(&RrKey::new(owner.clone(), rtype)).is_some();
+    let seen = Seen { zone, views };
     let above: Vec<Name> = std::iter::successors(name.parent(), Name::parent)
         .take_while(|above| above.is_at_or_below(&zone.name))
         .collect();
     for owner in above.iter().rev() {
-        if *owner != zone.name && has(owner, Rtype::NS) {
+        if *owner != zone.name && seen.effective(owner, Rtype::NS).is_some() {
             return Found::Delegated(owner.clone());
         }
-        if has(owner, Rtype::DNAME) {
+        if seen.effective(owner, Rtype::DNAME).is_some() {
             return Found::Redirected(owner.clone());
         }
     }
-    if *name != zone.name && has(name, Rtype::NS) && rtype != Rtype::DS {
+    if *name != zone.name && rtype != Rtype::DS && seen.effective(name, Rtype::NS).is_some() {
         return Found::Delegated(name.clone());
     }
-    if exists(zone, name, views) {
-        return at(zone, name, rtype, views);
+    if seen.is_visible(name) {
+        return seen.at(name, rtype);
+    }
+    if seen.has_visible_below(name) {
+        return Found::NoData(name.clone());
     }
     // The closest encloser's wildcard (RFC 4592 §3.3.1).
-    for encloser in &above {
-        if exists(zone, encloser, views) {
-            let Ok(wildcard) = encloser.child("*") else { break };
-            if exists(zone, &wildcard, views) {
-                return at(zone, &wildcard, rtype, views);
-            }
-            break;
-        }
-    }
-    Found::NoSuchName
-}
-
-/// Whether a name is there for insiders of these views: it has something, or lies above what has.
-fn exists(zone: &Zone, name: &Name, views: &[String]) -> bool {
-    let is_there = |key: &RrKey, rrset: &Rrset| match key.rtype {
-        steering::OVERLAY => of_views(key, rrset, views).iter().any(|overlay| overlay.rrset.is_some()),
-        rtype => served_type(rtype).is_some() && !is_hidden(zone, &key.owner, rtype, views),
+    let encloser = above.iter().find(|above| seen.is_visible(above) || seen.has_visible_below(above));
+    let Some(wildcard) = encloser.and_then(|encloser| encloser.child("*").ok()) else {
+        return Found::NoSuchName;
     };
-    *name == zone.name
-        || zone.content.at(name).any(|(key, rrset)| is_there(key, rrset))
-        || zone.content.below(name).any(|(key, rrset)| is_there(key, rrset))
-}
-
-/// Whether a view hides what everybody else gets of a type at a name.
-fn is_hidden(zone: &Zone, owner: &Name, rtype: Rtype, views: &[String]) -> bool {
-    let rtype = served_type(rtype);
-    overlays_at(zone, owner, views).iter().any(|overlay| {
-        overlay.rrset.is_none() && (overlay.rtype == Rtype::ANY || Some(overlay.rtype) == rtype)
-    })
-}
-
-fn overlays_at(zone: &Zone, owner: &Name, views: &[String]) -> Vec<Overlay> {
-    if views.is_empty() {
-        return Vec::new();
-    }
-    let key = RrKey::new(owner.clone(), steering::OVERLAY);
-    zone.content.get(&key).map(|rrset| of_views(&key, rrset, views)).unwrap_or_default()
-}
-
-fn of_views(key: &RrKey, rrset: &Rrset, views: &[String]) -> Vec<Overlay> {
-    match Item::read(key.rtype, &rrset.rdatas) {
-        Ok(Item::Overlays(overlays)) => {
-            overlays.into_iter().filter(|overlay| views.contains(&overlay.view)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// What a name that is there has of a type, or a CNAME in its place.
-fn at(zone: &Zone, owner: &Name, rtype: Rtype, views: &[String]) -> Found {
-    let overlays = overlays_at(zone, owner, views);
-    for wanted in [rtype, Rtype::CNAME] {
-        // Of several views the first in the order of their names counts.
-        let of_type = overlays.iter().find(|overlay| overlay.rtype == wanted);
-        if let Some(Overlay { rrset: Some(rrset), .. }) = of_type {
-            let answer = Some((wanted, rrset.clone()));
-            return Found::Overlay { owner: owner.clone(), overlays, answer };
-        }
-        if of_type.is_some() || overlays.iter().any(|overlay| overlay.rtype == Rtype::ANY) {
-            continue;
-        }
-        if wanted == Rtype::SOA && *owner == zone.name {
-            return Found::Records { owner: owner.clone(), rtype: wanted, rrset: zone.soa_rrset() };
-        }
-        if let Some(rrset) = zone.content.get(&RrKey::new(owner.clone(), wanted)) {
-            return Found::Records { owner: owner.clone(), rtype: wanted, rrset: rrset.clone() };
-        }
-        let policy = steering::policy_key(owner, wanted);
-        let policy = policy.and_then(|key| Some((zone.content.get(&key)?, key)));
-        if let Some((rrset, key)) = policy
-            && let (Ok(Item::Policy(_, policy)), Some(rtype)) =
-                (Item::read(key.rtype, &rrset.rdatas), answered_type(key.rtype))
-        {
-            return Found::Policy { owner: owner.clone(), rtype, policy };
-        }
-    }
-    if overlays.is_empty() {
-        Found::NoData(owner.clone())
+    if seen.is_visible(&wildcard) {
+        seen.at(&wildcard, rtype)
+    } else if seen.has_visible_below(&wildcard) {
+        Found::NoData(wildcard)
     } else {
-        Found::Overlay { owner: owner.clone(), overlays, answer: None }
+        Found::NoSuchName
+    }
+}
+
+/// A zone as insiders of these views see it, the views in order of their names.
+struct Seen<'a> {
+    zone: &'a Zone,
+    views: &'a [String],
+}
+
+/// What there is of a type at a name.
+enum Effective {
+    Overlay(Rrset),
+    Records(Rrset),
+    Policy(Policy),
+}
+
+impl Seen<'_> {
+    /// At a name the views count in order, and what everybody gets comes last. What a view says of a type stands for what comes
+    /// after it; a CNAME stands for all that comes after it, and anything else for a CNAME that does.
+    fn effective(&self, owner: &Name, rtype: Rtype) -> Option<Effective> {
+        let content = &self.zone.content;
+        if rtype == Rtype::SOA && *owner == self.zone.name {
+            return Some(Effective::Records(self.zone.soa_rrset()));
+        }
+        let overlays = self.overlays_at(owner);
+        for view in self.views {
+            let own = || overlays.iter().filter(|overlay| overlay.view == *view);
+            if let Some(overlay) = own().find(|overlay| overlay.rtype == rtype) {
+                return overlay.rrset.clone().map(Effective::Overlay);
+            }
+            let is_settled = own().any(|overlay| match overlay.rrset {
+                None => overlay.rtype == Rtype::ANY,
+                Some(_) => rtype == Rtype::CNAME || overlay.rtype == Rtype::CNAME,
+            });
+            if is_settled {
+                return None;
+            }
+        }
+        if let Some(rrset) = content.get(&RrKey::new(owner.clone(), rtype)) {
+            return Some(Effective::Records(rrset.clone()));
+        }
+        let key = steering::policy_key(owner, rtype)?;
+        match Item::read(key.rtype, &content.get(&key)?.rdatas) {
+            Ok(Item::Policy(_, policy)) => Some(Effective::Policy(policy)),
+            _ => None,
+        }
+    }
+
+    fn overlays_at(&self, owner: &Name) -> Vec<Overlay> {
+        if self.views.is_empty() {
+            return Vec::new();
+        }
+        let key = RrKey::new(owner.clone(), steering::OVERLAY);
+        match self.zone.content.get(&key).map(|rrset| Item::read(key.rtype, &rrset.rdatas)) {
+            Some(Ok(Item::Overlays(overlays))) => {
+                overlays.into_iter().filter(|overlay| self.views.contains(&overlay.view)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether there is anything at a name.
+    fn is_visible(&self, owner: &Name) -> bool {
+        let types = self.zone.content.at(owner).filter_map(|(key, _)| served_type(key.rtype));
+        *owner == self.zone.name
+            || types
+                .chain(self.overlays_at(owner).iter().map(|overlay| overlay.rtype))
+                .any(|rtype| self.effective(owner, rtype).is_some())
+    }
+
+    fn has_visible_below(&self, name: &Name) -> bool {
+        let mut last = None;
+        self.zone.content.below(name).any(|(key, _)| {
+            let is_new = last.replace(&key.owner) != Some(&key.owner);
+            is_new && self.is_visible(&key.owner)
+        })
+    }
+
+    /// What a name that is there has of a type, or a CNAME in its place.
+    fn at(&self, owner: &Name, rtype: Rtype) -> Found {
+        for wanted in [rtype, Rtype::CNAME] {
+            let owner = owner.clone();
+            return match self.effective(&owner, wanted) {
+                Some(Effective::Overlay(rrset)) => {
+                    let overlays = self.overlays_at(&owner);
+                    Found::Overlay { owner, overlays, answer: Some((wanted, rrset)) }
+                }
+                Some(Effective::Records(rrset)) => Found::Records { owner, rtype: wanted, rrset },
+                Some(Effective::Policy(policy)) => Found::Policy { owner, rtype: wanted, policy },
+                None => continue,
+            };
+        }
+        match self.overlays_at(owner) {
+            overlays if overlays.is_empty() => Found::NoData(owner.clone()),
+            overlays => Found::Overlay { owner: owner.clone(), overlays, answer: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::steering::geo::Geo;
+    use ::steering::{Client, Part, RrsetRef, rrset_octets};
+    use herald_core::content::Content;
+    use herald_core::steering::{View, view_key};
+    use herald_core::zone::{SoaFields, ZoneStatus};
+    use herald_core::{Generation, NsSetId, Rdatas, TenantId, ZoneId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        match text {
+            "@" => Name::parse("example.com"),
+            text => Name::parse(&format!("{text}.example.com")),
+        }
+        .unwrap()
+    }
+
+    const OWNERS: [&str; 7] = ["@", "a", "x.a", "*", "*.w", "w", "y.x.w"];
+    const TYPES: [Rtype; 4] = [Rtype::A, Rtype::TXT, Rtype::CNAME, Rtype::ANY];
+
+    fn rdata(rtype: Rtype, n: u8) -> Rdatas {
+        match rtype {
+            // Out of the zone, so that the first step is all there is.
+            Rtype::CNAME => Rdatas::single(Name::parse(&format!("n{n}.example.net")).unwrap().as_wire()),
+            Rtype::TXT => Rdatas::single(&[1, n]),
+            _ => Rdatas::single(&[10, 0, 0, n]),
+        }
+    }
+
+    /// A zone of records and of overlays of the views `v` and `w`, which everybody is in.
+    fn zone(records: &[(usize, usize)], overlays: &[(usize, usize, bool, bool)]) -> Zone {
+        let mut content = Content::default();
+        let everywhere = View { prefixes: vec!["0.0.0.0/0".parse().unwrap()], pops: Vec::new() };
+        for view in ["v", "w"] {
+            content.put(view_key(&name("@"), view).unwrap(), Item::View(everywhere.clone()).write().unwrap());
+        }
+        for (owner, rtype) in records {
+            let key = RrKey::new(name(OWNERS[*owner]), TYPES[*rtype]);
+            content.put(key, Rrset { ttl: 1, rdatas: rdata(TYPES[*rtype], 1) });
+        }
+        for (place, owner) in OWNERS.iter().enumerate() {
+            let mut here: Vec<Overlay> = Vec::new();
+            for (_, rtype, is_w, is_hidden) in overlays.iter().filter(|(at, ..)| *at == place) {
+                let (rtype, view) = (TYPES[*rtype], if *is_w { "w" } else { "v" });
+                let is_hidden = *is_hidden || rtype == Rtype::ANY;
+                let rrset = (!is_hidden).then(|| Rrset { ttl: 1, rdatas: rdata(rtype, 2 + u8::from(*is_w)) });
+                if !here.iter().any(|one| one.view == view && one.rtype == rtype) {
+                    here.push(Overlay { view: view.into(), rtype, rrset });
+                }
+            }
+            if !here.is_empty() {
+                let key = RrKey::new(name(owner), steering::OVERLAY);
+                content.put(key, Item::Overlays(here).write().unwrap());
+            }
+        }
+        let soa = SoaFields {
+            mname: name("ns"),
+            rname: name("dns"),
+            refresh_s: 1,
+            retry_s: 1,
+            expire_s: 1,
+            minimum_s: 1,
+            ttl: 1,
+        };
+        Zone {
+            id: ZoneId(1),
+            name: name("@"),
+            tenant: TenantId(1),
+            status: ZoneStatus::Active,
+            ns_set: NsSetId(1),
+            labels: std::collections::BTreeMap::new(),
+            created_at_ms: 0,
+            changed_at_ms: 0,
+            revision: 1,
+            generation: Generation::default(),
+            serial: 1,
+            soa,
+            challenge: String::new(),
+            admitted_by: Vec::new(),
+            content,
+            shrunk: None,
+        }
+    }
+
+    /// The first RRset of an answer.
+    #[derive(Default)]
+    struct First(Option<(Rtype, Vec<Vec<u8>>)>);
+
+    impl ::steering::lookup::Reply for First {
+        fn put(&mut self, section: ::steering::lookup::Section, _: &[u8], rrset: RrsetRef<'_>) -> bool {
+            if section == ::steering::lookup::Section::Answer && self.0.is_none() {
+                self.0 = Some((rrset.rtype, rrset.iter().map(<[u8]>::to_vec).collect()));
+            }
+            true
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn insiders_see_what_the_module_answers(
+            records in prop::collection::vec((0..OWNERS.len(), 0..3usize), 0..8),
+            overlays in prop::collection::vec((0..OWNERS.len(), 0..TYPES.len(), any::<bool>(), any::<bool>()), 1..8),
+        ) {
+            let zone = zone(&records, &overlays);
+            let source = "192.0.2.1".parse().unwrap();
+            let rrsets = zone.content.iter().map(|(key, rrset)| (key.clone(), rrset.clone()));
+            let part = Part::compile(&zone.name, rrsets).unwrap();
+            let client = Client { source, ecs: None, pop: 0, draw: 0 };
+            let inside = part.inside(&client);
+            let soa = zone.soa_rrset();
+            let (octets, count) = rrset_octets(&soa.rdatas).unwrap();
+            let soa = RrsetRef { rtype: Rtype::SOA, ttl: soa.ttl, count, rdatas: &octets };
+            let views = views_of(&zone, source, None);
+            for asked in OWNERS.iter().copied().chain(["q", "q.a", "q.w", "q.x.w", "q.y.x.w", "x.w"]) {
+                for rtype in [Rtype::A, Rtype::TXT, Rtype::CNAME] {
+                    let asked_name = name(asked);
+                    let query = ::steering::lookup::Query {
+                        name: asked_name.as_wire(), rtype, client: &client, inside: &inside, soa,
+                    };
+                    let mut first = First::default();
+                    let verdict = part.lookup(&query, &Geo::empty(), &mut Vec::new(), &mut first);
+                    let found = find(&zone, &asked_name, rtype, &views);
+                    let is_denied = matches!(found, Found::NoSuchName);
+                    let answer = match found {
+                        Found::Overlay { answer, .. } => answer,
+                        Found::Records { rtype, rrset, .. } => Some((rtype, rrset)),
+                        _ => None,
+                    };
+                    let answer = answer.map(|(rtype, rrset)| {
+                        (rtype, rrset.rdatas.iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
+                    });
+                    prop_assert_eq!(answer, first.0, "{} {}", asked, rtype);
+                    let is_nx = verdict.rcode == ::steering::lookup::Rcode::NxDomain;
+                    prop_assert_eq!(is_denied, is_nx, "{} {}", asked, rtype);
+                }
+            }
+        }
     }
 }
