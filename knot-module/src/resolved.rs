@@ -33,7 +33,7 @@ impl Question {
         let name = query.name();
         let start =
             std::ptr::from_ref(slot) as u64 ^ (name.len() as u64) << 48 ^ u64::from(query.rtype()) << 32;
-        let mut hash = fold(start ^ SEED.load(Ordering::Relaxed), FACTOR);
+        let mut hash = start ^ SEED.load(Ordering::Relaxed);
         let mut rest = name;
         while let Some((eight, after)) = rest.split_first_chunk::<8>() {
             hash = fold(hash ^ u64::from_le_bytes(*eight), FACTOR);

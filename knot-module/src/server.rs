@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use steering::link::{FrameError, SNAPSHOT_MAGIC, ToModule, decode_frame, encode_frame};
+use steering::link::{FrameError, SNAPSHOT_MAGIC, ToAgent, ToModule, decode_frame, encode_frame};
 
 use crate::knot;
 use crate::store::{Store, Telling};
@@ -249,7 +249,15 @@ fn read_messages(file: &Path, store: &mut Store) -> Result<(), SnapshotError> {
         }
         take_frames(&mut octets, |message| {
             has_ended |= message == ToModule::SnapshotEnd;
-            store.take(message, &mut telling);
+            match store.take(message, &mut telling) {
+                Some(ToAgent::Refused { zone, reason, .. }) => {
+                    eprintln!("herald: the snapshot: {zone}: {reason}")
+                }
+                Some(ToAgent::GeoLoaded { problem: Some(problem), .. }) => {
+                    eprintln!("herald: the snapshot: {problem}")
+                }
+                _ => {}
+            }
         })?;
     }
     if telling.is_unfinished() { Err(SnapshotError::CutOff) } else { Ok(()) }

@@ -213,3 +213,43 @@ fn what_is_too_long_is_truncated_and_whole_over_tcp() {
     let edns = Question::new("many.example.com.", "A").edns(600).ask(knot.address);
     assert!(edns.is_truncated && edns.bytes <= 600, "{edns:?}");
 }
+
+#[test]
+fn what_was_found_once_is_looked_for_again_when_the_zone_changes() {
+    let zone = zone();
+    let knot = Knot::start(&[&zone], None);
+    let mut agent = knot.agent();
+    agent.put(&zone);
+    let address = "all.example.com. 60 A 192.0.2.20";
+    for name in ["all.example.com.", "x.wild.example.com.", "to-steered.example.com."] {
+        let first = knot.ask(name, "A");
+        for _ in 0..3 {
+            assert_eq!(knot.ask(name, "A"), first, "{name}");
+        }
+    }
+    assert_eq!(knot.ask("ALL.example.com.", "A").answers[0], address.replace("all", "ALL"));
+    let many = knot.ask("many.example.com.", "A");
+    assert!(many.is_truncated);
+    for _ in 0..3 {
+        let tcp = Question::new("many.example.com.", "A").tcp().ask(knot.address);
+        assert_eq!((tcp.answers.len(), tcp.is_truncated), (60, false));
+        let again = knot.ask("many.example.com.", "A");
+        assert!(again.is_truncated && again.bytes <= 512 && again.is_authoritative, "{again:?}");
+    }
+
+    // The records change and the steering doesn't: the module isn't told of it. A delegation takes the names away, and a name of its own
+    // takes one away from its wildcard.
+    let mut next = zone.clone().serial(2);
+    next.records.extend(["wild NS ns.sub".into(), "all.wild NS ns.sub".into()]);
+    knot.reload_zone(&next);
+    let referral = knot.ask("x.wild.example.com.", "A");
+    assert_eq!((referral.answers.len(), referral.authority.len(), referral.is_authoritative), (0, 1, false));
+    assert_eq!(knot.ask("all.example.com.", "A").answers[0], address);
+    let mut own = zone.clone().serial(3);
+    own.records.push("x.wild TXT \"its own\"".into());
+    knot.reload_zone(&own);
+    let own = knot.ask("x.wild.example.com.", "A");
+    assert_eq!((own.rcode, own.answers.len(), own.authority.len()), (Rcode::NOERROR, 0, 1));
+    assert_eq!(knot.ask("y.wild.example.com.", "A").answers.len(), 3);
+    assert_eq!(agent.synchronize().panics, 0);
+}
