@@ -245,3 +245,151 @@ impl Desk {
         (!self.out.is_empty()).then(|| (connection, std::mem::take(&mut self.out)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use herald_core::Rdatas;
+    use herald_core::steering::POOL;
+    use steering::link::decode_frame;
+
+    use super::*;
+
+    const ZONE: ZoneId = ZoneId(7);
+
+    fn generation(counter: u64) -> Generation {
+        Generation { epoch: 1, counter }
+    }
+
+    fn change(before: Option<u64>, after: Option<u64>, at: u64) -> Change {
+        Change {
+            zone: ZONE,
+            before: before.map(generation),
+            after: after.map(generation),
+            generation: generation(at),
+            with_records: false,
+            is_whole_needed: false,
+        }
+    }
+
+    fn rrset(bytes: usize) -> Rrset {
+        Rrset { ttl: 0, rdatas: Rdatas::single(&vec![1; bytes]) }
+    }
+
+    fn prepare(desk: &mut Desk, change: &Change, rdata_bytes: usize) -> Prepare {
+        let name = Name::parse("example.com.").unwrap();
+        let (key, value) = (RrKey::new(name.clone(), POOL), rrset(rdata_bytes));
+        desk.prepare_change(&name, change, 5, &rrset(30), [(&key, Some(&value))])
+    }
+
+    fn prepared(desk: &mut Desk, counter: u64) -> Option<Answer> {
+        desk.answered(ToAgent::Prepared { zone: ZONE, generation: generation(counter) })
+    }
+
+    fn said(desk: &mut Desk) -> Vec<ToModule> {
+        let (_, bytes) = desk.take_out().unwrap_or_default();
+        let (mut taken, mut messages) = (0, Vec::new());
+        while let Some((count, message)) = decode_frame(&bytes[taken..]).unwrap() {
+            taken += count;
+            messages.push(message);
+        }
+        assert_eq!(taken, bytes.len());
+        messages
+    }
+
+    #[test]
+    fn a_change_builds_upon_what_is_in_use_or_needs_the_whole_zone() {
+        let table = [
+            // What is in use, the change, and what becomes of it.
+            (Some(3), change(Some(3), Some(4), 4), Prepare::Told),
+            (None, change(None, Some(4), 4), Prepare::Told),
+            (Some(3), change(Some(3), None, 4), Prepare::Told),
+            (Some(2), change(Some(3), Some(4), 4), Prepare::WholeNeeded),
+            (None, change(Some(3), Some(4), 4), Prepare::WholeNeeded),
+            (Some(3), change(None, Some(4), 4), Prepare::WholeNeeded),
+            (Some(3), Change { is_whole_needed: true, ..change(Some(3), Some(4), 4) }, Prepare::WholeNeeded),
+            // A file was read later than the change was made.
+            (Some(4), change(Some(3), Some(4), 4), Prepare::Known),
+            (Some(9), change(Some(3), Some(4), 4), Prepare::Known),
+            (None, change(None, None, 4), Prepare::Known),
+        ];
+        for (in_use, change, becomes) in table {
+            let mut desk = Desk::default();
+            desk.up(1, in_use.map(|in_use| (ZONE, generation(in_use))));
+            assert_eq!(prepare(&mut desk, &change, 10), becomes, "{in_use:?} {change:?}");
+            assert_eq!(said(&mut desk).is_empty(), becomes != Prepare::Told);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_into_a_message_is_told_as_a_whole() {
+        let mut desk = Desk::default();
+        desk.up(1, [(ZONE, generation(3))]);
+        let name = Name::parse("example.com.").unwrap();
+        let keys =
+            (0..=CHANGE_BYTES_MAX / 60_000).map(|n| RrKey::new(name.child(format!("p{n}")).unwrap(), POOL));
+        let (keys, value): (Vec<RrKey>, _) = (keys.collect(), rrset(60_000));
+        let rrsets = keys.iter().map(|key| (key, Some(&value)));
+        let change = change(Some(3), Some(4), 4);
+        assert_eq!(desk.prepare_change(&name, &change, 5, &rrset(30), rrsets), Prepare::WholeNeeded);
+        assert_eq!(desk.take_out(), None);
+    }
+
+    #[test]
+    fn answers_of_no_account_are_passed_over() {
+        let mut desk = Desk::default();
+        desk.up(1, [(ZONE, generation(3))]);
+        assert_eq!(prepared(&mut desk, 4), None, "nothing was asked");
+        prepare(&mut desk, &change(Some(3), Some(4), 4), 10);
+        prepare(&mut desk, &change(Some(3), Some(5), 5), 10);
+        assert_eq!(prepared(&mut desk, 4), None, "something later was told since");
+        assert!(prepared(&mut desk, 5).is_some_and(|answer| answer.result.is_ok()));
+        assert_eq!(prepared(&mut desk, 5), None, "it was answered");
+        said(&mut desk);
+        desk.settle(ZONE);
+        assert_eq!(said(&mut desk), [ToModule::Settle { zone: ZONE, generation: generation(5) }]);
+        assert_eq!(desk.in_use(ZONE), Some(generation(5)));
+        desk.settle(ZONE);
+        desk.abort(ZONE);
+        assert!(said(&mut desk).is_empty(), "there is nothing on its way");
+    }
+
+    #[test]
+    fn what_is_aborted_or_refused_leaves_what_was_in_use() {
+        let mut desk = Desk::default();
+        desk.up(1, [(ZONE, generation(3))]);
+        prepare(&mut desk, &change(Some(3), Some(4), 4), 10);
+        prepared(&mut desk, 4);
+        said(&mut desk);
+        desk.abort(ZONE);
+        assert_eq!(said(&mut desk), [ToModule::Abort { zone: ZONE, generation: generation(4) }]);
+        prepare(&mut desk, &change(Some(3), Some(5), 5), 10);
+        let reason = "no".to_owned();
+        let refused = ToAgent::Refused { zone: ZONE, generation: generation(5), reason };
+        assert_eq!(desk.answered(refused).unwrap().result, Err("no".into()));
+        assert_eq!(desk.in_use(ZONE), Some(generation(3)));
+    }
+
+    #[test]
+    fn a_zone_whose_last_steering_goes_is_removed_once_that_is_served() {
+        let mut desk = Desk::default();
+        desk.up(1, [(ZONE, generation(3))]);
+        assert_eq!(prepare(&mut desk, &change(Some(3), None, 4), 10), Prepare::Told);
+        prepared(&mut desk, 4);
+        said(&mut desk);
+        desk.settle(ZONE);
+        let settle = ToModule::Settle { zone: ZONE, generation: generation(4) };
+        assert_eq!(said(&mut desk), [settle, ToModule::Remove { zone: ZONE }]);
+        assert_eq!(desk.zones().count(), 0);
+    }
+
+    #[test]
+    fn nothing_is_said_without_a_connection() {
+        let mut desk = Desk::default();
+        desk.say(&ToModule::Ask);
+        assert_eq!(desk.take_out(), None);
+        desk.up(1, []);
+        desk.say(&ToModule::Ask);
+        desk.down();
+        assert_eq!(desk.take_out(), None, "what was for a connection that broke is for no other");
+    }
+}

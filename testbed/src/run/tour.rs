@@ -1,13 +1,14 @@
 //! The tour: what the README has one type, with every answer checked.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::dns::{self, Answer, Transport};
+use crate::dns::{self, Answer, Asked, Transport};
 use crate::herald::{Pop, program};
 use crate::knot::Knot;
 use crate::scratch::Scratch;
@@ -46,6 +47,9 @@ pub(super) fn make(site: &mut Site) -> Result<(), String> {
     say(begin, "a batch by API is answered");
     compare_all(site, &scratch, "changed")?;
 
+    steer(site)?;
+    say(begin, "answers are steered by client subnet, by weight and by PoP");
+
     for pop in &site.pops {
         pop.kill_knotd();
         let first = first_answer(pop)?;
@@ -71,6 +75,63 @@ pub(super) fn make(site: &mut Site) -> Result<(), String> {
     say(begin, "a zone is what it was before its last change");
     let questions = compare_all(site, &scratch, "last")?;
     say(begin, &format!("all {questions} answers are right"));
+    Ok(())
+}
+
+/// In a zone of its own: who comes from a documentation network gets one answer, everybody else another, and what weights say.
+fn steer(site: &Site) -> Result<(), String> {
+    let tenant = site.tenant();
+    let known = tenant.get("/zones/steered.example").status == 200;
+    if !known {
+        tenant.post("/zones", &json!({ "name": "steered.example" })).expect(201);
+    }
+    let endpoint = |name: &str, address: &str, weight: u32| json!({ "name": name, "records": { "A": [address] }, "weight": weight });
+    let document = |weight: u32| {
+        json!({
+            "settings": { "ecs": true },
+            "pools": {
+                "near": { "ttl": 30, "endpoints": [endpoint("near", "192.0.2.50", 1)] },
+                "all": { "ttl": 30, "answer": "one", "endpoints": [
+                    endpoint("a", "192.0.2.51", 1 - weight), endpoint("b", "192.0.2.52", weight),
+                ] },
+                "first": { "ttl": 30, "endpoints": [endpoint("first", "192.0.2.53", 1)] },
+            },
+            "policies": [
+                { "name": "www", "type": "A", "rules": [
+                    { "name": "who is near", "when": { "prefixes": ["198.51.100.0/24"] }, "pools": ["near"] },
+                    { "name": "everybody else", "pools": ["all"] },
+                ] },
+                { "name": "pop", "type": "A", "rules": [
+                    { "when": { "pops": ["pop1"] }, "pools": ["first"] },
+                    { "pools": ["all"] },
+                ] },
+            ],
+        })
+    };
+    let near = Asked { subnet: Some((Ipv4Addr::new(198, 51, 100, 7).into(), 32)), ..Asked::default() };
+    for (weight, address) in [(0, "192.0.2.51"), (1, "192.0.2.52")] {
+        tenant.put("/zones/steered.example/steering?wait=all", &document(weight)).expect(200);
+        expect(site, "www.steered.example.", "A", &[address])?;
+        for (number, pop) in site.pops.iter().enumerate() {
+            let asked = |name: &str, asked: &Asked| {
+                dns::query_as(pop.listen, name, "A", asked)
+                    .map(|(answer, scope)| (answer.values("A").join(" "), scope))
+                    .map_err(|e| format!("{name} at {}: {e}", pop.name))
+            };
+            let told = asked("www.steered.example.", &near)?;
+            if told != ("192.0.2.50".to_owned(), Some(24)) {
+                return Err(format!("{} answers whom is near with {told:?}", pop.name));
+            }
+            let told = asked("pop.steered.example.", &Asked::default())?;
+            let expected = if number == 0 { "192.0.2.53" } else { address };
+            if told.0 != expected {
+                return Err(format!(
+                    "{} answers pop.steered.example. with {told:?}, not {expected}",
+                    pop.name
+                ));
+            }
+        }
+    }
     Ok(())
 }
 
