@@ -180,13 +180,13 @@ impl Seen<'_> {
 mod tests {
     use ::steering::geo::Geo;
     use ::steering::{Client, Part, RrsetRef, rrset_octets};
+    use herald_core::Rdatas;
     use herald_core::content::Content;
     use herald_core::steering::{View, view_key};
-    use herald_core::zone::{SoaFields, ZoneStatus};
-    use herald_core::{Generation, NsSetId, Rdatas, TenantId, ZoneId};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::edge::tests::zone_of;
 
     fn name(text: &str) -> Name {
         match text {
@@ -234,33 +234,7 @@ mod tests {
                 content.put(key, Item::Overlays(here).write().unwrap());
             }
         }
-        let soa = SoaFields {
-            mname: name("ns"),
-            rname: name("dns"),
-            refresh_s: 1,
-            retry_s: 1,
-            expire_s: 1,
-            minimum_s: 1,
-            ttl: 1,
-        };
-        Zone {
-            id: ZoneId(1),
-            name: name("@"),
-            tenant: TenantId(1),
-            status: ZoneStatus::Active,
-            ns_set: NsSetId(1),
-            labels: std::collections::BTreeMap::new(),
-            created_at_ms: 0,
-            changed_at_ms: 0,
-            revision: 1,
-            generation: Generation::default(),
-            serial: 1,
-            soa,
-            challenge: String::new(),
-            admitted_by: Vec::new(),
-            content,
-            shrunk: None,
-        }
+        zone_of("example.com", content)
     }
 
     /// The first RRset of an answer.

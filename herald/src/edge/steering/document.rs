@@ -147,3 +147,143 @@ fn put_held(
 fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests {
+    use herald_core::command::EditOp;
+    use herald_core::content::Content;
+    use herald_core::steering::{
+        AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Location, Overlay, Policy, Pool, Rule,
+        STEERABLE, Sticky, Subdivision, View, When, placeholder, policy_key, policy_type, pool_key, view_key,
+    };
+    use herald_core::{Name, Rrset, Rtype};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::edge::tests::zone_of;
+
+    const OWNERS: [&str; 6] = [
+        "example.com",
+        "www.example.com",
+        "*.example.com",
+        r"a\.b.example.com",
+        "example.com.example.com",
+        "xn--bcher-kva.example.com",
+    ];
+
+    fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
+        prop::sample::select(values.to_vec())
+    }
+
+    /// Some RDATA of a type.
+    fn rrset(rtype: Rtype, ttl: u32) -> Rrset {
+        let policy = policy_type(rtype).unwrap();
+        Rrset { ttl, rdatas: placeholder(policy).unwrap().1.rdatas }
+    }
+
+    fn endpoint() -> impl Strategy<Value = Endpoint> {
+        let state = one_of(&[EndpointState::Enabled, EndpointState::Drained, EndpointState::Disabled]);
+        let place = prop::option::of((-90.0f32..=90.0, -180.0f32..=180.0));
+        let types = prop::sample::subsequence(STEERABLE.to_vec(), 1..4);
+        (types, 0..=1_000_000u32, state, place, -99..=99i8).prop_map(
+            |(mut types, weight, state, place, bias)| {
+                types.sort_by_key(|rtype| rtype.to_int());
+                Endpoint {
+                    name: String::new(),
+                    records: types
+                        .into_iter()
+                        .map(|rtype| EndpointRecords { rtype, rdatas: rrset(rtype, 0).rdatas })
+                        .collect(),
+                    weight,
+                    state,
+                    location: place.map(|(latitude, longitude)| Location { latitude, longitude }),
+                    bias,
+                }
+            },
+        )
+    }
+
+    fn pool() -> impl Strategy<Value = Pool> {
+        let answer =
+            prop_oneof![Just(AnswerMode::All), Just(AnswerMode::One), (1..=64u8).prop_map(AnswerMode::UpTo),];
+        let sticky = prop::option::of((0..=32u8, 0..=128u8));
+        (0..100_000u32, answer, sticky, 0..9u16, prop::collection::vec(endpoint(), 0..4)).prop_map(
+            |(ttl, answer, sticky, min_healthy, mut endpoints)| {
+                for (place, endpoint) in endpoints.iter_mut().enumerate() {
+                    endpoint.name = format!("e{place}");
+                }
+                let sticky = sticky.map(|(ipv4_prefix, ipv6_prefix)| Sticky { ipv4_prefix, ipv6_prefix });
+                Pool { ttl, answer, sticky, min_healthy, endpoints }
+            },
+        )
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        let cities = one_of(&[
+            City::GeoNames(2_950_159),
+            City::Named { name: "São Paulo: \"x\"".into(), country: *b"BR" },
+        ]);
+        let some = |text: &'static str| prop::collection::vec(Just(text.to_owned()), 0..2);
+        let when = (
+            prop::collection::vec(one_of(&[*b"EU", *b"AF"]), 0..2),
+            prop::collection::vec(one_of(&[*b"NO", *b"DE"]), 0..3),
+            prop::collection::vec(Just(Subdivision::parse("US-CA").unwrap()), 0..2),
+            prop::collection::vec(cities, 0..3),
+            prop::collection::vec(any::<u32>(), 0..3),
+            prop::collection::vec(one_of(&["192.0.2.0/24".parse().unwrap(), "::/0".parse().unwrap()]), 0..2),
+            some("fra1"),
+            some("office"),
+        );
+        let name = prop::option::of(Just("a name".to_owned()));
+        (name, when, prop::collection::vec(one_of(&["eu".to_owned(), "no".to_owned()]), 1..3), any::<bool>())
+            .prop_map(|(name, when, pools, nearest)| {
+                let (continents, countries, subdivisions, cities, asns, prefixes, pops, views) = when;
+                let when = When { continents, countries, subdivisions, cities, asns, prefixes, pops, views };
+                Rule { name, when, pools, nearest }
+            })
+    }
+
+    proptest! {
+        /// What a document says of a zone's steering makes the same steering again.
+        #[test]
+        fn what_comes_out_goes_in_again(
+            pools in prop::collection::vec(pool(), 0..3),
+            policies in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::collection::vec(rule(), 1..4)), 0..4),
+            overlays in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::option::of(0..1000u32)), 0..4),
+            ecs: bool,
+        ) {
+            let apex = Name::parse("example.com").unwrap();
+            let mut content = Content::default();
+            let mut put = |key: RrKey, item: Item| {
+                assert_eq!(steering::faults(&item), []);
+                content.put(key, item.write().unwrap());
+            };
+            for (place, pool) in pools.into_iter().enumerate() {
+                put(pool_key(&apex, &format!("p{place}")).unwrap(), Item::Pool(pool));
+            }
+            let view = View { prefixes: vec!["10.0.0.0/8".parse().unwrap()], pops: vec!["fra1".into()] };
+            put(view_key(&apex, "office").unwrap(), Item::View(view));
+            for (owner, answered, rules) in policies {
+                let key = policy_key(&Name::parse(OWNERS[owner]).unwrap(), answered).unwrap();
+                put(key, Item::Policy(answered, Policy { rules }));
+            }
+            for (owner, rtype, ttl) in overlays {
+                let overlay = Overlay { view: "office".into(), rtype, rrset: ttl.map(|ttl| rrset(rtype, ttl)) };
+                let key = RrKey::new(Name::parse(OWNERS[owner]).unwrap(), steering::OVERLAY);
+                put(key, Item::Overlays(vec![overlay]));
+            }
+            if ecs {
+                put(steering::settings_key(&apex), Item::Settings(steering::Settings { ecs }));
+            }
+            let text = serde_json::to_string(&show::document(&zone_of("example.com", content.clone()))).unwrap();
+            let document: SteeringDocument = serde_json::from_str(&text).unwrap();
+            let (edits, _) = edits(&zone_of("example.com", Content::default()), &document).unwrap();
+            let mut again = Content::default();
+            for edit in edits {
+                let EditOp::Put { ttl, rdatas } = edit.op else { panic!("nothing is there to go") };
+                again.put(edit.key, Rrset { ttl, rdatas });
+            }
+            prop_assert_eq!(again, content, "{}", text);
+        }
+    }
+}

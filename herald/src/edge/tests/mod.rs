@@ -19,6 +19,7 @@ mod waits;
 mod zone_files;
 mod zones;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,10 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
+use herald_core::content::Content;
 use herald_core::decide::Subject;
+use herald_core::zone::{SoaFields, Zone, ZoneStatus};
+use herald_core::{Generation, Name, NsSetId, TenantId, ZoneId};
 use herald_store::EmbeddedStore;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -212,6 +216,38 @@ impl World {
     async fn records(&self, zone: &str, name: &str, rtype: &str) -> Value {
         let reply = self.alice("GET", &format!("/zones/{zone}/rrsets/{name}/{rtype}")).send().await;
         reply.json["records"].clone()
+    }
+}
+
+/// A zone of this content, for what needs no more than a zone.
+pub fn zone_of(apex: &str, content: Content) -> Zone {
+    let name = Name::parse(apex).unwrap();
+    let soa = SoaFields {
+        mname: name.clone(),
+        rname: name.clone(),
+        refresh_s: 1,
+        retry_s: 1,
+        expire_s: 1,
+        minimum_s: 1,
+        ttl: 1,
+    };
+    Zone {
+        id: ZoneId(1),
+        name,
+        tenant: TenantId(1),
+        status: ZoneStatus::Active,
+        ns_set: NsSetId(1),
+        labels: BTreeMap::new(),
+        created_at_ms: 0,
+        changed_at_ms: 0,
+        revision: 1,
+        generation: Generation::default(),
+        serial: 1,
+        soa,
+        challenge: String::new(),
+        admitted_by: Vec::new(),
+        content,
+        shrunk: None,
     }
 }
 
