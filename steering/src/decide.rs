@@ -69,14 +69,14 @@ pub enum Outcome {
 
 /// Is told how a decision comes about. What it does by default is nothing, so that it costs nothing where nobody wants to know.
 pub trait Trace {
-    /// Whether anybody wants to know.
-    const IS_ON: bool = true;
+    /// Whether somebody wants to know of facts and candidates too, which takes time to find out.
+    const WANTS_DETAILS: bool = false;
 
     /// There is a policy: at the name itself, or at the wildcard below its ancestor of so many labels less.
     fn policy(&mut self, labels_less: Option<usize>) {
         let _ = labels_less;
     }
-    /// What is known of the address that rules look at. Called if a rule asks.
+    /// What is known of the address that rules look at. A detail; called if a rule asks.
     fn facts(&mut self, address: IpAddr, facts: &Facts) {
         let _ = (address, facts);
     }
@@ -88,16 +88,14 @@ pub trait Trace {
     fn pool(&mut self, number: usize, verdict: PoolVerdict) {
         let _ = (number, verdict);
     }
-    /// The pool that answers, and the candidates in it.
+    /// The pool that answers, and the candidates in it. A detail.
     fn answers(&mut self, pool: &PoolAnswers<'_>, candidates: Candidates<'_>) {
         let _ = (pool, candidates);
     }
 }
 
 /// Nobody wants to know.
-impl Trace for () {
-    const IS_ON: bool = false;
-}
+impl Trace for () {}
 
 /// What came of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +200,7 @@ impl Part {
         if pool.answers.is_sticky() {
             draw = pool.answers.sticky_draw(pool.hash, client.rule_address(self));
         }
-        if T::IS_ON {
+        if T::WANTS_DETAILS {
             let address = client.rule_address(self);
             trace
                 .answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, address, draw });
@@ -394,7 +392,7 @@ impl<T: Trace> Asker<'_, T> {
     /// Tells what is known, the first time that something is asked.
     #[inline]
     fn tell(&mut self) {
-        if T::IS_ON && self.place.is_none() && self.asn.is_none() {
+        if T::WANTS_DETAILS && self.place.is_none() && self.asn.is_none() {
             let address = self.address();
             self.trace.facts(address, &self.geo.facts(address));
         }

@@ -234,6 +234,8 @@ impl<'a> Watch<'a> {
 }
 
 impl Trace for Watch<'_> {
+    const WANTS_DETAILS: bool = true;
+
     fn facts(&mut self, address: IpAddr, facts: &Facts) {
         self.facts = Some((address, *facts));
     }

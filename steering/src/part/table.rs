@@ -321,8 +321,8 @@ impl Chunk {
         if entries.is_empty() {
             return Chunk(Arc::from([]));
         }
-        // About two entries a bucket.
-        let bits = if level == LEVELS { 0 } else { (entries.len() / 2).max(1).ilog2() };
+        // One or two entries a bucket.
+        let bits = if level == LEVELS { 0 } else { entries.len().ilog2() };
         let bits = bits.min(7).min(u64::BITS - level * LEVEL_BITS);
         let bucket = |hash: u64| bucket(hash << ((level * LEVEL_BITS) % u64::BITS), bits);
         let body = slots_start(bits) + SLOT_BYTES * (entries.len() + 1);
