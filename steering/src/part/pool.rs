@@ -329,8 +329,8 @@ impl<'a> PoolAnswers<'a> {
         let (vector, factor) = ([part()?, part()?, part()?], part()?);
         let square = |at: usize| (vector[at] - f64::from(from[at])) * (vector[at] - f64::from(from[at]));
         let chord = (square(0) + square(1) + square(2)).sqrt();
-        let distance = 2.0 * (chord / 2.0).min(1.0).asin() * factor;
-        (!distance.is_nan()).then_some(distance)
+        // What isn't a number has no place; the lesser of that and a number would be the number.
+        (!chord.is_nan()).then(|| 2.0 * (chord / 2.0).min(1.0).asin() * factor)
     }
 
     /// The candidates nearest to a place; none if no candidate has one.
