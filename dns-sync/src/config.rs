@@ -235,6 +235,11 @@ impl Config {
         self.data.join("replica")
     }
 
+    /// Where tables of places are.
+    pub fn geo_dir(&self) -> PathBuf {
+        self.data.join("geo")
+    }
+
     /// The socket at which the agent tells how it is.
     pub fn status_socket(&self) -> PathBuf {
         self.data.join("status.sock")

@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod config;
+pub mod geo;
 pub mod knot;
 pub mod materialize;
 pub mod module;

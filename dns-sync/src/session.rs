@@ -29,6 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretError, herald_host};
+use crate::geo::GeoKeeper;
 use crate::materialize::with_causes;
 use crate::status::{Board, now_ms};
 
@@ -161,12 +162,18 @@ pub struct Dialer<E> {
     config: Arc<Config>,
     events: mpsc::Sender<E>,
     board: Arc<Board>,
+    geo: Option<GeoKeeper>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board }
+        Dialer { config, events, board, geo: None }
+    }
+
+    /// The same, fetching tables of places for this keeper.
+    pub fn fetching(self, geo: GeoKeeper) -> Dialer<E> {
+        Dialer { geo: Some(geo), ..self }
     }
 
     /// Keeps one session up until `ending`.
@@ -181,6 +188,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             };
             // Sent whether it was up or not: the agent knows.
             self.tell(SessionEvent::Closed);
+            if let Some(geo) = &self.geo {
+                geo.closed();
+            }
             let Err(error) = ended;
             if matches!(error, SessionError::Ending) {
                 return;
@@ -260,6 +270,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
+            geo: self.geo.as_ref().map(GeoKeeper::status),
         };
         let mut bytes = Vec::new();
         stream::encode_frame(&ToHerald::Hello(hello), &mut bytes);
@@ -286,6 +297,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             status.herald_head = Some(welcome.head.to_string());
         });
         let (outbox, messages) = unbounded_channel();
+        if let Some(geo) = &self.geo {
+            geo.opened(outbox.downgrade());
+        }
         self.tell(SessionEvent::Opened { buckets: welcome.buckets, head: welcome.head, outbox });
         tokio::select! {
             ended = self.read(frames) => ended,
@@ -311,6 +325,11 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                     continue;
                 }
             };
+            let message = match &self.geo {
+                Some(geo) => geo.take(message),
+                None => Some(message),
+            };
+            let Some(message) = message else { continue };
             let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_AHEAD_BYTES);
             let permit = match Arc::clone(&room).try_acquire_many_owned(share) {
                 Ok(permit) => permit,
@@ -366,6 +385,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                 undecided: module.undecided,
                 geo: module.geo,
             }),
+            geo: self.geo.as_ref().map(GeoKeeper::status),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use herald::publisher::{Next, Session};
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    AgentStatus, BUCKETS, Hello, Holding, InventoryZone, ModuleState, PROTOCOL, RefusalCause, Refused,
-    ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset, decode_frame, encode_frame,
+    AgentStatus, BUCKETS, GeoProblem, GeoStatus, Hello, Holding, InventoryZone, ModuleState, PROTOCOL,
+    RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset,
+    decode_frame, encode_frame,
 };
 use minicbor::{Decode, Encode};
 
@@ -100,6 +101,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         agent_version: "0.1.0".into(),
         newest: Generation { epoch: 1, counter: if counter == u64::MAX { 0 } else { counter } },
         bucket_digests: vec![0; BUCKETS * 16],
+        geo: Some(GeoStatus::default()),
     })
 }
 
@@ -128,7 +130,13 @@ fn to_herald() -> Vec<ToHerald> {
             zones: 2,
             newest: generation,
             module: Some(ModuleState { connected: true, zones: 1, ..ModuleState::default() }),
+            geo: Some(GeoStatus {
+                hash: vec![7; 32],
+                problem: Some(GeoProblem { hash: vec![8; 32], reason: "no room".into() }),
+                ..GeoStatus::default()
+            }),
         }),
+        ToHerald::GeoWant { hash: vec![7; 32], from: 1, to: 70_000 },
         ToHerald::Drifted { bucket_digests: vec![1; BUCKETS * 16] },
     ]
 }
@@ -163,6 +171,8 @@ fn to_pop() -> Vec<ToPop> {
         ToPop::Remove { zone, generation },
         ToPop::Ping { head: generation, in_sync: true, holding: Some(Holding { zones: 2, digest: 5 }) },
         ToPop::Compare { buckets: vec![9] },
+        ToPop::GeoOffer { hash: vec![7; 32], bytes: 70_000 },
+        ToPop::GeoPart { hash: vec![7; 32], from: 5, bytes: vec![1, 2, 3] },
     ]
 }
 

@@ -58,6 +58,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::UpdatePop { .. }
         | Action::ReleasePops { .. }
         | Action::SetBrakes(_)
+        | Action::SetGeoip { .. }
         | Action::DeletePop { .. } => access.need_operator()?,
         Action::CreateToken { tenant, scope, expires_at_ms, .. } => {
             access.need_verb(Verb::Admin)?;

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::brakes::Brakes;
 use crate::content::{Content, Difference};
+use crate::geoip::Geoip;
 use crate::idempotency::Request;
 use crate::zone::{SoaFields, Zone};
 use crate::{Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
@@ -257,6 +258,13 @@ pub enum Change {
         /// How far serials have to go up at least: so often a zone may have been published after the copy was made.
         #[n(0)]
         serials_ahead: u32,
+    },
+    /// PoPs steer by this table of places from now on, or by none.
+    #[n(31)]
+    GeoipSet {
+        /// The table.
+        #[n(0)]
+        table: Option<Geoip>,
     },
     /// In checkpoints: where the log stood.
     #[n(20)]

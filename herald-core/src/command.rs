@@ -6,6 +6,7 @@ use crate::account::{Principal, Scope};
 use crate::brakes::Brakes;
 use crate::change::{ChunkAddress, Evidence};
 use crate::check::CheckedContent;
+use crate::geoip::Geoip;
 use crate::idempotency::RequestKey;
 use crate::limits::Limit;
 use crate::zone::SoaFields;
@@ -143,6 +144,13 @@ pub enum Action {
     },
     /// Set what the emptiness brake holds back (operators).
     SetBrakes(Brakes),
+    /// Have PoPs steer by a table of places that was staged (operators).
+    SetGeoip {
+        /// The table; none to have none.
+        table: Option<Geoip>,
+        /// SHA-256 of the one that it was made of, none if there was none.
+        base: Option<[u8; 32]>,
+    },
     /// Delete a PoP (operators).
     DeletePop {
         /// Which.

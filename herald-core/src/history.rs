@@ -39,11 +39,12 @@ pub enum ChangeKind {
     BrakesSet = 27,
     PopHeld = 29,
     CopyRestored = 30,
+    GeoipSet = 31,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 25] = [
+    pub const ALL: [ChangeKind; 26] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -69,6 +70,7 @@ impl ChangeKind {
         ChangeKind::BrakesSet,
         ChangeKind::PopHeld,
         ChangeKind::CopyRestored,
+        ChangeKind::GeoipSet,
     ];
 
     /// The kind of a change.
@@ -99,6 +101,7 @@ impl ChangeKind {
             Change::BrakesSet(_) => ChangeKind::BrakesSet,
             Change::PopHeld { .. } => ChangeKind::PopHeld,
             Change::CopyRestored { .. } => ChangeKind::CopyRestored,
+            Change::GeoipSet { .. } => ChangeKind::GeoipSet,
             Change::ZoneRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }

@@ -15,6 +15,7 @@ use crate::account::{NsSet, Pop, PopHold, Tenant, Token};
 use crate::brakes::Brakes;
 use crate::change::Change;
 use crate::content::Content;
+use crate::geoip::Geoip;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
 use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
@@ -44,6 +45,7 @@ pub struct State {
     ns_sets: OrdMap<NsSetId, Shared<NsSet>>,
     pops: OrdMap<PopId, Shared<Pop>>,
     brakes: Brakes,
+    geoip: Option<Arc<Geoip>>,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
 }
@@ -106,6 +108,7 @@ impl State {
                 }
             }
             Change::BrakesSet(brakes) => self.brakes = *brakes,
+            Change::GeoipSet { table } => self.geoip = table.clone().map(Arc::new),
             Change::LossRestored { revision } => self.last_loss = *revision,
             Change::ShrinkConfirmed { zones } => {
                 for zone in zones {
@@ -536,6 +539,11 @@ impl State {
         &self.brakes
     }
 
+    /// The table of places that PoPs are to steer by.
+    pub fn geoip(&self) -> Option<&Arc<Geoip>> {
+        self.geoip.as_ref()
+    }
+
     /// Revision at which a zone last ceased to be served; 0 if none ever has.
     pub fn last_loss(&self) -> u64 {
         self.last_loss
@@ -580,9 +588,17 @@ impl State {
         let position =
             Change::PositionRestored { revision: self.revision, epoch: self.epoch, time_ms: self.time_ms };
         let brakes = (self.brakes != Brakes::default()).then_some(Change::BrakesSet(self.brakes));
+        let geoip = self.geoip.as_ref().map(|table| Change::GeoipSet { table: Some((**table).clone()) });
         let loss = (self.last_loss > 0).then_some(Change::LossRestored { revision: self.last_loss });
         let accounts = tenants.chain(tokens).chain(ns_sets).chain(pops);
-        accounts.chain(zones).chain(serials).chain(requests).chain(brakes).chain(loss).chain([position])
+        accounts
+            .chain(zones)
+            .chain(serials)
+            .chain(requests)
+            .chain(brakes)
+            .chain(geoip)
+            .chain(loss)
+            .chain([position])
     }
 }
 

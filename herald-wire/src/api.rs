@@ -396,6 +396,8 @@ pub enum ChangeKind {
     PopHeld,
     /// The log goes on from a copy that was restored.
     CopyRestored,
+    /// A GeoIP database was put or deleted.
+    GeoipSet,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.
@@ -1113,6 +1115,9 @@ pub struct PopStatus {
     /// The module that steers answers; absent where there is none, so that zones with steering are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<PopModule>,
+    /// What it steers by; left out by agents that know of no GeoIP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geoip: Option<PopGeoip>,
 }
 
 /// The module of a PoP's knotd, which steers answers.
@@ -1130,6 +1135,108 @@ pub struct PopModule {
     pub undecided: u64,
     /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
     pub geo: String,
+}
+
+/// The table of places at a PoP.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopGeoip {
+    /// SHA-256 of the table in use, in hexadecimal; left out if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The database of places that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<GeoipDatabase>,
+    /// The database of autonomous systems that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<GeoipDatabase>,
+    /// What is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A GeoIP database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GeoipDatabase {
+    /// What it calls itself: `GeoLite2-City`.
+    #[serde(rename = "type")]
+    #[schema(example = "GeoLite2-City")]
+    pub kind: String,
+    /// When it was built.
+    pub built_at_ms: u64,
+}
+
+/// Kinds of GeoIP databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeoipKind {
+    /// Continents, countries, subdivisions, cities, coordinates.
+    City,
+    /// Autonomous systems.
+    Asn,
+}
+
+/// The GeoIP databases, and how far their table has got.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Geoip {
+    /// The database of places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<GeoipDatabase>,
+    /// The database of autonomous systems.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asn: Option<GeoipDatabase>,
+    /// SHA-256 of the table that is made of both and that PoPs get, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// How long the table is.
+    pub bytes: u64,
+    /// How far it has got.
+    pub rollout: GeoipRollout,
+    /// What each PoP has, those that were never heard of left out.
+    pub pops: Vec<GeoipPop>,
+    /// How many zones have rules that need the database of places.
+    pub zones_with_geo_rules: u64,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+}
+
+/// How far the table of places has got: one PoP gets a new one first, and the others once that one has loaded it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GeoipRollout {
+    /// Where it stands.
+    pub state: GeoipRolloutState,
+    /// The PoP that has it first, or that stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pop: Option<String>,
+    /// Why it stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Stages of a roll-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeoipRolloutState {
+    /// There is no table.
+    #[default]
+    None,
+    /// One PoP gets it, or will as soon as one is connected.
+    FirstPop,
+    /// One has loaded it, and all get it.
+    All,
+    /// A PoP could not use it: those that have another one keep that. Uploading it again starts anew.
+    Stopped,
+}
+
+/// What a PoP has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GeoipPop {
+    /// The PoP's name.
+    pub pop: String,
+    /// Whether it steers by the present table.
+    pub in_sync: bool,
+    /// What it steers by.
+    #[serde(flatten)]
+    pub geoip: PopGeoip,
 }
 
 /// A publication that a PoP would not serve; its last good state goes on.

@@ -18,6 +18,9 @@
 //!  │◀─ Ping {what the PoP should hold by now, in sum} ─────┤ compared by the PoP once all before it is taken in
 //!  ├─ Drifted {bucket digests} ───────────────────────────▶│ if it holds something else
 //!  │◀─ Compare {buckets that differ} ──────────────────────┤ answered by Inventory, as after Welcome
+//!  │◀─ GeoOffer {hash, bytes} ─────────────────────────────┤ only to who says in Hello that it knows of it
+//!  ├─ GeoWant {hash, from, to} ───────────────────────────▶│ again and again, from where it left off
+//!  │◀─ GeoPart* ───────────────────────────────────────────┤ whenever there is nothing else to be sent
 //! ```
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
@@ -34,6 +37,9 @@ pub const BUCKETS: usize = 256;
 
 /// How many bytes of bulk parts may be on their way without the PoP having credited them.
 pub const BULK_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How many bytes of the table of places may be asked for at once.
+pub const GEO_WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// A zone's place among the inventory buckets.
 pub fn bucket_of(zone: ZoneId) -> usize {
@@ -94,6 +100,19 @@ pub enum ToHerald {
         /// As in [`Hello::bucket_digests`].
         #[cbor(n(0), with = "minicbor::bytes")]
         bucket_digests: Vec<u8>,
+    },
+    /// Send some of the table of places that was offered: at most [`GEO_WINDOW_BYTES`].
+    #[n(7)]
+    GeoWant {
+        /// SHA-256 of the table.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+        /// The first byte.
+        #[n(1)]
+        from: u64,
+        /// The byte after the last one.
+        #[n(2)]
+        to: u64,
     },
 }
 
@@ -165,6 +184,29 @@ pub enum ToPop {
         #[n(0)]
         buckets: Vec<u16>,
     },
+    /// The table of places that the PoP is to steer by.
+    #[n(9)]
+    GeoOffer {
+        /// SHA-256 of the table; empty: none.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+        /// Its length.
+        #[n(1)]
+        bytes: u64,
+    },
+    /// Some of the table of places.
+    #[n(10)]
+    GeoPart {
+        /// SHA-256 of the table.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+        /// The first byte.
+        #[n(1)]
+        from: u64,
+        /// The bytes.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        bytes: Vec<u8>,
+    },
 }
 
 /// All zones of a PoP in sum.
@@ -199,6 +241,9 @@ pub struct Hello {
     /// [`BUCKETS`] digests of 16 bytes (big endian), one after another.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub bucket_digests: Vec<u8>,
+    /// The table of places it has; none if it can't be offered one.
+    #[n(6)]
+    pub geo: Option<GeoStatus>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -371,6 +416,9 @@ pub struct AgentStatus {
     /// The module in knotd; none where there is none, or from an agent that knows of none.
     #[n(4)]
     pub module: Option<ModuleState>,
+    /// The table of places it has; none if it knows of no such thing.
+    #[n(5)]
+    pub geo: Option<GeoStatus>,
 }
 
 /// The module in knotd, as a PoP tells of it.
@@ -394,6 +442,45 @@ pub struct ModuleState {
     /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
     #[n(5)]
     pub geo: String,
+}
+
+/// The table of places that a PoP has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct GeoStatus {
+    /// SHA-256 of the one in use; empty: none.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub hash: Vec<u8>,
+    /// The database of places that it was made from.
+    #[n(1)]
+    pub city: Option<GeoDatabase>,
+    /// The database of autonomous systems that it was made from.
+    #[n(2)]
+    pub asn: Option<GeoDatabase>,
+    /// What is wrong.
+    #[n(3)]
+    pub problem: Option<GeoProblem>,
+}
+
+/// A database that a table was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct GeoDatabase {
+    /// What it calls itself.
+    #[n(0)]
+    pub kind: String,
+    /// When it was built, in seconds since the epoch.
+    #[n(1)]
+    pub built_s: u64,
+}
+
+/// A table that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct GeoProblem {
+    /// Its SHA-256.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub hash: Vec<u8>,
+    /// Why, in words.
+    #[n(1)]
+    pub reason: String,
 }
 
 /// What is wrong with a frame.
@@ -481,6 +568,7 @@ mod tests {
             agent_version: "1".into(),
             newest: Generation::default(),
             bucket_digests: Vec::new(),
+            geo: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

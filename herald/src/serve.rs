@@ -142,11 +142,12 @@ async fn serve(
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
     let publisher = Publisher::new(engine.clone(), shared).noting_logins(access_log.clone());
+    let shutdown = CancellationToken::new();
+    let places = tokio::spawn(publisher.places().clone().run(shutdown.clone()));
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = CancellationToken::new();
     tracing::info!(
         "herald {} serves the API on {} and awaits PoPs on {}, at revision {} of epoch {}",
         env!("CARGO_PKG_VERSION"),
@@ -179,7 +180,7 @@ async fn serve(
     tracing::info!("herald is stopping");
     shutdown.cancel();
     compaction.abort();
-    let ended = async { tokio::join!(api, sessions) };
+    let ended = async { tokio::join!(api, sessions, places) };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }

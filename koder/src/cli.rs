@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::commands::{
-    brakes, change, context, explain, login, nsset, past, policy, pool, pop, record, steering, tenant, token,
-    view, zone,
+    brakes, change, context, explain, geoip, login, nsset, past, policy, pool, pop, record, steering, tenant,
+    token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -87,6 +87,9 @@ pub enum DnsCommand {
     /// The emptiness brake: how much may go before somebody is asked (operators)
     #[command(subcommand)]
     Brakes(brakes::BrakesCommand),
+    /// GeoIP databases, which tell where clients are (operators)
+    #[command(subcommand)]
+    Geoip(geoip::GeoipCommand),
     /// Tenants (operators)
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),

@@ -637,6 +637,7 @@ impl World {
             agent_version: "sim".into(),
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
+            geo: None,
         };
         self.trace.line(self.now_us, format_args!("pop{pop}: dials as {link} with {}", greeting.newest));
         if let Some(running) = &mut self.control.running {
@@ -699,6 +700,7 @@ impl World {
                 zones: agent.core.replica().zone_count(),
                 newest: agent.core.replica().newest(),
                 module: None,
+                geo: None,
             };
             self.say(link, &ToHerald::Status(status));
         }
@@ -1192,6 +1194,8 @@ fn word(message: &ToPop) -> String {
             format!("ping {head} {in_sync} {:?}", holding.map(|holding| holding.zones))
         }
         ToPop::Compare { buckets } => format!("compare {buckets:?}"),
+        ToPop::GeoOffer { bytes, .. } => format!("geo offer {bytes}"),
+        ToPop::GeoPart { from, .. } => format!("geo part {from}"),
     }
 }
 
@@ -1210,5 +1214,6 @@ fn word_of(message: &ToHerald) -> String {
         ToHerald::BulkCredit { bytes } => format!("credit {bytes}"),
         ToHerald::Status(_) => "status".into(),
         ToHerald::Drifted { .. } => "drifted".into(),
+        ToHerald::GeoWant { from, to, .. } => format!("geo want {from} {to}"),
     }
 }

@@ -34,6 +34,7 @@ use self::hooks::AgentHooks;
 pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
+use crate::geo::GeoKeeper;
 use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
 use crate::replica::{OpenError, Replica, ReplicaError};
@@ -110,6 +111,9 @@ impl Agent {
         status::serve(&config.status_socket(), board.clone())
             .map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
 
+        let geo = GeoKeeper::start(config.geo_dir())
+            .map_err(|source| StartError::Data { dir: config.geo_dir(), source })?;
+
         let (events, inbox) = mpsc::channel();
         let (report, reports) = mpsc::channel();
         let damaged = events.clone();
@@ -120,10 +124,13 @@ impl Agent {
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
         driver.filling(!replica.is_complete());
-        let (forward, figures) = (events.clone(), board.clone());
+        let (forward, figures, places) = (events.clone(), board.clone(), geo.clone());
         spawn("knot-reports", move || {
             for report in reports {
                 show_report(&report, &figures);
+                if let Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem }) = &report {
+                    places.module_says(hash, problem.clone());
+                }
                 if forward.send(Event::Knot(report)).is_err() {
                     return;
                 }
@@ -136,6 +143,7 @@ impl Agent {
         let shell = Shell::new(core, inbox, board.clone(), driver.clone(), scrubs);
         let core = spawn("agent", move || shell.run())?;
 
+        let (steered, mut table) = (Arc::clone(&driver), geo.file());
         let hooks = AgentHooks {
             config: config.clone(),
             driver,
@@ -156,12 +164,28 @@ impl Agent {
         let supervisor = Supervisor::start(supervisor, Box::new(hooks)).map_err(StartError::System)?;
 
         let ending = CancellationToken::new();
-        let dialer = Dialer::new(config.clone(), events.clone(), board.clone());
+        let dialer = Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {
             let ending = ending.clone();
-            move || runtime.block_on(dialer.run(ending))
+            move || {
+                let tell_table = async {
+                    loop {
+                        let file = table.borrow_and_update().clone();
+                        steered.geo(file);
+                        if table.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = dialer.run(ending.clone()) => {}
+                        () = async { tokio::join!(tell_table, ending.cancelled()); } => {}
+                    }
+                });
+            }
         })?;
         tracing::info!("the agent of the PoP {} runs", config.pop);
         Ok(Agent { config, board, events, ending, session, core, supervisor, _lock: lock })
@@ -219,6 +243,9 @@ fn show_report(report: &Report, board: &Board) {
                 }
                 module.reason = Some(reason.clone());
             });
+        }
+        Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem: None }) => {
+            board.module(|module| module.geo = hex(hash));
         }
         Report::ModuleSaid(ToAgent::Status(said)) => board.module(|module| {
             module.zones = said.zones;

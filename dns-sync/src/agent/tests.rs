@@ -155,6 +155,7 @@ impl Herald {
             agent_version: String::new(),
             newest: Generation::default(),
             bucket_digests: Vec::new(),
+            geo: None,
         };
         let mut peer = Peer { stream, bytes: Vec::new(), hello };
         let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };

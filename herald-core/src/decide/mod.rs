@@ -17,6 +17,7 @@ use crate::authorise::Authorised;
 use crate::change::Change;
 use crate::check::Finding;
 use crate::command::{Action, Context};
+use crate::geoip;
 use crate::idempotency::Request;
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -125,6 +126,12 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
             Ok(brakes::hold(state, *pop, *revision, *zones_lost, *zones_before))
         }
         Action::SetBrakes(brakes) => brakes::set(state, *brakes),
+        Action::SetGeoip { table, base } => {
+            geoip::need_base(state, *base)?;
+            let is_news = state.geoip().map(|table| &**table) != table.as_ref();
+            let changes = is_news.then(|| Change::GeoipSet { table: table.clone() });
+            Ok(Decision { changes: changes.into_iter().collect(), ..Decision::default() })
+        }
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });

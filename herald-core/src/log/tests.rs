@@ -7,6 +7,7 @@ use crate::brakes::Brakes;
 use crate::change::{Bulk, Evidence, content_chunks};
 use crate::content::{Content, Difference};
 use crate::decide::Subject;
+use crate::geoip::{Geoip, GeoipDatabase};
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
 use crate::state::At;
@@ -264,7 +265,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=30).collect());
+    assert_eq!(numbers, (0..=31).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -301,6 +302,7 @@ fn number(change: &Change) -> u8 {
         Change::LossRestored { .. } => 28,
         Change::PopHeld { .. } => 29,
         Change::CopyRestored { .. } => 30,
+        Change::GeoipSet { .. } => 31,
     }
 }
 
@@ -713,5 +715,18 @@ fn samples() -> Vec<(&'static str, Change)> {
             }),
         ),
         ("zone-edited-steering", Change::ZoneEdited { zone: id, serial: 8, difference: steering() }),
+        (
+            "geoip-set",
+            Change::GeoipSet {
+                table: Some(Geoip {
+                    sha256: [0xee; 32],
+                    bytes: 70_010,
+                    chunks: vec![[0xef; 32], [0xf0; 32]],
+                    city: Some(GeoipDatabase { kind: "GeoLite2-City".into(), built_s: 1_700_000_008 }),
+                    asn: Some(GeoipDatabase { kind: "GeoLite2-ASN".into(), built_s: 1_700_000_009 }),
+                }),
+            },
+        ),
+        ("geoip-none", Change::GeoipSet { table: None }),
     ]
 }

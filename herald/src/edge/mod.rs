@@ -13,6 +13,7 @@ mod compression;
 mod connections;
 mod explain;
 mod gate;
+mod geoip;
 mod lookup;
 mod meta;
 mod metrics;

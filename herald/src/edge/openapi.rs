@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, explain, meta, nameserver_sets, pops, rrsets, steering,
-    tenants, tokens, zones,
+    access_log, admissions, batches, brakes, changes, explain, geoip, meta, nameserver_sets, pops, rrsets,
+    steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ use super::{
         (name = "tokens"),
         (name = "pops"),
         (name = "nameserver-sets"),
+        (name = "geoip", description = "GeoIP databases, which tell where clients are."),
         (name = "brakes", description = "The emptiness brake: what would empty much of a PoP waits for an operator's word."),
     ),
 )]
@@ -54,6 +55,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(tokens::routes())
         .merge(pops::routes())
         .merge(brakes::routes())
+        .merge(geoip::routes())
         .merge(nameserver_sets::routes())
         .merge(meta::routes())
 }

@@ -188,6 +188,7 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::BrakesSet => api::ChangeKind::BrakesSet,
                 ChangeKind::PopHeld => api::ChangeKind::PopHeld,
                 ChangeKind::CopyRestored => api::ChangeKind::CopyRestored,
+                ChangeKind::GeoipSet => api::ChangeKind::GeoipSet,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

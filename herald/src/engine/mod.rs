@@ -19,7 +19,7 @@ use herald_core::content::Content;
 use herald_core::decide::{Decision, Subject, decide};
 use herald_core::rejection::Rejection;
 use herald_core::state::State;
-use herald_store::Store;
+use herald_store::{ChunkId, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use recover::{RecoverError, StoreChunks, load_checkpoint, open_entry};
@@ -212,6 +212,48 @@ impl Engine {
             let ids = self.store.put_chunks(&some).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
             addresses.extend(ids.iter().map(|id| *id.as_bytes()));
         }
+    }
+}
+
+/// First octet of the chunks of a table of places: no chunk of anything else begins with it, so that none is taken for another.
+const TABLE_CHUNK: u8 = 0xff;
+/// How much of a table a chunk has, in bytes.
+const TABLE_CHUNK_BYTES: usize = 512 * 1024;
+
+impl Engine {
+    /// Puts a table of places into the store ahead of the command that will name it. Blocking.
+    ///
+    /// # Errors
+    /// If the store can't be written.
+    pub fn stage_table(&self, table: &[u8]) -> Result<Vec<ChunkAddress>, SubmitError> {
+        let mut addresses = Vec::new();
+        for some in table.chunks(TABLE_CHUNK_BYTES * STAGED_CHUNKS) {
+            let some: Vec<Vec<u8>> =
+                some.chunks(TABLE_CHUNK_BYTES).map(|part| [&[TABLE_CHUNK], part].concat()).collect();
+            let some: Vec<&[u8]> = some.iter().map(Vec::as_slice).collect();
+            let ids = self.store.put_chunks(&some).map_err(|e| SubmitError::Unavailable(e.to_string()))?;
+            addresses.extend(ids.iter().map(|id| *id.as_bytes()));
+        }
+        Ok(addresses)
+    }
+
+    /// The table in these chunks, none if one of them isn't there. Blocking.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn table(&self, chunks: &[ChunkAddress]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut table = Vec::new();
+        for address in chunks {
+            let chunk = self.store.chunk(&ChunkId::from_bytes(*address))?;
+            let Some([TABLE_CHUNK, part @ ..]) = chunk.as_deref() else { return Ok(None) };
+            table.extend_from_slice(part);
+        }
+        Ok(Some(table))
+    }
+
+    /// These chunks of a table were replaced: the next compaction may delete them.
+    pub fn forget_table(&self, chunks: &[ChunkAddress]) {
+        self.upkeep.forget(chunks);
     }
 }
 

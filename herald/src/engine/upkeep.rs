@@ -44,6 +44,12 @@ impl Upkeep {
         self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Chunks that were put, and that nobody will name any more.
+    pub(super) fn forget(&self, gone: &[ChunkAddress]) {
+        let mut put = self.put();
+        gone.iter().for_each(|address| _ = put.remove(&ChunkId::from_bytes(*address)));
+    }
+
     fn put(&self) -> MutexGuard<'_, HashSet<ChunkId>> {
         self.put.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,7 +102,7 @@ pub(super) fn compact(
             after = reached;
         }
     }
-    let chunks_deleted = collect_orphans(store, upkeep, horizon)?;
+    let chunks_deleted = collect_orphans(store, upkeep, now, horizon)?;
     Ok(Compacted { horizon, chunks_deleted })
 }
 
@@ -163,8 +169,14 @@ fn erased_up_to(store: &dyn Store, horizon: u64) -> Result<u64, StoreError> {
     Ok(erased)
 }
 
-/// Deletes chunks that nobody names: of erased entries, of commands that were refused, of what a crash interrupted.
-fn collect_orphans(store: &dyn Store, upkeep: &Upkeep, horizon: u64) -> Result<u64, CompactError> {
+/// Deletes chunks that nobody names: of erased entries, of commands that were refused, of what a crash interrupted. Of the tables of
+/// places that entries name, only the present one is ever read.
+fn collect_orphans(
+    store: &dyn Store,
+    upkeep: &Upkeep,
+    now: &State,
+    horizon: u64,
+) -> Result<u64, CompactError> {
     let mut orphans: HashSet<ChunkId> = HashSet::new();
     {
         let _replacing = upkeep.replacing();
@@ -179,6 +191,8 @@ fn collect_orphans(store: &dyn Store, upkeep: &Upkeep, horizon: u64) -> Result<u
             point.chunks.iter().for_each(|id| _ = orphans.remove(id));
         }
         upkeep.put().iter().for_each(|id| _ = orphans.remove(id));
+        let table = now.geoip().map_or(&[][..], |table| &table.chunks);
+        table.iter().for_each(|address| _ = orphans.remove(&ChunkId::from_bytes(*address)));
         Ok(())
     };
     is_named(&mut orphans)?;

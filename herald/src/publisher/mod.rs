@@ -4,6 +4,7 @@
 //! sent is the difference between that and the newest one. A slow PoP is thus sent less often and more at once, and one
 //! that is away costs no memory but an entry for each zone it lacks.
 
+mod geo;
 mod past;
 mod session;
 mod shared;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use herald_core::account::Principal;
+use herald_core::geoip::GeoipDatabase;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_store::Store;
-use herald_wire::api::{self, PopModule, PopRefusal, PopStatus, Wait};
+use herald_wire::api::{self, GeoipRolloutState, PopModule, PopRefusal, PopStatus, Wait};
+use herald_wire::stream::{GeoDatabase, GeoStatus};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +30,9 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::engine::Engine;
+use crate::geoip::Places;
+use geo::Stage;
+pub use geo::{Rollout, TableFile};
 pub use session::{Next, Session, SessionError};
 use shared::PopLive;
 pub use shared::Shared;
@@ -42,6 +48,7 @@ pub struct Publisher {
     engine: Engine,
     shared: Arc<Shared>,
     access_log: Option<AccessLog>,
+    places: Places,
 }
 
 /// The receipt of a change.
@@ -81,12 +88,50 @@ pub struct PopView {
 impl Publisher {
     /// A publisher of what this engine decides; `shared` is the one whose [`Shared::on_commit`] the engine calls.
     pub fn new(engine: Engine, shared: Arc<Shared>) -> Publisher {
-        Publisher { engine, shared, access_log: None }
+        let places = Places::new(engine.clone(), Arc::clone(&shared));
+        Publisher { engine, shared, access_log: None, places }
     }
 
     /// The same, noting who logs in as a PoP.
     pub fn noting_logins(self, access_log: AccessLog) -> Publisher {
         Publisher { access_log: Some(access_log), ..self }
+    }
+
+    /// The GeoIP databases and the table made of them.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The GeoIP databases, how far their table has got, and what the operator should know. Blocking.
+    pub fn geoip_view(&self) -> api::Geoip {
+        let state = self.engine.state();
+        let table = state.geoip();
+        let wanted = table.map(|table| &table.sha256[..]).unwrap_or_default();
+        let name = |pop: PopId| state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone());
+        let (stage, pop, problem) = match self.shared.rollout().stage() {
+            Stage::First(pop) => (GeoipRolloutState::FirstPop, pop, None),
+            Stage::All => (GeoipRolloutState::All, None, None),
+            Stage::Stopped { pop, problem } => (GeoipRolloutState::Stopped, Some(pop), Some(problem)),
+            Stage::Unknown if table.is_some() => (GeoipRolloutState::FirstPop, None, None),
+            Stage::Unknown | Stage::NoTable => (GeoipRolloutState::None, None, None),
+        };
+        let pops = state.pops().filter_map(|pop| {
+            let said = self.shared.with_pop(pop.id, |live| live.told.as_ref()?.status.geo.clone())??;
+            let (in_sync, geoip) = (said.hash == wanted, pop_geoip(&said));
+            Some(api::GeoipPop { pop: pop.name.clone(), in_sync, geoip })
+        });
+        let zones = self.places.zones_with_geo_rules();
+        let database = |database: &GeoipDatabase| geoip_database(&database.kind, database.built_s);
+        api::Geoip {
+            city: table.and_then(|table| table.city.as_ref()).map(database),
+            asn: table.and_then(|table| table.asn.as_ref()).map(database),
+            sha256: table.map(|table| hexadecimal(&table.sha256)),
+            bytes: table.map_or(0, |table| table.bytes),
+            rollout: api::GeoipRollout { state: stage, pop: pop.map(name), problem },
+            pops: pops.collect(),
+            zones_with_geo_rules: zones as u64,
+            notices: self.places.notices(zones),
+        }
     }
 
     /// Accepts PoPs until `shutdown`, and then ends their sessions.
@@ -223,6 +268,17 @@ impl Publisher {
         by_pop("herald_pop_drift_mended_total", "Of these, those that were mended.", "counter", &|pop| {
             shared.with_pop(pop, |live| live.drift.mended)
         });
+        let help = "Whether a PoP steers by the present table of places.";
+        let wanted = state.geoip().map(|table| table.sha256.to_vec()).unwrap_or_default();
+        by_pop("herald_pop_geoip_in_sync", help, "gauge", &|pop| {
+            let said = shared.with_pop(pop, |live| live.told.as_ref()?.status.geo.clone())??;
+            Some(u64::from(said.hash == wanted))
+        });
+        let help = "Whether the roll-out of the table of places stopped at a PoP.";
+        by_pop("herald_pop_geoip_stopped", help, "gauge", &|pop| match shared.rollout().stage() {
+            Stage::Stopped { pop: by, .. } => Some(u64::from(by == pop)),
+            _ => Some(0),
+        });
         let help = "When drift was last found at a PoP, in seconds since the epoch.";
         by_pop("herald_pop_drift_last_seconds", help, "gauge", &|pop| {
             shared.with_pop(pop, |live| live.drift.shown().last_ms)?.map(|last_ms| last_ms / 1000)
@@ -281,7 +337,26 @@ fn pop_status(live: &PopLive) -> Option<PopStatus> {
             undecided: module.undecided,
             geo: module.geo.clone(),
         }),
+        geoip: told.status.geo.as_ref().map(pop_geoip),
     })
+}
+
+fn pop_geoip(said: &GeoStatus) -> api::PopGeoip {
+    let database = |database: &GeoDatabase| geoip_database(&database.kind, database.built_s);
+    api::PopGeoip {
+        sha256: (!said.hash.is_empty()).then(|| hexadecimal(&said.hash)),
+        city: said.city.as_ref().map(database),
+        asn: said.asn.as_ref().map(database),
+        problem: said.problem.as_ref().map(|problem| problem.reason.clone()),
+    }
+}
+
+fn geoip_database(kind: &str, built_s: u64) -> api::GeoipDatabase {
+    api::GeoipDatabase { kind: kind.to_owned(), built_at_ms: built_s.saturating_mul(1000) }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(octets)
 }
 
 /// Zones by id that a PoP lacks, with the revision up to which it has them.

@@ -11,6 +11,7 @@ use herald_wire::api;
 use herald_wire::stream::AgentStatus;
 use tokio_util::sync::CancellationToken;
 
+use super::geo::Rollout;
 use super::tracker::Tracker;
 use crate::clock;
 use crate::engine::{Commit, OnCommit};
@@ -22,6 +23,7 @@ const REFUSALS_SHOWN: usize = 20;
 #[derive(Default)]
 pub struct Shared {
     tracker: Tracker,
+    rollout: Rollout,
     pops: Mutex<HashMap<PopId, PopLive>>,
     pub(super) counters: Counters,
 }
@@ -79,6 +81,11 @@ impl Shared {
     /// What every PoP has confirmed.
     pub fn tracker(&self) -> &Tracker {
         &self.tracker
+    }
+
+    /// How far the table of places has got.
+    pub fn rollout(&self) -> &Rollout {
+        &self.rollout
     }
 
     /// What is known of a PoP, if anything is.

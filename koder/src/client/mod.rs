@@ -182,14 +182,19 @@ enum Content<'a> {
     Nothing,
     /// Content type and content. Present, if empty, for every method that usually has a body.
     Whole(Option<&'static str>, Vec<u8>),
-    /// A zone file that is read while it is sent.
-    ZoneFile(ZoneFileUpload<'a>),
+    /// A file that is read while it is sent.
+    File(FileUpload<'a>),
 }
 
-/// A zone file on its way to the server.
-pub struct ZoneFileUpload<'a> {
+/// The content type of zone files (RFC 4027).
+pub const ZONE_FILE_TYPE: &str = "text/dns";
+
+/// A file on its way to the server.
+pub struct FileUpload<'a> {
     /// The content, perhaps compressed.
     pub content: &'a mut dyn Read,
+    /// What it is.
+    pub content_type: &'static str,
     /// How it is compressed, as `Content-Encoding` says it.
     pub encoding: Option<&'static str>,
 }
@@ -206,8 +211,8 @@ impl<'a> Call<'a> {
         self
     }
 
-    fn zone_file(mut self, upload: ZoneFileUpload<'a>) -> Self {
-        self.body = Content::ZoneFile(upload);
+    fn file(mut self, upload: FileUpload<'a>) -> Self {
+        self.body = Content::File(upload);
         self.bulk()
     }
 
@@ -291,7 +296,7 @@ impl<'a> Call<'a> {
     /// Sends it until it is answered: again if the connection broke after a write was sent, which its key makes safe,
     /// and after a while if the server asks for patience. What is read while it is sent goes but once.
     fn deliver(&mut self) -> Result<(Response<()>, Body), ClientError> {
-        let attempts = if matches!(self.body, Content::ZoneFile(_)) { 1 } else { ATTEMPTS };
+        let attempts = if matches!(self.body, Content::File(_)) { 1 } else { ATTEMPTS };
         for attempt in 1..attempts {
             match self.exchange() {
                 Err(ClientError::Transport { sent: true, source, .. })
@@ -341,8 +346,8 @@ impl<'a> Call<'a> {
                 let request = request.body(content.as_slice()).map_err(|error| transport(error.into()))?;
                 agent.run(agent.configure_request(request).timeout_global(Some(self.timeout)).build())
             }
-            Content::ZoneFile(ZoneFileUpload { content, encoding }) => {
-                request = request.header(header::CONTENT_TYPE, "text/dns");
+            Content::File(FileUpload { content, content_type, encoding }) => {
+                request = request.header(header::CONTENT_TYPE, *content_type);
                 if let Some(encoding) = encoding {
                     request = request.header(header::CONTENT_ENCODING, *encoding);
                 }

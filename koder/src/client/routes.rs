@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 
 use herald_wire::api::{
-    AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, ImportReport, MultiZoneBatch,
-    NameserverSet, NameserverSetInput, Page, Pop, PopCreate, PopPatch, Release, Rollback, RollbackReport,
-    Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate, Whoami, Written,
-    Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
+    AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, Geoip, GeoipKind, ImportReport,
+    MultiZoneBatch, NameserverSet, NameserverSetInput, Page, Pop, PopCreate, PopPatch, Release, Rollback,
+    RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate,
+    Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
 use ureq::http::{Method, StatusCode};
 
@@ -14,7 +14,7 @@ use super::query::{access_query, at_query, diff_query, import_query};
 use super::{
     Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
 };
-use super::{ImportOptions, ZoneFileUpload};
+use super::{FileUpload, ImportOptions};
 
 type Result<T> = std::result::Result<Answer<T>, ClientError>;
 
@@ -78,13 +78,13 @@ impl Client {
     pub fn import_zone<'a>(
         &'a self,
         zone: &str,
-        zone_file: ZoneFileUpload<'a>,
+        zone_file: FileUpload<'a>,
         import: &ImportOptions,
         options: &WriteOptions,
     ) -> Result<Written<ImportReport>> {
         self.call(Method::POST, &["zones", zone, "import"])
             .query(import_query(import))
-            .zone_file(zone_file)
+            .file(zone_file)
             .write(options)
             .send()
     }
@@ -293,6 +293,26 @@ impl Client {
         self.call(Method::POST, &["brakes", "release"]).json(release).write(options).send()
     }
 
+    /// `GET /geoip`: the GeoIP databases.
+    pub fn geoip(&self) -> Result<Geoip> {
+        self.call(Method::GET, &["geoip"]).send()
+    }
+
+    /// `PUT /geoip/{kind}`: puts one.
+    pub fn put_geoip<'a>(
+        &'a self,
+        kind: GeoipKind,
+        file: FileUpload<'a>,
+        options: &WriteOptions,
+    ) -> Result<Written<Geoip>> {
+        self.call(Method::PUT, &["geoip", geoip_kind(kind)]).file(file).write(options).send()
+    }
+
+    /// `DELETE /geoip/{kind}`: has none of a kind.
+    pub fn delete_geoip(&self, kind: GeoipKind, options: &WriteOptions) -> Result<Written<Geoip>> {
+        self.call(Method::DELETE, &["geoip", geoip_kind(kind)]).write(options).send()
+    }
+
     /// `GET /brakes`: how much may go before somebody is asked.
     pub fn brakes(&self) -> Result<Brakes> {
         self.call(Method::GET, &["brakes"]).send()
@@ -375,5 +395,12 @@ impl Client {
     /// `GET /metrics`: the answer's `text` is in Prometheus' format.
     pub fn metrics(&self) -> Result<()> {
         self.call_outside(Method::GET, "/metrics".to_owned()).send_for_text()
+    }
+}
+
+fn geoip_kind(kind: GeoipKind) -> &'static str {
+    match kind {
+        GeoipKind::City => "city",
+        GeoipKind::Asn => "asn",
     }
 }

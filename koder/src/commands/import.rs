@@ -14,7 +14,7 @@ use herald_wire::api::{
 use super::change::wait_for;
 use super::zone::{created, zone_name};
 use super::{MessageArgs, Session, WriteArgs};
-use crate::client::{Client, ClientError, ImportOptions, WaitFor, WriteOptions, ZoneFileUpload};
+use crate::client::{Client, ClientError, FileUpload, ImportOptions, WaitFor, WriteOptions, ZONE_FILE_TYPE};
 use crate::failure::Failure;
 use crate::names;
 use crate::progress::Progress;
@@ -162,7 +162,12 @@ fn send(
     progress.phase("sending");
     let encoding = upload.encoding();
     let mut content = progress.watch(upload.into_reader());
-    client.import_zone(zone, ZoneFileUpload { content: &mut content, encoding }, import, options)
+    client.import_zone(
+        zone,
+        FileUpload { content: &mut content, content_type: ZONE_FILE_TYPE, encoding },
+        import,
+        options,
+    )
 }
 
 fn guess_name(head: &[u8], file: &Path) -> Result<(Name, ApexSource), Failure> {
@@ -331,7 +336,7 @@ impl<'s, 'o> Many<'s, 'o> {
         let import = ImportOptions { mode: mode(self.args), create: true, preview: 0 };
         let encoding = upload.encoding();
         let mut content = upload.into_reader();
-        let content = ZoneFileUpload { content: &mut content, encoding };
+        let content = FileUpload { content: &mut content, content_type: ZONE_FILE_TYPE, encoding };
         match self.client.import_zone(zone, content, &import, &self.options) {
             Ok(answer) => self.done(1, answer.change.as_ref().map(|change| change.id.clone())),
             Err(error @ ClientError::Problem { .. }) if error.status().is_some_and(|status| status < 500) => {

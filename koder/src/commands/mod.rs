@@ -4,6 +4,7 @@ pub mod brakes;
 pub mod change;
 pub mod context;
 pub mod explain;
+pub mod geoip;
 pub mod import;
 mod input;
 mod list;
@@ -113,6 +114,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::AccessLog(args) => past::access(session, &args),
         DnsCommand::Pop(command) => pop::run(session, &command),
         DnsCommand::Brakes(command) => brakes::run(session, &command),
+        DnsCommand::Geoip(command) => geoip::run(session, &command),
         DnsCommand::Tenant(command) => tenant::run(session, &command),
         DnsCommand::Token(command) => token::run(session, &command),
         DnsCommand::Nsset(command) => nsset::run(session, &command),

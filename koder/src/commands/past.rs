@@ -313,6 +313,7 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::BrakesSet => "brakes set",
         ChangeKind::PopHeld => "zones held at PoP",
         ChangeKind::CopyRestored => "copy restored",
+        ChangeKind::GeoipSet => "geoip set",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

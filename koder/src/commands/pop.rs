@@ -1,7 +1,7 @@
 //! `koder dns pop …`: points of presence, for operators.
 
 use clap::{Args, Subcommand};
-use herald_wire::api::{HeldWhy, Pop, PopCreate, PopModule, PopPatch, Release};
+use herald_wire::api::{HeldWhy, Pop, PopCreate, PopGeoip, PopModule, PopPatch, Release};
 
 use super::list::Listing;
 use super::{ListArgs, MessageArgs, Session, WriteArgs, yes_no};
@@ -204,6 +204,7 @@ fn show(pop: &Pop) -> String {
         ("module", status.map(|status| module(status.module.as_ref()))),
         ("zones", status.map(|status| status.zones.to_string())),
         ("generation", status.map(|status| format!("{}.{}", status.epoch, status.counter))),
+        ("geoip", status.and_then(|status| status.geoip.as_ref()).map(geoip)),
         ("secret", pop.secret.clone()),
     ]);
     if pop.secret.is_some() {
@@ -228,6 +229,16 @@ fn show(pop: &Pop) -> String {
         text.push_str(&table::columns(["REFUSED ZONE", "REASON"], rows));
     }
     text
+}
+
+fn geoip(geoip: &PopGeoip) -> String {
+    let databases: Vec<String> =
+        [&geoip.city, &geoip.asn].into_iter().flatten().map(super::geoip::database).collect();
+    let said = if databases.is_empty() { "none".to_owned() } else { databases.join(", ") };
+    match &geoip.problem {
+        Some(problem) => format!("{said}; {problem}"),
+        None => said,
+    }
 }
 
 fn drift(pop: &Pop) -> String {
@@ -259,7 +270,7 @@ fn state(pop: &Pop) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herald_wire::api::{HeldZone, PopDrift, PopHeld, PopRefusal, PopStatus};
+    use herald_wire::api::{GeoipDatabase, HeldZone, PopDrift, PopHeld, PopRefusal, PopStatus};
 
     fn pop() -> Pop {
         Pop {
@@ -281,6 +292,14 @@ mod tests {
                 counter: 77,
                 address: "192.0.2.7".into(),
                 heard_at_ms: 1_767_225_600_000,
+                geoip: Some(PopGeoip {
+                    city: Some(GeoipDatabase {
+                        kind: "GeoLite2-City".into(),
+                        built_at_ms: 1_767_225_600_000,
+                    }),
+                    problem: Some("no room".into()),
+                    ..PopGeoip::default()
+                }),
                 refused: vec![PopRefusal { zone: "z9".into(), reason: "no SOA".into() }],
                 module: None,
             }),
@@ -329,6 +348,7 @@ mod tests {
     fn one_pop() {
         let text = show(&pop());
         assert!(text.contains("generation     2.77\n"), "{text}");
+        assert!(text.contains("geoip          GeoLite2-City of 2026-01-01T00:00:00Z; no room\n"), "{text}");
         assert!(text.ends_with("\nREFUSED ZONE  REASON\nz9            no SOA\n"), "{text}");
         let new = Pop { status: None, secret: Some("s3".into()), ..pop() };
         assert!(show(&new).contains("secret         s3\nthe secret is shown this once"), "{}", show(&new));

@@ -7,6 +7,7 @@ mod brakes;
 mod cli;
 mod damage;
 mod disk_full;
+mod geoip;
 mod hostile;
 mod ipv6;
 mod kill;

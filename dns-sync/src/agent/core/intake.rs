@@ -159,6 +159,8 @@ impl Core {
             ToPop::Compare { buckets } => group.inventory = Some(self.inventory_as_held(buckets)?),
             // They are never queued.
             ToPop::Welcome(_) | ToPop::Reject { .. } => {}
+            // They are not for the replica: the session hands them to who keeps the table of places.
+            ToPop::GeoOffer { .. } | ToPop::GeoPart { .. } => {}
         }
         Ok(())
     }

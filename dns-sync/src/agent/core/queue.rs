@@ -182,6 +182,11 @@ pub(in crate::agent) fn zone_of(message: &ToPop) -> Option<ZoneId> {
         ToPop::Delta(delta) => Some(delta.zone),
         ToPop::ZoneBegin(begin) => Some(begin.zone),
         ToPop::ZonePart { zone, .. } | ToPop::ZoneEnd { zone } | ToPop::Remove { zone, .. } => Some(*zone),
-        ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => None,
+        ToPop::Welcome(_)
+        | ToPop::Reject { .. }
+        | ToPop::Ping { .. }
+        | ToPop::Compare { .. }
+        | ToPop::GeoOffer { .. }
+        | ToPop::GeoPart { .. } => None,
     }
 }

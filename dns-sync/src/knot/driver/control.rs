@@ -12,6 +12,7 @@ use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
 use super::zone::{Base, HeldDelta, Phase, Zone, without_slashes};
 use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
+use crate::geo::GeoFile;
 use crate::knot::catalog::Catalogs;
 use crate::knot::config::zone_file_name;
 use crate::knot::probe::{self, WatchOrder};
@@ -30,6 +31,8 @@ pub(super) enum Event {
     ForgetSteering(Vec<ZoneId>),
     TellModule(ToModule),
     Filling(bool),
+    /// The table of places that the module is to use.
+    Geo(Option<GeoFile>),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
     Compare(Vec<(Name, u32)>),
@@ -104,6 +107,8 @@ pub(super) struct Control {
     /// About how many members knotd has.
     pub(super) members: usize,
     /// Whether the PoP is being filled, so that it's in nobody's interest to go slowly.
+    /// The table of places that the module is to use.
+    pub(super) geo: Option<GeoFile>,
     pub(super) is_filling: bool,
     pub(super) last_deltas_at: Option<Instant>,
 
@@ -161,6 +166,7 @@ impl Control {
             catalog_serials: Vec::new(),
             maybe_members: HashSet::new(),
             members: 0,
+            geo: None,
             is_filling: false,
             last_deltas_at: None,
             loads: BTreeMap::new(),
@@ -247,6 +253,10 @@ impl Control {
             Event::ForgetSteering(zones) => zones.into_iter().for_each(|zone| self.desk.remove(zone)),
             Event::TellModule(message) => self.desk.say(&message),
             Event::Filling(is_filling) => self.is_filling = is_filling,
+            Event::Geo(file) => {
+                self.geo = file;
+                self.tell_geo();
+            }
             Event::Suspend(done) => {
                 self.suspending.push(done);
                 self.suspend();

@@ -47,6 +47,7 @@ use self::control::{Control, Event};
 use super::config::KnotConfig;
 use super::probe;
 use super::zonefile::{self, ZoneWriter};
+use crate::geo::GeoFile;
 use crate::module::desk::Change;
 use crate::module::link::Link;
 
@@ -357,6 +358,11 @@ impl Driver {
     /// are served already. It isn't at first.
     pub fn filling(&self, is_filling: bool) {
         let _ = self.events.send(Event::Filling(is_filling));
+    }
+
+    /// The table of places that the module is to use; none at first.
+    pub fn geo(&self, file: Option<GeoFile>) {
+        let _ = self.events.send(Event::Geo(file));
     }
 
     /// Stops using knotd and the zone files, and returns when nothing is under way any more. Tasks are kept.

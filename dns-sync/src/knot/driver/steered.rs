@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use herald_core::Name;
+use steering::link::ToModule;
 
 use super::control::{Control, Mode};
 use super::zone::Phase;
 use super::{NO_MODULE, Report, TaskError};
+use crate::geo::GeoFile;
 use crate::module::desk::Prepare;
 use crate::module::link::LinkEvent;
 use crate::module::zone::WholeZone;
@@ -17,6 +19,9 @@ impl Control {
             LinkEvent::Up { connection, zones, version, geo } => {
                 self.module_lost();
                 self.desk.up(connection, zones.iter().copied());
+                if self.geo.as_ref().map_or(&[][..], |file| &file.hash) != geo {
+                    self.tell_geo();
+                }
                 let _ = self.reports.send(Report::ModuleUp { zones, version, geo });
                 let waiting = self.zones.iter_mut().filter(|(_, zone)| zone.waits_for_module);
                 let waiting: Vec<Name> = waiting
@@ -44,6 +49,17 @@ impl Control {
                 let _ = self.reports.send(Report::ModuleDown { reason });
             }
         }
+    }
+
+    /// The module is told which table of places to use; as long as it isn't there, it is told when it comes.
+    pub(super) fn tell_geo(&mut self) {
+        let message = match &self.geo {
+            Some(GeoFile { path, hash }) => {
+                ToModule::Geo { path: path.to_string_lossy().into_owned(), hash: hash.to_vec() }
+            }
+            None => ToModule::NoGeo,
+        };
+        self.desk.say(&message);
     }
 
     /// What the module was being told, or was ready for, is told again once it is there.

@@ -17,6 +17,7 @@ use super::encoding::plain;
 use super::room::{Room, Roomed};
 use super::{Limits, blocking};
 use crate::edge::problem::{ApiError, Code, item};
+use crate::geoip::DATABASE_BYTES_MAX;
 
 /// The body of a request.
 pub trait Body: Sized {
@@ -172,6 +173,35 @@ impl ZoneFileStream {
         let (sent, read) = tokio::join!(sending, reading);
         sent?;
         read?.ok_or_else(|| ApiError::new(Code::Unavailable, "the control plane is stopping"))
+    }
+}
+
+/// A database that is still on its way.
+pub struct GeoipFile {
+    body: Roomed,
+    limits: Limits,
+}
+
+impl Body for GeoipFile {
+    async fn read(
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        limits: &Limits,
+        room: &Arc<Room>,
+    ) -> Result<GeoipFile, ApiError> {
+        need_type(headers, "application/octet-stream")?;
+        let body = Roomed { body: plain(headers, body, DATABASE_BYTES_MAX)?, room: Arc::clone(room) };
+        Ok(GeoipFile { body, limits: *limits })
+    }
+}
+
+impl GeoipFile {
+    /// All of it.
+    ///
+    /// # Errors
+    /// Too large, too slow, cut off.
+    pub async fn collect(self) -> Result<Bytes, ApiError> {
+        collect(self.body, self.limits.zone_file_time).await
     }
 }
 

@@ -36,7 +36,7 @@ use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
 use tokio_util::sync::CancellationToken;
 
-pub use body::{Body, Json, NoBody, ZoneFileStream};
+pub use body::{Body, GeoipFile, Json, NoBody, ZoneFileStream};
 pub use encoding::ACCEPTED as ACCEPTED_ENCODINGS;
 pub use path::FromPath;
 pub use precondition::{IfMatch, Preconditions, rrset_tag};
@@ -412,9 +412,9 @@ impl Caller {
         &self.app.history
     }
 
-    /// Facts about addresses. No database can be given to it yet, so that none is known.
+    /// Facts about addresses.
     pub fn geo(&self) -> Arc<steering::geo::Geo> {
-        Arc::new(steering::geo::Geo::empty())
+        self.app.publisher.places().geo()
     }
 
     /// Looks things up in the public DNS.

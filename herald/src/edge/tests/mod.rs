@@ -4,6 +4,7 @@ mod accounts;
 mod answers;
 mod brakes;
 mod explain;
+mod geoip;
 mod history;
 mod hostile;
 mod isolation;

@@ -9,7 +9,8 @@ use herald_core::account::Pop;
 use herald_core::command::Action;
 use herald_core::state::State;
 use herald_wire::stream::{
-    self, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneGeneration,
+    self, GeoStatus, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome,
+    ZoneGeneration,
 };
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -42,8 +43,8 @@ const SILENCE_S: u64 = 10;
 /// let mut now = Duration::ZERO;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
-/// let (newest, bucket_digests) = (Default::default(), Vec::new());
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests }), now)?;
+/// let (newest, bucket_digests, geo) = (Default::default(), Vec::new(), None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -88,6 +89,7 @@ struct Awaited {
     sum: Sum,
     buckets: Buckets,
     inventory: Vec<InventoryZone>,
+    geo: Option<GeoStatus>,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -121,6 +123,9 @@ impl Session {
                 let (agent_version, address) = (self.agent_version.clone(), self.address.clone());
                 let told = Told { status, agent_version, address, at: now };
                 if let Some(up) = self.up() {
+                    if let Some(geo) = &told.status.geo {
+                        self.shared.rollout().told(up.pop, geo);
+                    }
                     self.shared.note(up.pop, |live| live.told = Some(told));
                 }
                 Ok(())
@@ -144,6 +149,10 @@ impl Session {
             }
             (Phase::Up(feed), ToHerald::Applied { zones }) => {
                 applied(feed, &zones, now);
+                Ok(())
+            }
+            (Phase::Up(feed), ToHerald::GeoWant { hash, from, to }) => {
+                feed.want_geo(hash, from, to);
                 Ok(())
             }
             (Phase::Up(feed), ToHerald::Refused(refusal)) => {
@@ -248,7 +257,11 @@ impl Session {
         stream::encode_frame(&ToPop::Welcome(welcome), &mut self.out);
         let is_same = buckets.is_empty();
         let (buckets, inventory) = (Buckets::new(&buckets), Vec::new());
-        self.phase = Phase::Inventory(Box::new(Awaited { pop, up, state, sum, buckets, inventory }));
+        if let Some(geo) = &hello.geo {
+            self.shared.rollout().told(up.pop, geo);
+        }
+        let geo = hello.geo;
+        self.phase = Phase::Inventory(Box::new(Awaited { pop, up, state, sum, buckets, inventory, geo }));
         if is_same {
             self.compared(now);
         }
@@ -260,13 +273,14 @@ impl Session {
         let Phase::Inventory(awaited) = std::mem::replace(&mut self.phase, Phase::Hello) else {
             unreachable!("only an inventory is compared")
         };
-        let Awaited { pop, up, state, sum, buckets, inventory } = *awaited;
+        let Awaited { pop, up, state, sum, buckets, inventory, geo } = *awaited;
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
         // Where nothing differs, it holds what it should.
         let others = state.zones().filter(|zone| zone.is_served() && !buckets.has(zone.id)).count();
         let zones = (others + inventory.len()) as u64;
         let mut feed = Feed::new(&pop, up, state, sum, now);
+        feed.knows_geo(geo.map(|geo| geo.hash));
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }

@@ -12,7 +12,8 @@ use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Name, RrKey, ZoneId};
 use herald_wire::stream::{
-    self, BULK_WINDOW_BYTES, InventoryZone, ToPop, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset,
+    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ToPop, ZoneBegin, ZoneDelta, ZoneGeneration,
+    ZoneRrset,
 };
 
 use super::SessionError;
@@ -20,7 +21,8 @@ use super::compare::{Buckets, Comparison, Different, Mend};
 use super::core::Next;
 use super::gaps::Gaps;
 use super::holds::{Held, Holds, Why};
-use crate::publisher::shared::SessionUp;
+use crate::publisher::TableFile;
+use crate::publisher::shared::{PopLive, SessionUp};
 use crate::publisher::sum::{Sum, Version};
 use crate::publisher::{HeldZone, Lacks};
 
@@ -73,7 +75,24 @@ pub(super) struct Feed {
     /// Zones that had drifted and are being mended.
     mending: HashSet<ZoneId>,
     ping_at: Duration,
+    geo: Option<GeoFeed>,
     out: Vec<u8>,
+}
+
+/// The table of places on its way to a PoP that can take it.
+struct GeoFeed {
+    /// SHA-256 of what the PoP had when it came.
+    had: Vec<u8>,
+    /// The roll-out in which it was offered the table.
+    offered: Option<u64>,
+    /// What is to be sent of it.
+    wanted: Option<GeoWanted>,
+}
+
+struct GeoWanted {
+    table: Arc<TableFile>,
+    from: usize,
+    to: usize,
 }
 
 /// From the state seen to a newer one, zone by zone.
@@ -113,6 +132,7 @@ impl Feed {
             comparison: None,
             mending: HashSet::new(),
             ping_at: now,
+            geo: None,
             out: Vec::new(),
         }
     }
@@ -152,8 +172,11 @@ impl Feed {
         }
         let mut is_something = true;
         while is_something && self.out.len() < WRITE_BYTES {
-            is_something =
-                self.send_behind() || self.send_step(now)? || self.answer_drift(now) || self.send_bulk();
+            is_something = self.send_behind()
+                || self.send_step(now)?
+                || self.answer_drift(now)
+                || self.send_bulk()
+                || self.send_geo();
         }
         if self.ping_at <= now {
             self.ping();
@@ -182,6 +205,23 @@ impl Feed {
 
     pub(super) fn credit(&mut self, bytes: u64) {
         self.bulk_credited_bytes = self.bulk_credited_bytes.saturating_add(bytes);
+    }
+
+    /// It can be offered tables of places, and has this one.
+    pub(super) fn knows_geo(&mut self, had: Option<Vec<u8>>) {
+        self.geo = had.map(|had| GeoFeed { had, offered: None, wanted: None });
+    }
+
+    /// It wants some of the table of places. Of one that was replaced it wants no more as soon as it hears of the other.
+    pub(super) fn want_geo(&mut self, hash: Vec<u8>, from: u64, to: u64) {
+        let Some(geo) = &mut self.geo else { return };
+        let table = self.up.shared.rollout().table().filter(|table| table.sha256[..] == hash);
+        geo.wanted = table.and_then(|table| {
+            let end = table.bytes.len();
+            let to = usize::try_from(to.min(from.saturating_add(GEO_WINDOW_BYTES))).ok()?.min(end);
+            let from = usize::try_from(from).ok()?;
+            (from < to).then_some(GeoWanted { table, from, to })
+        });
     }
 
     pub(super) fn applied(&mut self, zones: &[ZoneGeneration]) {
@@ -462,6 +502,35 @@ impl Feed {
             self.unhold(zone.id);
             self.want_whole(zone.id);
         }
+    }
+
+    /// Offers the table of places, or sends some of it.
+    fn send_geo(&mut self) -> bool {
+        let Feed { up, geo: Some(geo), .. } = self else { return false };
+        let shared = &up.shared;
+        let is_connected = |pop| shared.with_pop(pop, PopLive::is_connected).unwrap_or(false);
+        if let Some(offer) = shared.rollout().offer(up.pop, is_connected)
+            && geo.offered != Some(offer.number)
+        {
+            let is_first = geo.offered.replace(offer.number).is_none();
+            let hash = offer.table.as_ref().map(|table| table.sha256.to_vec()).unwrap_or_default();
+            geo.wanted = None;
+            if !is_first || hash != geo.had {
+                let bytes = offer.table.map_or(0, |table| table.bytes.len() as u64);
+                self.put(&ToPop::GeoOffer { hash, bytes });
+                return true;
+            }
+        }
+        let Some(GeoWanted { table, from, to }) = &mut geo.wanted else { return false };
+        let (begin, end) = (*from, (*from + PART_BYTES).min(*to));
+        let bytes = table.bytes[begin..end].to_vec();
+        let part = ToPop::GeoPart { hash: table.sha256.to_vec(), from: begin as u64, bytes };
+        *from = end;
+        if end == *to {
+            geo.wanted = None;
+        }
+        self.put(&part);
+        true
     }
 
     /// What the log is to note of it.

@@ -658,6 +658,7 @@ async fn what_a_pop_could_not_apply_is_shown_till_it_has() {
         zones: 1,
         newest: generation,
         module: None,
+        geo: None,
     };
     pop.connection.send(&ToHerald::Status(status.clone())).await.unwrap();
     let mut told = until(|| fleet.publisher.pop_view(id).status).await;

@@ -70,6 +70,7 @@ impl Replica {
             agent_version: "test".into(),
             newest: self.newest,
             bucket_digests: self.bucket_digests(),
+            geo: None,
         }
     }
 
@@ -320,7 +321,12 @@ impl TestPop {
                 }
                 applied([(*zone, *generation)])
             }
-            ToPop::Welcome(_) | ToPop::Reject { .. } | ToPop::Ping { .. } | ToPop::Compare { .. } => {
+            ToPop::Welcome(_)
+            | ToPop::Reject { .. }
+            | ToPop::Ping { .. }
+            | ToPop::Compare { .. }
+            | ToPop::GeoOffer { .. }
+            | ToPop::GeoPart { .. } => {
                 panic!("{frame:?} is not due")
             }
         }

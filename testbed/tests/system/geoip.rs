@@ -1,0 +1,113 @@
+//! GeoIP databases get to PoPs, one after the other; what is no database doesn't; a damaged table is fetched anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use steering::geo::testing::{City, mmdb};
+use testbed::herald::program;
+use testbed::platform::Platform;
+use testbed::wait::wait_for;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn database(built_s: u64) -> Vec<u8> {
+    let record =
+        |country| City { continent: "EU", country, subdivisions: &[], city: None, location: None }.record();
+    let networks = [("192.0.2.0/24", "DE"), ("198.51.100.0/24", "FR"), ("2001:db8::/32", "NL")];
+    mmdb(
+        "GeoLite2-City",
+        built_s,
+        &networks.map(|(network, country)| (network.parse().unwrap(), record(country))),
+    )
+}
+
+fn koder(platform: &Platform, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("koder"));
+    command.args(arguments).env_clear().env("HOME", platform.folder("home"));
+    command.env("KODER_SERVER", format!("http://{}", platform.herald.api));
+    command.env("KODER_TOKEN", platform.herald.operator().token());
+    command.output().unwrap()
+}
+
+fn shown(platform: &Platform) -> Value {
+    platform.herald.operator().get("/geoip").expect(200)
+}
+
+fn wait_till_all_have(platform: &Platform, sha256: &Value) {
+    let pops = platform.pops.len();
+    wait_for(SOON, "all PoPs to have the table", || {
+        let shown = shown(platform);
+        let in_sync =
+            shown["pops"].as_array()?.iter().filter(|pop| pop["in_sync"] == true && pop["sha256"] == *sha256);
+        (in_sync.count() == pops && shown["rollout"]["state"] == "all").then_some(())
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}\n{}", shown(platform), platform.herald.tail()));
+}
+
+fn put(platform: &Platform, file: &Path) -> Value {
+    let put = koder(platform, &["--json", "dns", "geoip", "put", file.to_str().unwrap(), "--kind", "city"]);
+    assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+    serde_json::from_slice::<Value>(&put.stdout).unwrap()["item"]["sha256"].clone()
+}
+
+fn tables(pop: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(pop).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|found| found == "geo")).collect()
+}
+
+#[test]
+fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
+    let mut platform = Platform::start("geoip", 2);
+    let folder = platform.folder("databases");
+    let (good, cut) = (folder.join("good.mmdb"), folder.join("cut.mmdb"));
+    fs::write(&good, database(1_700_000_000)).unwrap();
+    fs::write(&cut, &database(1_700_000_000)[..3000]).unwrap();
+
+    let refused = koder(&platform, &["dns", "geoip", "put", cut.to_str().unwrap(), "--kind", "city"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("it is no whole MaxMind database"), "{said}");
+    assert_eq!(shown(&platform)["rollout"]["state"], "none");
+
+    let first = put(&platform, &good);
+    wait_till_all_have(&platform, &first);
+    let name = platform.pops[0].name.clone();
+    let pop = koder(&platform, &["dns", "pop", "show", &name]);
+    let pop = String::from_utf8_lossy(&pop.stdout).into_owned();
+    assert!(pop.contains("GeoLite2-City of 2023-11-14T22:13:20Z"), "{pop}");
+    let text = koder(&platform, &["dns", "geoip", "show"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("all PoPs get it"), "{text:?}");
+
+    // The one before is used where the new one was damaged, and the new one is fetched again.
+    fs::write(&good, database(1_800_000_000)).unwrap();
+    let second = put(&platform, &good);
+    assert_ne!(first, second);
+    wait_till_all_have(&platform, &second);
+    let geo = platform.pops[0].replica().parent().unwrap().join("geo");
+    assert_eq!(tables(&geo).len(), 2, "that one and the one before");
+    let path = geo.join(format!("{}.geo", second.as_str().unwrap()));
+    platform.pops[0].kill();
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).unwrap();
+    platform.pops[0].start();
+    wait_till_all_have(&platform, &second);
+    assert_ne!(fs::read(&path).unwrap(), bytes, "it was fetched anew");
+
+    // The control plane has it after a start, and so does a PoP that was away.
+    platform.pops[1].stop().unwrap();
+    platform.herald.restart();
+    platform.pops[1].start();
+    wait_till_all_have(&platform, &second);
+
+    let gone = koder(&platform, &["dns", "geoip", "delete", "city"]);
+    assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
+    wait_for(SOON, "no PoP to have a table", || {
+        let shown = shown(&platform);
+        shown["pops"].as_array()?.iter().all(|pop| pop["sha256"] == json!(null)).then_some(())
+    })
+    .unwrap();
+}
