@@ -8,6 +8,7 @@ mod agent;
 mod api;
 mod control_plane;
 mod frames;
+mod geo;
 mod log;
 pub mod mutate;
 mod zone_file;
@@ -29,12 +30,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "zone_file", run: zone_file::run, seeds: zone_file::seeds, words: zone_file::WORDS },
     Target { name: "frames", run: frames::run, seeds: frames::seeds, words: &[] },
     Target { name: "session", run: frames::run_session, seeds: frames::session_seeds, words: &[] },
     Target { name: "log", run: log::run, seeds: log::seeds, words: &[] },
     Target { name: "api", run: api::run, seeds: api::seeds, words: api::WORDS },
+    Target { name: "geo", run: geo::run, seeds: geo::seeds, words: &[] },
     Target { name: "agent", run: agent::run, seeds: agent::seeds, words: &[] },
 ];
 
