@@ -1,7 +1,7 @@
 //! `/geoip`: the GeoIP databases that PoPs steer by. For operators.
 
 use herald_core::command::Action;
-use herald_core::rejection::Rejection;
+use herald_core::rejection::{Rejection, RejectionKind};
 use herald_wire::api::{Geoip, GeoipKind, Problem, Warning, Written};
 use steering::geo::MmdbKind;
 use utoipa_axum::router::OpenApiRouter;
@@ -131,7 +131,7 @@ impl FromPath for GeoipKind {
         match String::from_path(values)?.as_str() {
             "city" => Ok(GeoipKind::City),
             "asn" => Ok(GeoipKind::Asn),
-            _ => Err(Rejection::not_found("kind of GeoIP databases: it is `city` or `asn`").into()),
+            _ => Err(Rejection::new(RejectionKind::NotFound, "GeoIP databases are `city` and `asn`").into()),
         }
     }
 }

@@ -71,6 +71,10 @@ pub enum Input {
 }
 
 /// What is to be done.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is handled at once, and hardly anything else is made as often as messages"
+)]
 pub enum Action {
     /// A message to the control plane, in the session that stands.
     Send(ToHerald),
