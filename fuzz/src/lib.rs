@@ -11,6 +11,7 @@ mod frames;
 mod geo;
 mod log;
 pub mod mutate;
+mod steering;
 mod zone_file;
 
 use std::fs;
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "api", run: api::run, seeds: api::seeds, words: api::WORDS },
     Target { name: "geo", run: geo::run, seeds: geo::seeds, words: &[] },
     Target { name: "agent", run: agent::run, seeds: agent::seeds, words: &[] },
+    Target { name: "steering", run: steering::run, seeds: steering::seeds, words: &[] },
 ];
 
 /// Inputs that were findings once, kept in `found/TARGET/` so that they are never one again.

@@ -75,3 +75,8 @@ fn every_target_has_seeds_and_a_name_of_its_own() {
         assert_eq!(TARGETS.iter().filter(|other| other.name == one.name).count(), 1);
     }
 }
+
+#[test]
+fn steering() {
+    sample("steering");
+}
