@@ -54,16 +54,18 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         city: Some((7, "Here")),
         location: Some((1.0, 2.0)),
     };
-    let networks = [("192.0.2.0/24", "DE"), ("2001:db8::/32", "NL")];
-    let database = mmdb(
-        "Fuzz-City",
-        1,
-        &networks.map(|(network, country)| (network.parse().expect("a prefix"), record(country).record())),
-    );
-    let mut builder = Builder::default();
-    builder.add_mmdb(MmdbKind::City, &database).expect("a database");
-    let table = builder.finish().write();
-    [(0, &table), (1, &table), (2, &database)]
-        .map(|(choice, bytes)| [&[choice], &bytes[..]].concat())
-        .to_vec()
+    let all = [("192.0.2.0/24", "DE"), ("2001:db8::/32", "NL"), ("192.0.2.128/25", "FR")];
+    (1..=all.len())
+        .flat_map(|count| {
+            let network = |(network, country): &(&str, _)| {
+                (network.parse().expect("a prefix"), record(*country).record())
+            };
+            let networks: Vec<_> = all[..count].iter().map(network).collect();
+            let database = mmdb("Fuzz-City", 1, &networks);
+            let mut builder = Builder::default();
+            builder.add_mmdb(MmdbKind::City, &database).expect("a database");
+            let table = builder.finish().write();
+            [(0, &table), (1, &table), (2, &database)].map(|(choice, bytes)| [&[choice], &bytes[..]].concat())
+        })
+        .collect()
 }

@@ -132,7 +132,7 @@ impl Part {
             out,
             reply,
             aliases: 0,
-            dname: None,
+            dnames: [None; ALIASES_MAX],
             verdict: Verdict {
                 rcode: Rcode::NoError,
                 is_authoritative: true,
@@ -154,8 +154,8 @@ struct Lookup<'a, R> {
     reply: &'a mut R,
     /// How many aliases were followed.
     aliases: usize,
-    /// Hash of the name that the last DNAME is at: it is told of once.
-    dname: Option<u64>,
+    /// Hashes of the names that DNAMEs are at which were followed, by the number of the alias: each is told of once.
+    dnames: [Option<u64>; ALIASES_MAX],
     verdict: Verdict,
 }
 
@@ -286,7 +286,11 @@ impl<'a, R: Reply> Lookup<'a, R> {
         let prefix_bytes = relative.len() - ancestor.len();
         let owner = name.get(prefix_bytes..)?;
         let hash = octets_hash(0, owner);
-        if self.dname.replace(hash) != Some(hash) && !self.put(Section::Answer, owner, dname) {
+        let is_told = self.dnames.contains(&Some(hash));
+        if let Some(place) = self.dnames.get_mut(self.aliases) {
+            *place = Some(hash);
+        }
+        if !is_told && !self.put(Section::Answer, owner, dname) {
             return Some(ControlFlow::Break(()));
         }
         let Some(target) = WireName::of([name.get(..prefix_bytes)?, target]) else {

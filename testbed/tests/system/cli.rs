@@ -152,3 +152,66 @@ fn a_folder_of_zone_files() {
     let zones: Value = serde_json::from_str(&shell.ok("--json dns zone list")).unwrap();
     assert_eq!(zones["items"].as_array().unwrap().len(), 5, "{zones}");
 }
+
+#[test]
+fn steering_by_command_line() {
+    let platform = Platform::start("cli-steering", 0);
+    let shell = Shell { platform: &platform, home: platform.folder("home") };
+    let document = "\
+settings: {ecs: true}
+views:
+  office: {prefixes: [10.0.0.0/8]}
+pools:
+  eu:
+    endpoints:
+      - {name: fra1, records: {A: [192.0.2.1]}, weight: 3, location: {latitude: 50.1, longitude: 8.7}}
+      - {name: ams1, records: {A: [192.0.2.2]}, weight: 1}
+policies:
+  - name: www
+    type: A
+    rules:
+      - {when: {countries: [NO, SE]}, pools: [eu], nearest: true}
+      - {pools: [eu]}
+overlays:
+  - {view: office, name: intranet, type: A, ttl: 60, records: [10.0.0.1]}
+";
+    fs::write(shell.home.join("steering.yaml"), document).unwrap();
+    fs::write(shell.home.join("bad.yaml"), document.replace("weight: 3", "weight: 3000000")).unwrap();
+    shell.ok("dns zone create example.com");
+    shell.ok("dns steering import example.com steering.yaml --dry-run");
+    let refused = shell.exits("dns steering import example.com bad.yaml", 6);
+    assert!(refused.contains("/pools/eu/endpoints/0/weight"), "{refused}");
+    shell.ok("dns steering import example.com steering.yaml");
+
+    // What comes out goes in again, and nothing changes by it.
+    let exported = shell.ok("dns steering export example.com");
+    fs::write(shell.home.join("again.yaml"), &exported).unwrap();
+    let before: Value = serde_json::from_str(&shell.ok("--json dns zone show example.com")).unwrap();
+    shell.ok("dns steering import example.com again.yaml");
+    let after: Value = serde_json::from_str(&shell.ok("--json dns zone show example.com")).unwrap();
+    assert_eq!(before["revision"], after["revision"], "{exported}");
+    assert_eq!(shell.ok("dns steering export example.com"), exported);
+
+    shell.ok("dns pool weight example.com eu ams1 3");
+    shell.ok("dns pool drain example.com eu fra1");
+    assert!(shell.ok("dns pool show example.com eu").contains("drained"));
+    shell.ok("dns pool enable example.com eu fra1");
+    shell.exits("dns pool delete example.com eu", 6);
+    shell.ok("dns policy set example.com api A --pool eu");
+    assert!(shell.ok("dns policy list example.com").contains("everybody"));
+    shell.ok("dns view set example.com lab --prefix 192.168.0.0/16");
+    shell.ok("dns view hide example.com lab www ANY");
+    assert!(shell.ok("dns view show example.com lab").contains("(hidden)"));
+    shell.ok("dns view remove example.com lab www ANY");
+    shell.ok("dns view delete example.com lab");
+    assert!(shell.ok("dns steering show example.com").contains("intranet"));
+    shell.ok("dns steering lint example.com");
+
+    let explained = shell.ok("dns explain www.example.com A --client 203.0.113.7");
+    assert!(
+        explained.contains("50.0 %") && explained.contains("not for this client: countries"),
+        "{explained}"
+    );
+    let explained = shell.ok("dns explain intranet.example.com --client 10.1.2.3");
+    assert!(explained.contains("of a view") && explained.contains("10.0.0.1"), "{explained}");
+}

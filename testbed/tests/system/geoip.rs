@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use steering::geo::testing::{City, mmdb};
+use testbed::dns::{self, Asked};
 use testbed::herald::program;
 use testbed::platform::Platform;
 use testbed::wait::wait_for;
@@ -58,13 +59,48 @@ fn tables(pop: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|found| found == "geo")).collect()
 }
 
+/// A name with an answer for Germany, one for France, and one for everybody else.
+fn steer_by_place(platform: &Platform) {
+    platform.create_zone("example.com");
+    let pool =
+        |address: &str| json!({ "ttl": 30, "endpoints": [{ "name": "one", "records": { "A": [address] } }] });
+    let document = json!({
+        "settings": { "ecs": true },
+        "pools": { "de": pool("192.0.2.49"), "fr": pool("192.0.2.33"), "else": pool("192.0.2.100") },
+        "policies": [{ "name": "www", "type": "A", "rules": [
+            { "when": { "countries": ["DE"] }, "pools": ["de"] },
+            { "when": { "countries": ["FR"] }, "pools": ["fr"] },
+            { "pools": ["else"] },
+        ] }],
+    });
+    platform.tenant.put("/zones/example.com/steering?wait=all", &document).expect(200);
+}
+
+/// Waits until every PoP answers clients in Germany, in France and nowhere in this way.
+fn wait_for_answers(platform: &Platform, expected: [&str; 3]) {
+    let clients = ["192.0.2.7", "198.51.100.7", "203.0.113.7"];
+    for pop in &platform.pops {
+        wait_for(SOON, "answers by place", || {
+            let answered = clients.map(|client| {
+                let asked = Asked { subnet: Some((client.parse().unwrap(), 32)), ..Asked::default() };
+                let answer = dns::query_as(pop.listen, "www.example.com.", "A", &asked);
+                answer.map(|(answer, _)| answer.values("A").join(" ")).unwrap_or_default()
+            });
+            (answered == expected).then_some(())
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", pop.tail()));
+    }
+}
+
 #[test]
 fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
     let mut platform = Platform::start("geoip", 2);
     let folder = platform.folder("databases");
     let (good, cut) = (folder.join("good.mmdb"), folder.join("cut.mmdb"));
     fs::write(&good, database(1_700_000_000)).unwrap();
-    fs::write(&cut, &database(1_700_000_000)[..3000]).unwrap();
+    let whole = database(1_700_000_000);
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    steer_by_place(&platform);
 
     let refused = koder(&platform, &["dns", "geoip", "put", cut.to_str().unwrap(), "--kind", "city"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -73,6 +109,10 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
 
     let first = put(&platform, &good);
     wait_till_all_have(&platform, &first);
+    wait_for_answers(&platform, ["192.0.2.49", "192.0.2.33", "192.0.2.100"]);
+    let explained =
+        platform.tenant.get("/explain?name=www.example.com&type=A&client=198.51.100.7").expect(200);
+    assert_eq!(explained["decision"]["answer"]["records"], json!(["192.0.2.33"]), "{explained}");
     let name = platform.pops[0].name.clone();
     let pop = koder(&platform, &["dns", "pop", "show", &name]);
     let pop = String::from_utf8_lossy(&pop.stdout).into_owned();
@@ -85,7 +125,7 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
     let second = put(&platform, &good);
     assert_ne!(first, second);
     wait_till_all_have(&platform, &second);
-    let geo = platform.pops[0].replica().parent().unwrap().join("geo");
+    let geo = platform.pops[0].folder().join("geo");
     assert_eq!(tables(&geo).len(), 2, "that one and the one before");
     let path = geo.join(format!("{}.geo", second.as_str().unwrap()));
     platform.pops[0].kill();
@@ -95,6 +135,7 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
     fs::write(&path, &bytes).unwrap();
     platform.pops[0].start();
     wait_till_all_have(&platform, &second);
+    wait_for_answers(&platform, ["192.0.2.49", "192.0.2.33", "192.0.2.100"]);
     assert_ne!(fs::read(&path).unwrap(), bytes, "it was fetched anew");
 
     // The control plane has it after a start, and so does a PoP that was away.
@@ -110,4 +151,5 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
         shown["pops"].as_array()?.iter().all(|pop| pop["sha256"] == json!(null)).then_some(())
     })
     .unwrap();
+    wait_for_answers(&platform, ["192.0.2.100"; 3]);
 }
