@@ -67,6 +67,16 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&str>,
     ) -> Result<Reply, ureq::Error> {
+        self.send(method, path, headers, body.map(str::as_bytes))
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Reply, ureq::Error> {
         let path = path
             .strip_prefix('/')
             .filter(|rest| rest.starts_with('/'))
@@ -159,6 +169,15 @@ impl Api {
     /// If no reply comes.
     pub fn delete(&self, path: &str) -> Reply {
         self.call("DELETE", path, None)
+    }
+
+    /// PUT of a file as it is.
+    ///
+    /// # Panics
+    /// If no reply comes.
+    pub fn put_file(&self, path: &str, content: &[u8]) -> Reply {
+        let headers = [("Content-Type", "application/octet-stream")];
+        self.send("PUT", path, &headers, Some(content)).unwrap_or_else(|e| panic!("PUT {path}: {e}"))
     }
 
     /// Imports a zone file into a zone that is there.

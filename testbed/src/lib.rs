@@ -24,6 +24,9 @@ pub mod wait;
 /// A realistic zone file of `example.com.`, as another provider's export.
 pub const EXAMPLE_ZONE: &str = include_str!("../assets/example.zone");
 
+/// How the example zone is steered.
+pub const EXAMPLE_STEERING: &str = include_str!("../assets/steering.yaml");
+
 /// The types that are in [`EXAMPLE_ZONE`].
 pub const EXAMPLE_TYPES: &[&str] = &[
     "SOA",

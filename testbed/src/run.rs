@@ -1,5 +1,6 @@
 //! `./dev run`: the platform on this machine, to be played with; and its tour, made by itself.
 
+mod places;
 mod tour;
 
 use std::fs;
@@ -96,6 +97,7 @@ impl Site {
         site.start_pops(pop_count);
         if stored.is_none() {
             site.import_example()?;
+            site.herald.operator().put_file("/geoip/city", &places::city_database()).expect(200);
         }
         site.write_environment()?;
         Ok(site)
@@ -160,7 +162,10 @@ impl Site {
         println!("  kdig @{} -p {} www.example.com A +short", dns.ip(), dns.port());
         println!("  koder dns record set example.com www A 192.0.2.80 --ttl 60 --wait");
         println!("  kdig @{} -p {} www.example.com A +short", dns.ip(), dns.port());
-        println!("  koder dns zone export example.com\n");
+        println!("  koder dns zone export example.com");
+        println!("  koder dns steering import example.com testbed/assets/steering.yaml --wait");
+        println!("  kdig @{} -p {} app.example.com A +short +subnet=192.0.2.0/24", dns.ip(), dns.port());
+        println!("  koder dns explain app.example.com A --client 198.51.100.7\n");
     }
 
     /// Waits for Ctrl-C (or SIGTERM), or for a daemon to end by itself.

@@ -1,6 +1,7 @@
 //! The tour: what the README has one type, with every answer checked.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Site;
+use crate::EXAMPLE_STEERING;
 use crate::dns::{self, Answer, Asked, Transport};
 use crate::herald::{Pop, program};
 use crate::knot::Knot;
@@ -49,6 +51,8 @@ pub(super) fn make(site: &mut Site) -> Result<(), String> {
 
     steer(site)?;
     say(begin, "answers are steered by client subnet, by weight and by PoP");
+    steer_by_place(site, &scratch)?;
+    say(begin, "answers are steered by place, and explained");
 
     for pop in &site.pops {
         pop.kill_knotd();
@@ -133,6 +137,34 @@ fn steer(site: &Site) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The example of steering by the CLI: clients of the documentation's networks are where the little database says.
+fn steer_by_place(site: &Site, scratch: &Scratch) -> Result<(), String> {
+    let file = scratch.folder("steering").join("steering.yaml");
+    fs::write(&file, EXAMPLE_STEERING).map_err(|e| format!("{}: {e}", file.display()))?;
+    let file = file.to_str().ok_or("the folder's name is no text")?;
+    koder(site, &["dns", "steering", "import", "example.com", file, "--wait"])?;
+    let clients: [(&str, &[&str]); 3] = [
+        ("192.0.2.0", &["192.0.2.101", "192.0.2.102"]),
+        ("198.51.100.0", &["192.0.2.111", "192.0.2.112"]),
+        ("203.0.113.0", &["192.0.2.121"]),
+    ];
+    for (client, may_be) in clients {
+        for pop in &site.pops {
+            let subnet = client.parse().map_err(|e| format!("{client}: {e}"))?;
+            let asked = Asked { subnet: Some((subnet, 24)), ..Asked::default() };
+            // The table of places comes to one PoP after the other.
+            let waited = wait_until(ANSWERED_WITHIN, "an answer by place", || {
+                dns::query_as(pop.listen, "app.example.com.", "A", &asked).is_ok_and(|(answer, _)| {
+                    let values = answer.values("A");
+                    !values.is_empty() && values.iter().all(|value| may_be.contains(&value.as_str()))
+                })
+            });
+            waited.map_err(|e| format!("{e} for {client} at {}\n{}", pop.name, pop.tail()))?;
+        }
+    }
+    koder(site, &["dns", "explain", "app.example.com", "A", "--client", "198.51.100.7"])
 }
 
 fn say(begin: Instant, what: &str) {

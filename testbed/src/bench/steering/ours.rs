@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::peers::{ELSEWHERE, NAMES, PLACES, Place, WEIGHTS, ZONE};
 use crate::dns::{self, Transport};
-use crate::http;
 use crate::platform::Platform;
 use crate::wait::wait_until;
 
@@ -50,19 +49,13 @@ pub fn start(city: &Path) -> Platform {
 
 /// Uploads the City file, and waits until the PoP has its table.
 fn put_city(platform: &Platform, city: &Path) {
-    let operator = platform.herald.operator();
-    let body = fs::read(city).unwrap_or_else(|e| panic!("{}: {e}", city.display()));
-    let authorization = format!("Authorization: Bearer {}", operator.token());
-    let mut request = format!(
-        "PUT /api/v1/geoip/city HTTP/1.1\r\nHost: {}\r\n{authorization}\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
-        operator.address(),
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(&body);
-    let reply = http::call(operator.address(), &request).unwrap_or_else(|e| panic!("the City file: {e}"));
-    assert!(reply.status < 300, "the City file: {} {}", reply.status, String::from_utf8_lossy(&reply.body));
+    let file = fs::read(city).unwrap_or_else(|e| panic!("{}: {e}", city.display()));
+    platform.herald.operator().put_file("/geoip/city", &file).expect(200);
+    wait_until(Duration::from_secs(120), "the table of places", || {
+        let shown = platform.herald.operator().get("/geoip").expect(200);
+        shown["pops"].as_array().is_some_and(|pops| pops.iter().all(|pop| pop["in_sync"] == true))
+    })
+    .unwrap_or_else(|e| panic!("{e}\n{}", platform.herald.tail()));
 }
 
 /// What the peers have, in our words.
