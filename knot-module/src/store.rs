@@ -26,6 +26,8 @@ pub struct Store {
     zones: BTreeMap<ZoneId, Zone>,
     /// Zones of which queries don't see yet what is known.
     changed: BTreeSet<ZoneId>,
+    /// By name of the zones that knotd has: whose steering queries see.
+    shown: BTreeMap<Name, Shown>,
     /// Whether a zone settled since queries were waited for.
     has_settled: bool,
     retired: Vec<Retired<Steering>>,
@@ -36,6 +38,14 @@ struct Zone {
     slot: Arc<Slot>,
     is_private: bool,
     steering: Steering,
+}
+
+/// Whose steering queries see under a name: a zone may be deleted and made again, as another zone, and then both are known for a while.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    zone: ZoneId,
+    /// Whose it was before.
+    before: Option<ZoneId>,
 }
 
 /// A zone that is being told of, RRset by RRset.
@@ -70,7 +80,13 @@ enum Refusal {
 impl Store {
     /// Nothing is known.
     pub const fn new() -> Store {
-        Store { zones: BTreeMap::new(), changed: BTreeSet::new(), has_settled: false, retired: Vec::new() }
+        Store {
+            zones: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            has_settled: false,
+            retired: Vec::new(),
+        }
     }
 
     /// What whoever connects is told.
@@ -229,14 +245,19 @@ impl Store {
                 && is_private != known.is_private
             {
                 self.retired.push(known.slot.replace(None));
+                self.shown.remove(known.slot.name());
                 let other = slot_of(known.slot.name(), is_private);
                 slot::release(std::mem::replace(&mut known.slot, other));
                 known.is_private = is_private;
                 private_changed = true;
             }
             let is_gone = known.steering.current.is_none() && known.steering.pending.is_empty();
-            let shown = (!is_gone).then(|| known.steering.clone());
-            self.retired.push(known.slot.replace(shown));
+            if known.is_private {
+                let shown = (!is_gone).then(|| known.steering.clone());
+                self.retired.push(known.slot.replace(shown));
+            } else {
+                self.show(zone, is_gone);
+            }
             if is_gone && let Some(gone) = self.zones.remove(&zone) {
                 slot::release(gone.slot);
             }
@@ -247,6 +268,37 @@ impl Store {
                 private.filter_map(|known| Some((&known.slot, &known.steering.current.as_ref()?.part))),
             );
         }
+    }
+
+    /// Shows queries the steering of a zone that knotd has, or that it has none any more. As long as nothing of it settled, records of
+    /// the zone that had its name before may still be served, and then that one's is in use.
+    fn show(&mut self, zone: ZoneId, is_gone: bool) {
+        let Some(known) = self.zones.get(&zone) else { return };
+        let name = known.slot.name();
+        let shown = self.shown.get(name).copied();
+        let holder = match (shown, is_gone) {
+            (Some(shown), false) if shown.zone == zone => shown,
+            (shown, false) => Shown { zone, before: shown.map(|shown| shown.zone) },
+            (Some(Shown { zone: holder, before: Some(before) }), true)
+                if holder == zone && self.zones.contains_key(&before) =>
+            {
+                Shown { zone: before, before: None }
+            }
+            (Some(shown), true) if shown.zone != zone => return,
+            (_, true) => {
+                self.shown.remove(name);
+                self.retired.push(known.slot.replace(None));
+                return;
+            }
+        };
+        let Some(held) = self.zones.get(&holder.zone) else { return };
+        let mut steering = held.steering.clone();
+        if steering.current.is_none() {
+            let before = holder.before.and_then(|before| self.zones.get(&before));
+            steering.current = before.and_then(|before| before.steering.current.clone());
+        }
+        self.retired.push(known.slot.replace(Some(steering)));
+        self.shown.insert(name.clone(), holder);
     }
 
     /// Frees what no query reads any more. It waits for those that run.

@@ -142,6 +142,39 @@ fn steered_answers_outlive_the_agent_and_knotd_and_fill_a_pop_from_nothing() {
 }
 
 #[test]
+fn a_zone_that_is_made_again_under_its_name_is_steered() {
+    let mut platform = Platform::start("steering-again", 1);
+    for round in 0..3 {
+        weighted(&platform);
+        all_to(&platform, if round % 2 == 0 { "b" } else { "a" });
+        let address = if round % 2 == 0 { "192.0.2.2" } else { "192.0.2.1" };
+        assert_answers(&platform.pops[0], "www.example.com.", &[address]);
+        platform.tenant.delete("/zones/example.com?confirm=shrink").expect(200);
+    }
+    // The PoP hears of the new zone and of the end of the old one at once.
+    weighted(&platform);
+    platform.pops[0].kill_agent();
+    platform.tenant.delete("/zones/example.com?confirm=shrink").expect(200);
+    platform.create_zone("example.com");
+    let pool = json!({ "ttl": 30, "endpoints": [endpoint("c", "192.0.2.3", 1)] });
+    let changes = json!([
+        { "op": "put_pool", "name": "web", "pool": pool },
+        { "op": "put_policy", "policy": { "name": "www", "type": "A", "rules": [{ "pools": ["web"] }] } },
+    ]);
+    patch(&platform, "", &json!({ "changes": changes }));
+    assert_answers(&platform.pops[0], "www.example.com.", &["192.0.2.1"]);
+    platform.pops[0].start();
+    platform.wait_until_in_sync();
+    assert_answers(&platform.pops[0], "www.example.com.", &["192.0.2.3"]);
+    platform.tenant.delete("/zones/example.com?confirm=shrink").expect(200);
+    // The last one is away, and its steering with it.
+    platform.create_zone("example.com");
+    let records = json!({ "ttl": 60, "records": ["192.0.2.9"] });
+    platform.tenant.put("/zones/example.com/rrsets/www.example.com/A?wait=all", &records).expect(201);
+    assert_answers(&platform.pops[0], "www.example.com.", &["192.0.2.9"]);
+}
+
+#[test]
 fn garbage_at_the_modules_socket_changes_nothing() {
     let platform = Platform::start("steering-garbage", 1);
     weighted(&platform);
