@@ -237,7 +237,7 @@ impl Config {
 
     /// Where tables of places are.
     pub fn geo_dir(&self) -> PathBuf {
-        self.data.join("geo")
+        crate::geo::dir(&self.data)
     }
 
     /// The socket at which the agent tells how it is.

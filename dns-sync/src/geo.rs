@@ -19,6 +19,7 @@ use std::thread;
 use herald_wire::stream::{GEO_WINDOW_BYTES, GeoDatabase, GeoProblem, GeoStatus, ToHerald, ToPop};
 use sha2::{Digest, Sha256};
 use steering::geo::{Database, Geo, Versions};
+use steering::link::ToModule;
 use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::watch;
 
@@ -35,6 +36,26 @@ pub struct GeoFile {
     pub path: PathBuf,
     /// SHA-256 of it.
     pub hash: [u8; 32],
+}
+
+impl GeoFile {
+    /// What the module is told of it.
+    pub fn message(&self) -> ToModule {
+        ToModule::Geo { path: self.path.to_string_lossy().into_owned(), hash: self.hash.to_vec() }
+    }
+}
+
+/// Where an agent with this data folder has tables of places.
+pub fn dir(data: &Path) -> PathBuf {
+    data.join("geo")
+}
+
+/// The table in this directory that is in use, if it is there. Whether it is whole is found out by who reads it.
+pub fn in_use(dir: &Path) -> Option<GeoFile> {
+    let text = fs::read_to_string(dir.join(CURRENT)).ok()?;
+    let hash = read_hash(text.trim())?;
+    let path = path_of(dir, &hash, TABLE);
+    path.is_file().then_some(GeoFile { path, hash })
 }
 
 /// A handle on who keeps it. Clones are handles on the same one.
@@ -347,8 +368,12 @@ impl Keeper {
     }
 
     fn path(&self, hash: &[u8; 32], extension: &str) -> PathBuf {
-        Path::new(&self.dir).join(format!("{}.{extension}", hexadecimal(hash)))
+        path_of(&self.dir, hash, extension)
     }
+}
+
+fn path_of(dir: &Path, hash: &[u8; 32], extension: &str) -> PathBuf {
+    dir.join(format!("{}.{extension}", hexadecimal(hash)))
 }
 
 fn hexadecimal(hash: &[u8; 32]) -> String {

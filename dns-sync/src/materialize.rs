@@ -21,6 +21,7 @@ use std::thread;
 
 use herald_core::{Name, ZoneId};
 
+use crate::geo;
 use crate::knot::catalog;
 use crate::knot::config::{KnotConfig, zone_file_name};
 use crate::knot::driver::NO_MODULE;
@@ -118,7 +119,7 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
     }
 
     let failed = |source| MaterializeError::Write { path: knot.module_snapshot(), source };
-    let snapshot = knot.module.is_some().then(|| SnapshotWriter::create(&knot.module_snapshot()));
+    let snapshot = knot.module.is_some().then(|| begin_snapshot(&knot.module_snapshot(), &geo::dir(data)));
     let snapshot = Mutex::new(snapshot.transpose().map_err(failed)?);
     let mut written = write_zones(replica, knot, zones, &snapshot)?;
     written.damaged_rows = damaged_rows;
@@ -144,6 +145,15 @@ fn lock(data: &Path) -> Result<File, MaterializeError> {
         Err(TryLockError::WouldBlock) => Err(MaterializeError::Busy { dir: data.into() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// The table of places comes first: where it is told of, no name is answered without it.
+fn begin_snapshot(path: &Path, tables: &Path) -> io::Result<SnapshotWriter> {
+    let mut snapshot = SnapshotWriter::create(path)?;
+    if let Some(table) = geo::in_use(tables) {
+        snapshot.message(&table.message())?;
+    }
+    Ok(snapshot)
 }
 
 fn leave_alone(knot: &KnotConfig, reason: String) -> Result<Materialized, MaterializeError> {

@@ -121,6 +121,8 @@ impl Agent {
             Contents::new(config.replica_dir(), move |zone| drop(damaged.send(Event::Damaged(zone))));
         // The configuration was checked to have an address.
         let driver = DriverConfig::of(&config.knot).ok_or_else(|| io::ErrorKind::InvalidInput.into());
+        let table = geo.file().borrow().clone();
+        let driver = driver.map(|driver| DriverConfig { geo: table, ..driver });
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
         driver.filling(!replica.is_complete());

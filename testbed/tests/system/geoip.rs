@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use steering::geo::testing::{City, mmdb};
@@ -137,6 +137,22 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
     wait_till_all_have(&platform, &second);
     wait_for_answers(&platform, ["192.0.2.49", "192.0.2.33", "192.0.2.100"]);
     assert_ne!(fs::read(&path).unwrap(), bytes, "it was fetched anew");
+
+    // A knotd that comes back answers by place from the first answer on, and one whose agent comes back doesn't cease to.
+    platform.pops[0].kill_knotd();
+    let asked = Asked { subnet: Some(("192.0.2.7".parse().unwrap(), 32)), ..Asked::default() };
+    let answered = |platform: &Platform| {
+        let answer = dns::query_as(platform.pops[0].listen, "www.example.com.", "A", &asked);
+        answer.ok().filter(|(answer, _)| answer.authoritative).map(|(answer, _)| answer.values("A").join(" "))
+    };
+    let first = wait_for(SOON, "an answer of knotd", || answered(&platform)).unwrap();
+    assert_eq!(first, "192.0.2.49");
+    platform.pops[0].kill_agent();
+    platform.pops[0].launch();
+    let back = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < back {
+        assert_eq!(answered(&platform).as_deref(), Some("192.0.2.49"), "{}", platform.pops[0].tail());
+    }
 
     // The control plane has it after a start, and so does a PoP that was away.
     platform.pops[1].stop().unwrap();

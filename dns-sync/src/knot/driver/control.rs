@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use herald_core::{Name, ZoneId};
-use steering::link::ToModule;
 
 use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
@@ -29,7 +28,6 @@ pub(super) enum Event {
     Swept(Vec<Drift>),
     Module(LinkEvent),
     ForgetSteering(Vec<ZoneId>),
-    TellModule(ToModule),
     Filling(bool),
     /// The table of places that the module is to use.
     Geo(Option<GeoFile>),
@@ -143,6 +141,7 @@ impl Control {
         Control {
             // Which there are is found out at the resume.
             catalogs: Catalogs::numbered(&config.catalog, 1),
+            geo: config.geo.clone(),
             config,
             reports,
             files,
@@ -166,7 +165,6 @@ impl Control {
             catalog_serials: Vec::new(),
             maybe_members: HashSet::new(),
             members: 0,
-            geo: None,
             is_filling: false,
             last_deltas_at: None,
             loads: BTreeMap::new(),
@@ -251,7 +249,6 @@ impl Control {
             Event::Swept(drifts) => self.swept(drifts),
             Event::Module(event) => self.take_link_event(event),
             Event::ForgetSteering(zones) => zones.into_iter().for_each(|zone| self.desk.remove(zone)),
-            Event::TellModule(message) => self.desk.say(&message),
             Event::Filling(is_filling) => self.is_filling = is_filling,
             Event::Geo(file) => {
                 self.geo = file;

@@ -41,7 +41,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
-use steering::link::{ToAgent, ToModule};
+use steering::link::ToAgent;
 
 use self::control::{Control, Event};
 use super::config::KnotConfig;
@@ -217,6 +217,8 @@ pub struct DriverConfig {
     pub catalog: Name,
     /// The socket of the module in knotd; none if knotd has no module, so that zones with steering are refused.
     pub module_socket: Option<PathBuf>,
+    /// The table of places that the module is to use, as it is known at the start.
+    pub geo: Option<GeoFile>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -230,6 +232,7 @@ impl DriverConfig {
             zone_dir: knot.zone_dir(),
             catalog: knot.catalog.clone(),
             module_socket: knot.module.is_some().then(|| knot.module_socket()),
+            geo: None,
             limits: Limits::default(),
         })
     }
@@ -387,11 +390,6 @@ impl Driver {
     /// The module is to have these zones no more.
     pub fn forget_steering(&self, zones: Vec<ZoneId>) {
         let _ = self.events.send(Event::ForgetSteering(zones));
-    }
-
-    /// Tells the module something that is of no zone, if it is there.
-    pub fn tell_module(&self, message: ToModule) {
-        let _ = self.events.send(Event::TellModule(message));
     }
 
     /// The same with a knotd that is answering; of no effect while the driver is suspended.

@@ -53,12 +53,7 @@ impl Control {
 
     /// The module is told which table of places to use; as long as it isn't there, it is told when it comes.
     pub(super) fn tell_geo(&mut self) {
-        let message = match &self.geo {
-            Some(GeoFile { path, hash }) => {
-                ToModule::Geo { path: path.to_string_lossy().into_owned(), hash: hash.to_vec() }
-            }
-            None => ToModule::NoGeo,
-        };
+        let message = self.geo.as_ref().map_or(ToModule::NoGeo, GeoFile::message);
         self.desk.say(&message);
     }
 
