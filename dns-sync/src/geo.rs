@@ -335,6 +335,8 @@ impl Keeper {
             let Database { kind, built_s } = database.clone()?;
             Some(GeoDatabase { kind, built_s })
         };
+        // Whoever sees it in the status finds the file.
+        self.shared.file.send_replace(Some(GeoFile { path: self.path(&hash, TABLE), hash }));
         {
             let mut status = self.shared.status();
             status.hash = hash.to_vec();
@@ -344,7 +346,6 @@ impl Keeper {
                 status.problem.take().filter(|problem| problem.hash.is_empty() && self.outbox.is_none());
         }
         tracing::info!("the GeoIP table {} is in use", hexadecimal(&hash));
-        self.shared.file.send_replace(Some(GeoFile { path: self.path(&hash, TABLE), hash }));
     }
 
     /// Rules that need a table are to fall through.

@@ -11,11 +11,11 @@
 //!  agent ──▶ socket ──▶ thread ┴─▶ a pointer a zone to its steering, replaced as a whole
 //! ```
 //!
-//! - [`hooks`]: what is done at each stage.
-//! - [`slot`]: where a query finds the steering of its zone; [`private`]: zones that knotd doesn't have; [`places`]: the table of places.
-//! - [`resolved`]: what knotd found before.
-//! - [`store`], [`server`]: what the agent says, and how it becomes what queries read.
-//! - [`knot`]: the layer to knotd, where all `unsafe` is.
+//! - `hooks`: what is done at each stage.
+//! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places.
+//! - `resolved`: what knotd found before.
+//! - `store`, `server`: what the agent says, and how it becomes what queries read.
+//! - `knot`: the layer to knotd, where all `unsafe` is.
 //!
 //! Nothing fails open: what can't be decided, and what panics, is never answered with a placeholder.
 
