@@ -18,6 +18,7 @@ use crate::api::Api;
 use crate::herald::{Herald, Pop, program};
 use crate::platform::wait_for_answer;
 use crate::scratch::Scratch;
+use crate::wait::wait_until;
 
 /// Where ports are looked for first: the API, PoPs' sessions, the first PoP's DNS.
 const API_PORT: u16 = 8053;
@@ -26,6 +27,9 @@ const DNS_PORT: u16 = 5301;
 
 /// Most PoPs on one machine.
 pub const POPS_MOST: usize = 15;
+
+/// How long the table of places may take to get to all PoPs.
+const PLACES_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often the daemons are looked after.
 const LOOK_AFTER_EVERY: Duration = Duration::from_millis(500);
@@ -97,7 +101,7 @@ impl Site {
         site.start_pops(pop_count);
         if stored.is_none() {
             site.import_example()?;
-            site.herald.operator().put_file("/geoip/city", &places::city_database()).expect(200);
+            site.put_places()?;
         }
         site.write_environment()?;
         Ok(site)
@@ -128,6 +132,18 @@ impl Site {
             wait_for_answer(pop, "www.example.com.", "A", &["192.0.2.12"]);
         }
         Ok(())
+    }
+
+    /// The table of places comes to one PoP after the other: whoever is told what to type next finds it everywhere.
+    fn put_places(&self) -> Result<(), String> {
+        let operator = self.herald.operator();
+        operator.put_file("/geoip/city", &places::city_database()).expect(200);
+        wait_until(PLACES_WITHIN, "the table of places at all PoPs", || {
+            let shown = operator.get("/geoip").expect(200);
+            let mut pops = shown["pops"].as_array().into_iter().flatten();
+            pops.all(|pop| pop["in_sync"] == true)
+        })
+        .map_err(|e| format!("{e}\n{}", self.herald.tail()))
     }
 
     fn tenant(&self) -> Api {
