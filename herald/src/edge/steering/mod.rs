@@ -6,6 +6,7 @@
 mod changes;
 mod document;
 mod draft;
+mod held;
 pub(super) mod lint;
 mod list;
 mod overlays;

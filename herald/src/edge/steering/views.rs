@@ -1,19 +1,19 @@
 //! `/zones/{zone}/views`
 
-use axum::http::StatusCode;
 use axum::response::Response;
-use herald_core::account::Verb;
 use herald_core::command::ZoneRef;
+use herald_core::name::NameError;
 use herald_core::steering::{self, Item};
-use herald_core::zone::Zone;
-use herald_core::{RrKey, Rrset};
+use herald_core::{Name, RrKey, Rtype};
 use herald_wire::api::steering::{Named, View};
 use herald_wire::api::{Page, Problem, Written};
 
-use super::list::{SteeringListQuery, page};
-use super::{AtQuery, change_one, found, held_key, read, read_item, show, whole_zone};
-use crate::edge::gate::{Answer, Json, NoBody, Reading, WriteQuery, Writing, rrset_tag};
-use crate::edge::problem::{ApiError, Code};
+use super::held::{self, Held};
+use super::list::SteeringListQuery;
+use super::read::Reader;
+use super::{AtQuery, show};
+use crate::edge::gate::{Answer, Json, NoBody, Reading, WriteQuery, Writing};
+use crate::edge::problem::ApiError;
 use crate::edge::respond;
 
 /// Views of a zone, a page at a time.
@@ -26,10 +26,7 @@ use crate::edge::respond;
 pub async fn list(
     request: Reading<ZoneRef, SteeringListQuery>,
 ) -> Result<respond::Ok<Page<Named<View>>>, ApiError> {
-    let Reading { caller, path, query, .. } = &request;
-    let zone = whole_zone(caller, path, query.at.as_deref()).await?;
-    let holder = steering::holder(&zone.name).map_err(|e| ApiError::new(Code::Invalid, e.to_string()))?;
-    Ok(respond::Ok(page(&zone, Some(&holder), query, of)?))
+    held::list(request).await
 }
 
 /// One view.
@@ -45,12 +42,7 @@ pub async fn list(
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn get(request: Reading<(ZoneRef, String), AtQuery>) -> Result<Response, ApiError> {
-    let Reading { caller, path: (zone, name), query, preconditions } = request;
-    let zone = whole_zone(&caller, &zone, query.at.as_deref()).await?;
-    let key = key(&zone, &name)?;
-    let (_, tag) = found(&zone, &key)?;
-    let shown = zone.content.get(&key).and_then(|rrset| of(&key, rrset));
-    Ok(respond::tagged_json(&preconditions, &tag, || respond::json(StatusCode::OK, &shown)))
+    held::get::<View>(request).await
 }
 
 /// The view becomes this.
@@ -71,17 +63,7 @@ pub async fn get(request: Reading<(ZoneRef, String), AtQuery>) -> Result<Respons
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn put(request: Writing<(ZoneRef, String), Json<View>>) -> Result<Answer<Named<View>>, ApiError> {
-    let Writing { mut writer, path: (zone_ref, name), body: Json(body), preconditions, .. } = request;
-    let zone = writer.zone(&zone_ref, Verb::Write)?.arc();
-    let key = key(&zone, &name)?;
-    let item = read(&zone, |reader| reader.view(&body, ""))?;
-    let is_new = zone.content.get(&key).is_none();
-    let path = format!("/zones/{}/views/{name}", zone.id);
-    let (done, warnings) =
-        change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, Some(&item)).await?;
-    let shown = done.zone().and_then(|zone| of(&key, zone.content.get(&key)?));
-    let tag = shown.as_ref().map(|shown| shown.etag.clone());
-    Ok(writer.answer_with(done, shown, warnings).await?.tagged(tag).created_at(is_new.then_some(path)))
+    held::put(request).await
 }
 
 /// The view is removed: not while a policy asks for it or it has anything.
@@ -98,23 +80,23 @@ pub async fn put(request: Writing<(ZoneRef, String), Json<View>>) -> Result<Answ
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn delete(request: Writing<(ZoneRef, String), NoBody>) -> Result<Answer<Named<View>>, ApiError> {
-    let Writing { mut writer, path: (zone_ref, name), preconditions, .. } = request;
-    let zone = writer.zone(&zone_ref, Verb::Write)?.arc();
-    writer.need_whole_zones()?;
-    let key = key(&zone, &name)?;
-    let (done, warnings) = change_one(&mut writer, &ZoneRef::Id(zone.id), &preconditions, &key, None).await?;
-    writer.answer_with(done, None, warnings).await
+    held::delete(request).await
 }
 
-fn key(zone: &Zone, name: &str) -> Result<RrKey, ApiError> {
-    held_key(steering::view_key(&zone.name, name), zone, name)
-}
+impl Held for View {
+    const RTYPE: Rtype = steering::VIEW;
+    const SEGMENT: &'static str = "views";
 
-fn of(key: &RrKey, rrset: &Rrset) -> Option<Named<View>> {
-    if key.rtype != steering::VIEW {
-        return None;
+    fn key(apex: &Name, name: &str) -> Result<RrKey, NameError> {
+        steering::view_key(apex, name)
     }
-    let Item::View(view) = read_item(key, rrset)? else { return None };
-    let name = steering::held_name(&key.owner)?;
-    Some(Named { name, etag: rrset_tag(key, rrset), item: show::view(&view) })
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<Item> {
+        reader.view(self, "")
+    }
+
+    fn show(item: &Item) -> Option<View> {
+        let Item::View(view) = item else { return None };
+        Some(show::view(view))
+    }
 }
