@@ -271,6 +271,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: self.geo.as_ref().map(GeoKeeper::status),
+            verdicts: None,
         };
         let mut bytes = Vec::new();
         stream::encode_frame(&ToHerald::Hello(hello), &mut bytes);

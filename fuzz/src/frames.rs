@@ -102,6 +102,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         newest: Generation { epoch: 1, counter: if counter == u64::MAX { 0 } else { counter } },
         bucket_digests: vec![0; BUCKETS * 16],
         geo: Some(GeoStatus::default()),
+        verdicts: Some(Generation::default()),
     })
 }
 

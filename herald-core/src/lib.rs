@@ -14,6 +14,7 @@ pub mod id;
 pub mod idempotency;
 pub mod limits;
 pub mod log;
+pub mod monitor;
 pub mod name;
 pub mod rdata;
 pub mod rejection;
@@ -25,6 +26,7 @@ pub mod zonefile;
 
 pub use domain::base::iana::Rtype;
 pub use id::{Generation, NsSetId, PopId, TenantId, TokenId, ZoneId, cbor_u128};
+pub use monitor::MonitorId;
 pub use name::Name;
 pub use rrset::{Rdatas, RrKey, Rrset};
 pub use state::State;

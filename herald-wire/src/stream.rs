@@ -21,9 +21,14 @@
 //!  │◀─ GeoOffer {hash, bytes} ─────────────────────────────┤ only to who says in Hello that it knows of it
 //!  ├─ GeoWant {hash, from, to} ───────────────────────────▶│ again and again, from where it left off
 //!  │◀─ GeoPart* ───────────────────────────────────────────┤ whenever there is nothing else to be sent
+//!  │◀─ Probes {monitors, all or what changed} ─────────────┤ only to who says in Hello that it knows of monitors
+//!  ├─ Probed {what is seen}* ─────────────────────────────▶│ at each change, and all of it after Probes with all
+//!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
 //! ```
 
-use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
+use herald_core::monitor::{Check, Pace};
+use herald_core::steering::Prefix;
+use herald_core::{Generation, MonitorId, Name, RrKey, Rrset, ZoneId};
 use minicbor::{Decode, Encode};
 
 /// Version of the protocol spoken here. A side that can't speak the other's is refused with words.
@@ -113,6 +118,13 @@ pub enum ToHerald {
         /// The byte after the last one.
         #[n(2)]
         to: u64,
+    },
+    /// What the PoP sees of monitors that it probes.
+    #[n(8)]
+    Probed {
+        /// Monitor by monitor.
+        #[n(0)]
+        seen: Vec<Seen>,
     },
 }
 
@@ -207,6 +219,97 @@ pub enum ToPop {
         #[cbor(n(2), with = "minicbor::bytes")]
         bytes: Vec<u8>,
     },
+    /// What the PoP is to probe.
+    #[n(11)]
+    Probes(#[n(0)] Probes),
+    /// What is held of endpoints.
+    #[n(12)]
+    Verdicts {
+        /// The log's revision as of which these are true: what is older than what the PoP has is passed over.
+        #[n(0)]
+        as_of: Generation,
+        /// Whether these are all monitors that are down, and all others are up.
+        #[n(1)]
+        is_all: bool,
+        /// Monitor by monitor.
+        #[n(2)]
+        verdicts: Vec<MonitorVerdict>,
+    },
+}
+
+/// Monitors that a PoP probes, or would probe.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Probes {
+    /// Whether what isn't here isn't to be probed any more.
+    #[n(0)]
+    pub is_all: bool,
+    /// New ones, and those that are different.
+    #[n(1)]
+    pub puts: Vec<Probe>,
+    /// Those that are gone.
+    #[n(2)]
+    pub deletes: Vec<MonitorId>,
+    /// Prefixes of special-purpose addresses (IANA's registries) that may be probed nevertheless, by the operator's word.
+    #[n(3)]
+    pub allowed: Vec<Prefix>,
+}
+
+/// A monitor, as PoPs know it.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Probe {
+    /// Which.
+    #[n(0)]
+    pub monitor: MonitorId,
+    /// Its revision: what is seen is told with it.
+    #[n(1)]
+    pub revision: u64,
+    /// What is asked.
+    #[n(2)]
+    pub check: Check,
+    /// How often, and what to make of what is seen.
+    #[n(3)]
+    pub pace: Pace,
+    /// Whether this PoP was chosen for it. One that wasn't probes only while it is isolated and has policies that go by its own
+    /// probes then.
+    #[n(4)]
+    pub is_chosen: bool,
+}
+
+/// What a PoP sees of a monitor.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Seen {
+    /// Which.
+    #[n(0)]
+    pub monitor: MonitorId,
+    /// The revision of the monitor that was probed by.
+    #[n(1)]
+    pub revision: u64,
+    /// Whether it is up, by as many probes in a row as its pace asks for; none before that, or where it can't be probed.
+    #[n(2)]
+    pub up: Option<bool>,
+    /// How the last probe went, in words.
+    #[n(3)]
+    pub cause: String,
+    /// For so long it has been seen like that, in ms.
+    #[n(4)]
+    pub for_ms: u64,
+    /// How long the last good probe took, in microseconds.
+    #[n(5)]
+    pub took_us: Option<u64>,
+    /// When the certificate ends, in seconds since the epoch.
+    #[n(6)]
+    pub certificate_ends_s: Option<u64>,
+}
+
+/// What is held of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct MonitorVerdict {
+    /// Its monitor.
+    #[n(0)]
+    pub monitor: MonitorId,
+    /// Since when it is down, in seconds since the epoch; none if it is up or nothing is known.
+    #[n(1)]
+    pub down_since_s: Option<u32>,
 }
 
 /// All zones of a PoP in sum.
@@ -244,6 +347,9 @@ pub struct Hello {
     /// The table of places it has; none if it can't be offered one.
     #[n(6)]
     pub geo: Option<GeoStatus>,
+    /// As of when it has verdicts, [`Generation::default`] if it has none; none if it knows of no monitors.
+    #[n(7)]
+    pub verdicts: Option<Generation>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -569,6 +675,7 @@ mod tests {
             newest: Generation::default(),
             bucket_digests: Vec::new(),
             geo: None,
+            verdicts: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

@@ -638,6 +638,7 @@ impl World {
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: None,
+            verdicts: None,
         };
         self.trace.line(self.now_us, format_args!("pop{pop}: dials as {link} with {}", greeting.newest));
         if let Some(running) = &mut self.control.running {
@@ -1196,6 +1197,8 @@ fn word(message: &ToPop) -> String {
         ToPop::Compare { buckets } => format!("compare {buckets:?}"),
         ToPop::GeoOffer { bytes, .. } => format!("geo offer {bytes}"),
         ToPop::GeoPart { from, .. } => format!("geo part {from}"),
+        ToPop::Probes(probes) => format!("probes {}", probes.puts.len()),
+        ToPop::Verdicts { verdicts, .. } => format!("verdicts {}", verdicts.len()),
     }
 }
 
@@ -1215,5 +1218,6 @@ fn word_of(message: &ToHerald) -> String {
         ToHerald::Status(_) => "status".into(),
         ToHerald::Drifted { .. } => "drifted".into(),
         ToHerald::GeoWant { from, to, .. } => format!("geo want {from} {to}"),
+        ToHerald::Probed { seen } => format!("probed {}", seen.len()),
     }
 }

@@ -156,6 +156,7 @@ impl Herald {
             newest: Generation::default(),
             bucket_digests: Vec::new(),
             geo: None,
+            verdicts: None,
         };
         let mut peer = Peer { stream, bytes: Vec::new(), hello };
         let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };

@@ -160,7 +160,7 @@ impl Core {
             // They are never queued.
             ToPop::Welcome(_) | ToPop::Reject { .. } => {}
             // They are not for the replica: the session hands them to who keeps the table of places.
-            ToPop::GeoOffer { .. } | ToPop::GeoPart { .. } => {}
+            ToPop::GeoOffer { .. } | ToPop::GeoPart { .. } | ToPop::Probes(_) | ToPop::Verdicts { .. } => {}
         }
         Ok(())
     }

@@ -187,6 +187,8 @@ pub(in crate::agent) fn zone_of(message: &ToPop) -> Option<ZoneId> {
         | ToPop::Ping { .. }
         | ToPop::Compare { .. }
         | ToPop::GeoOffer { .. }
-        | ToPop::GeoPart { .. } => None,
+        | ToPop::GeoPart { .. }
+        | ToPop::Probes(_)
+        | ToPop::Verdicts { .. } => None,
     }
 }

@@ -43,8 +43,8 @@ const SILENCE_S: u64 = 10;
 /// let mut now = Duration::ZERO;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
-/// let (newest, bucket_digests, geo) = (Default::default(), Vec::new(), None);
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo }), now)?;
+/// let (newest, bucket_digests, geo, verdicts) = (Default::default(), Vec::new(), None, None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -155,6 +155,8 @@ impl Session {
                 feed.want_geo(hash, from, to);
                 Ok(())
             }
+            // Who says nothing of verdicts in its greeting is told of no monitors.
+            (Phase::Up(_), ToHerald::Probed { .. }) => Ok(()),
             (Phase::Up(feed), ToHerald::Refused(refusal)) => {
                 refused(feed, refusal, now);
                 Ok(())

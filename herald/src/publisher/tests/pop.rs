@@ -71,6 +71,7 @@ impl Replica {
             newest: self.newest,
             bucket_digests: self.bucket_digests(),
             geo: None,
+            verdicts: None,
         }
     }
 
@@ -326,7 +327,9 @@ impl TestPop {
             | ToPop::Ping { .. }
             | ToPop::Compare { .. }
             | ToPop::GeoOffer { .. }
-            | ToPop::GeoPart { .. } => {
+            | ToPop::GeoPart { .. }
+            | ToPop::Probes(_)
+            | ToPop::Verdicts { .. } => {
                 panic!("{frame:?} is not due")
             }
         }
