@@ -2,17 +2,14 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use herald_core::Rtype;
 use herald_core::steering::AnswerMode;
 use steering::link::{PROTOCOL, ToAgent, ToModule};
 use support::agent::snapshot;
 use support::zone::pool;
-use support::{Answer, Knot, Question, TestZone};
+use support::{Knot, Question, TestZone};
 
 /// A zone in which `www` has this address, by steering.
 fn zone(apex: &str, serial: u32, address: &str) -> TestZone {
@@ -228,94 +225,3 @@ fn records_and_steering_change_together() {
 
 /// Changes in the test of records and steering.
 const GENERATIONS: u32 = 60;
-
-#[test]
-fn steering_is_swapped_a_thousand_times_a_second_under_load() {
-    swap(Duration::from_secs(5), 1_000);
-}
-
-/// The campaign: `HERALD_SWAP_S` seconds of it.
-#[test]
-#[ignore = "it takes as long as it is told to"]
-fn steering_is_swapped_for_long() {
-    let seconds = std::env::var("HERALD_SWAP_S").map_or(3_600, |text| text.parse().unwrap());
-    swap(Duration::from_secs(seconds), 1_000);
-}
-
-/// Swaps so often a second for so long, and asks as fast as one answer after another comes.
-fn swap(within: Duration, swaps_a_second: u32) {
-    let of = |serial: u32| {
-        let mut zone =
-            zone("example.com.", serial, if serial.is_multiple_of(2) { "192.0.2.10" } else { "192.0.2.11" });
-        for name in 0..50 {
-            zone = zone.policy(&format!("n{name}"), Rtype::A, &["pool"]);
-        }
-        zone
-    };
-    let first = of(1);
-    let knot = Knot::start(&[&first], Some(&snapshot(&[&first])));
-    let mut agent = knot.agent();
-    let stop = AtomicBool::new(false);
-    let asked = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        let (knot, stop, asked) = (&knot, &stop, &asked);
-        scope.spawn(move || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.connect(knot.address).unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            let mut seen = BTreeSet::new();
-            let mut reply = [0; 512];
-            let mut id = 0u16;
-            while !stop.load(Ordering::Relaxed) {
-                id = id.wrapping_add(1);
-                let name = format!("n{}.example.com.", id % 50);
-                socket.send(&Question::new(&name, "A").id(id).octets()).unwrap();
-                let bytes =
-                    socket.recv(&mut reply).expect("no answer is lost: only one is asked for at a time");
-                assert_eq!(reply[..2], id.to_be_bytes());
-                let answer = Answer::read(&reply[..bytes]);
-                let values = answer.values();
-                assert!(values == ["192.0.2.10"] || values == ["192.0.2.11"], "{answer:?}");
-                seen.insert(values[0].to_owned());
-                asked.fetch_add(1, Ordering::Relaxed);
-            }
-            assert_eq!(seen.len(), 2);
-        });
-        let start = Instant::now();
-        let zones = [of(2), of(1)];
-        let (mut swaps, mut serial, mut settled_kib) = (0u32, 1, 0);
-        while start.elapsed() < within {
-            let base = support::agent::generation(serial);
-            serial += 1;
-            let zone = &zones[(serial % 2) as usize];
-            let mut head = zone.head();
-            (head.serial, head.generation) = (serial, support::agent::generation(serial));
-            let puts = zone
-                .steering
-                .iter()
-                .filter(|(key, _)| key.rtype == herald_core::steering::POOL)
-                .cloned()
-                .collect();
-            let settle = ToModule::Settle { zone: head.zone, generation: head.generation };
-            agent.say(&ToModule::Delta { head, base, puts, deletes: vec![] });
-            assert!(matches!(agent.receive(), ToAgent::Prepared { .. }));
-            agent.say(&settle);
-            swaps += 1;
-            if settled_kib == 0 && start.elapsed() > within / 4 {
-                settled_kib = knot.resident_kib();
-            }
-            let next = start + Duration::from_secs(1) * swaps / swaps_a_second;
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-        agent.synchronize();
-        stop.store(true, Ordering::Relaxed);
-        let (seconds, kib) = (start.elapsed().as_secs_f64(), knot.resident_kib());
-        let rate = f64::from(swaps) / seconds;
-        let asked = asked.load(Ordering::Relaxed);
-        println!(
-            "{swaps} swaps ({rate:.0} a second), {asked} answers, {settled_kib} KiB after a quarter, {kib} KiB at the end"
-        );
-        assert!(rate > f64::from(swaps_a_second) * 0.5, "{rate} swaps a second");
-        assert!(kib < settled_kib + settled_kib / 20 + 1_024, "it grew from {settled_kib} to {kib} KiB");
-    });
-}
