@@ -77,6 +77,11 @@ fn every_target_has_seeds_and_a_name_of_its_own() {
 }
 
 #[test]
+fn tables_of_places() {
+    sample("geo");
+}
+
+#[test]
 fn steering() {
     sample("steering");
 }

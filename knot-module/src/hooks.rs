@@ -14,7 +14,7 @@ use steering::{Client, Outcome, Part, RrsetRef, Trace};
 use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
 use crate::resolved::{self, Question};
 use crate::slot::{Slot, Version};
-use crate::{UNDECIDED, places, private};
+use crate::{Settings, UNDECIDED, places, private};
 
 /// The TTL that marks what is to be replaced.
 pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;
@@ -27,16 +27,22 @@ const ANSWER_BYTES_MAX: usize = 65_536;
 
 /// What [`steering::pop_hash`] says of this PoP.
 static POP: AtomicU64 = AtomicU64::new(0);
-/// Whether draws are those of [`known_draw`].
-static HAS_KNOWN_DRAWS: AtomicBool = AtomicBool::new(false);
+/// Whether draws are those of [`test_draw`].
+static HAS_TEST_DRAWS: AtomicBool = AtomicBool::new(false);
+/// Whether one of these is a panic.
+static HAS_PANICS: AtomicBool = AtomicBool::new(false);
+
+/// The message id that a test makes a hook panic with.
+const PANIC_ID: u16 = 0xdead;
 
 /// Sets what all decisions depend on.
-pub fn set_up(pop: &str, has_known_draws: bool) {
+pub fn set_up(settings: &Settings) {
     places::set_up();
-    private::set_up(pop);
+    private::set_up(&settings.pop);
     resolved::set_up();
-    POP.store(steering::pop_hash(pop), Ordering::Relaxed);
-    HAS_KNOWN_DRAWS.store(has_known_draws, Ordering::Relaxed);
+    POP.store(steering::pop_hash(&settings.pop), Ordering::Relaxed);
+    HAS_TEST_DRAWS.store(settings.known_draws || settings.panics, Ordering::Relaxed);
+    HAS_PANICS.store(settings.panics, Ordering::Relaxed);
 }
 
 /// What a thread of knotd's keeps.
@@ -403,13 +409,14 @@ fn follows_aliases(rtype: u16) -> bool {
 #[inline]
 fn client(query: &Query<'_>) -> Option<Client> {
     let ecs = query.client_subnet().and_then(|subnet| Prefix::new(subnet.address, subnet.length));
-    let draw =
-        if HAS_KNOWN_DRAWS.load(Ordering::Relaxed) { known_draw(query.message_id()) } else { random() };
+    let draw = if HAS_TEST_DRAWS.load(Ordering::Relaxed) { test_draw(query.message_id()) } else { random() };
     Some(Client { source: query.source()?, ecs, pop: POP.load(Ordering::Relaxed), draw })
 }
 
 /// The draw for a message with this id, where tests have to know it (SplitMix64).
-fn known_draw(message_id: u16) -> u64 {
+#[cold]
+fn test_draw(message_id: u16) -> u64 {
+    assert!(message_id != PANIC_ID || !HAS_PANICS.load(Ordering::Relaxed), "a test wants a panic");
     mixed(u64::from(message_id).wrapping_add(0x9e37_79b9_7f4a_7c15))
 }
 

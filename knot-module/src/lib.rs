@@ -49,6 +49,8 @@ pub struct Settings {
     pub pop: String,
     /// Whether draws follow from the ids of messages, so that tests know them.
     pub known_draws: bool,
+    /// Whether a query with a certain message id makes its hook panic, so that tests see what becomes of it.
+    pub panics: bool,
 }
 
 /// Panics in the path of queries since the start.
@@ -109,7 +111,7 @@ impl Process {
         if self.settings.as_ref() == Some(&settings) {
             return;
         }
-        hooks::set_up(&settings.pop, settings.known_draws);
+        hooks::set_up(&settings);
         if !self.has_snapshot {
             self.has_snapshot = true;
             read_snapshot(loading, settings.snapshot.as_deref());

@@ -10,7 +10,7 @@ use herald_core::Rtype;
 use herald_core::steering::{AnswerMode, When};
 use support::agent::snapshot;
 use support::zone::{pool, rule};
-use support::{Knot, Question, TestZone};
+use support::{KNOWN_DRAWS, Knot, Question, TestZone};
 
 /// Names of each kind.
 const NAMES: usize = 100;
@@ -70,7 +70,7 @@ fn count(zones: &[&TestZone], snapshot: Option<&[u8]>, names: &[&str]) -> Vec<f6
     let out = tempfile::tempdir().unwrap();
     let file = format!("--callgrind-out-file={}", out.path().join("out").display());
     let runner = ["valgrind", "--tool=callgrind", "--quiet", &file];
-    let knot = Knot::start_by(&runner, snapshot.is_some(), zones, snapshot);
+    let knot = Knot::start_by(&runner, snapshot.is_some().then_some(KNOWN_DRAWS), zones, snapshot);
     let mut counts = Vec::new();
     for name in names {
         ask(&knot, name);

@@ -48,14 +48,16 @@ const SOCKET: &CStr = c"\x06socket";
 const SNAPSHOT: &CStr = c"\x08snapshot";
 const POP: &CStr = c"\x03pop";
 const DRAWS: &CStr = c"\x0bknown-draws";
+const PANICS: &CStr = c"\x06panics";
 
 const END_OF_SCHEMA: YpItem = YpItem { name: std::ptr::null(), ..item(c"", 0) };
 
-static SCHEMA: [YpItem; 5] = [
+static SCHEMA: [YpItem; 6] = [
     item(SOCKET, abi::YP_STRING),
     item(SNAPSHOT, abi::YP_STRING),
     item(POP, abi::YP_STRING),
     item(DRAWS, abi::YP_BOOL),
+    item(PANICS, abi::YP_BOOL),
     END_OF_SCHEMA,
 ];
 
@@ -104,9 +106,14 @@ impl Loading {
             socket: self.text(SOCKET),
             snapshot: self.text(SNAPSHOT),
             pop: self.text(POP).unwrap_or_default(),
-            // SAFETY: an item of this kind is read as what it is.
-            known_draws: unsafe { self.conf(DRAWS).single.boolean },
+            known_draws: self.is_on(DRAWS),
+            panics: self.is_on(PANICS),
         }
+    }
+
+    fn is_on(&self, item: &CStr) -> bool {
+        // SAFETY: an item of this kind is read as what it is.
+        unsafe { self.conf(item).single.boolean }
     }
 
     fn conf(&self, item: &CStr) -> Conf {

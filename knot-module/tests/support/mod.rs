@@ -22,6 +22,9 @@ pub use zone::TestZone;
 /// How long anything may take.
 pub const WITHIN: Duration = Duration::from_secs(60);
 
+/// The setting of the module by which draws follow from the ids of messages.
+pub const KNOWN_DRAWS: &str = "known-draws: on";
+
 /// A knotd with the module. It ends with this.
 pub struct Knot {
     pub folder: TempDir,
@@ -34,11 +37,16 @@ pub struct Knot {
 impl Knot {
     /// Starts one that serves these zones, from files. What is in `snapshot` is there before it starts.
     pub fn start(zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
-        Knot::start_by(&[], true, zones, snapshot)
+        Knot::start_by(&[], Some(KNOWN_DRAWS), zones, snapshot)
     }
 
-    /// As [`Knot::start`], run by another program, with the module or without.
-    pub fn start_by(runner: &[&str], has_module: bool, zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
+    /// As [`Knot::start`], run by another program, with the module and this setting of it, or without.
+    pub fn start_by(
+        runner: &[&str],
+        setting: Option<&str>,
+        zones: &[&TestZone],
+        snapshot: Option<&[u8]>,
+    ) -> Knot {
         let mut knot = Knot {
             folder: tempfile::Builder::new().prefix("herald-so-").tempdir().unwrap(),
             address: free_address(),
@@ -51,13 +59,13 @@ impl Knot {
         if let Some(snapshot) = snapshot {
             fs::write(knot.snapshot_file(), snapshot).unwrap();
         }
-        fs::write(knot.file("knot.conf"), knot.config(zones, has_module)).unwrap();
+        fs::write(knot.file("knot.conf"), knot.config(zones, setting)).unwrap();
         fs::create_dir(knot.file("catalogs")).unwrap();
         knot.run();
         knot
     }
 
-    fn config(&self, zones: &[&TestZone], has_module: bool) -> String {
+    fn config(&self, zones: &[&TestZone], setting: Option<&str>) -> String {
         let folder = self.folder.path().display();
         let mut text = format!(
             "server:\n    rundir: {folder}\n    listen: {}@{}\n    udp-workers: 2\n    tcp-workers: 1\n    \
@@ -68,12 +76,12 @@ impl Knot {
             self.address.port(),
         );
         let mut used = "";
-        if has_module {
+        if let Some(setting) = setting {
             let _ = write!(
                 text,
                 "module:\n  - id: mod-herald\n    file: {}\n\
                  mod-herald:\n  - id: herald\n    socket: {folder}/herald.sock\n    snapshot: {folder}/snapshot\n    \
-                 pop: fra1\n    known-draws: on\n",
+                 pop: fra1\n    {setting}\n",
                 module_file().display(),
             );
             used = "    global-module: mod-herald/herald\n    module: mod-herald/herald\n";
