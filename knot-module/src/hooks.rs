@@ -14,7 +14,7 @@ use steering::{Client, Outcome, Part, RrsetRef, Trace};
 use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
 use crate::resolved::{self, Question};
 use crate::slot::{Slot, Version};
-use crate::{Settings, UNDECIDED, places, private};
+use crate::{Settings, UNDECIDED, counts, places, private};
 
 /// The TTL that marks what is to be replaced.
 pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;
@@ -72,7 +72,13 @@ pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun
     // A zone of knotd's that is deeper is what the private one has delegated, or knows nothing of.
     let is_deepest = query.zone_name().is_none_or(|zone| zone.len() <= slot.name().as_wire().len());
     match slot.settled(query) {
-        Some(version) if is_deepest => answer_insider(version, query, answer),
+        Some(version) if is_deepest => {
+            let begun = answer_insider(version, query, answer);
+            if begun != Begun::GoOn {
+                counts::zone(slot.number());
+            }
+            begun
+        }
         _ => Begun::GoOn,
     }
 }
@@ -114,6 +120,10 @@ fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut 
         let mut reply = Insider { answer, asked };
         part.lookup(&question, places::table(query), &mut octets, &mut reply)
     };
+    let (policy, pool) = verdict.decided;
+    if policy != 0 {
+        counts::decided(policy, pool);
+    }
     if verdict.is_authoritative {
         answer.set_authoritative();
     }
@@ -202,6 +212,7 @@ fn answer_resolved<'q>(part: &'q Part, query: &mut Query<'q>, answer: &mut Answe
     let decision = part.decide(query.name(), rtype, &client, places::table(query), octets, &mut ());
     // Where there is nothing, knotd has more to say.
     let Outcome::Answer { ttl, .. } = decision.outcome else { return State::Begin };
+    counts::decided(decision.policy, decision.pool);
     if let Some(scope) = decision.scope {
         query.raise_scope(scope);
     }
@@ -240,6 +251,9 @@ pub fn replace<'q>(
         let rtype = Rtype::from_int(marked.rtype);
         rtype_found = Some(marked.rtype);
         let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
+        if section == Section::Answer && decision.policy != 0 {
+            counts::decided(decision.policy, decision.pool);
+        }
         scope = scope.max(decision.scope);
         match decision.outcome {
             Outcome::Answer { ttl, count, .. } => {
@@ -381,6 +395,7 @@ impl Put<'_, '_> {
         if !place.is_exact {
             return None;
         }
+        counts::decided(decision.policy, decision.pool);
         if let Some(scope) = decision.scope {
             self.query.raise_scope(scope);
         }

@@ -6,7 +6,7 @@
 //!            PREANSWER aliases that are steered are put, and answers that knotd needn't look for again
 //!            (knotd looks the name up, and finds a placeholder)
 //!            ANSWER, ADDITIONAL: placeholders are replaced with what is decided
-//!            END       no placeholder gets out
+//!            END       no placeholder gets out; the query is counted
 //!                              │ reads
 //!  agent ──▶ socket ──▶ thread ┴─▶ a pointer a zone to its steering, replaced as a whole
 //! ```
@@ -14,11 +14,13 @@
 //! - `hooks`: what is done at each stage.
 //! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places.
 //! - `resolved`: what knotd found before.
+//! - `counts`: what is counted of queries, and how the agent gets it.
 //! - `store`, `server`: what the agent says, and how it becomes what queries read.
 //! - `knot`: the layer to knotd, where all `unsafe` is.
 //!
 //! Nothing fails open: what can't be decided, and what panics, is never answered with a placeholder.
 
+mod counts;
 mod hooks;
 #[allow(unsafe_code, reason = "it is the layer to knotd's C")]
 mod knot;
@@ -33,6 +35,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use counts::Tallying;
 use knot::{Loading, Priority};
 use server::Server;
 use slot::Slot;
@@ -60,7 +63,7 @@ static UNDECIDED: AtomicU64 = AtomicU64::new(0);
 
 static STORE: Mutex<Store> = Mutex::new(Store::new());
 static PROCESS: Mutex<Process> =
-    Mutex::new(Process { instances: 0, settings: None, server: None, has_snapshot: false });
+    Mutex::new(Process { instances: 0, settings: None, server: None, counting: None, has_snapshot: false });
 
 /// What all instances in knotd's process share. There are many: one a zone, and the global one.
 struct Process {
@@ -68,6 +71,7 @@ struct Process {
     /// Those in effect.
     settings: Option<Settings>,
     server: Option<Server>,
+    counting: Option<Tallying>,
     /// Whether a snapshot was looked for: what the agent has said since then is newer.
     has_snapshot: bool,
 }
@@ -101,6 +105,7 @@ fn unload(slot: Option<Arc<Slot>>) {
     if process.instances == 0 {
         // What is known stays: at a reload the last one may go before the first one comes.
         process.server = None;
+        process.counting = None;
         process.settings = None;
     }
 }
@@ -117,6 +122,13 @@ impl Process {
             read_snapshot(loading, settings.snapshot.as_deref());
         }
         self.server = None;
+        self.counting = None;
+        if let Some(socket) = settings.socket.as_deref() {
+            match counts::start(&Path::new(socket).with_extension("counts")) {
+                Ok(counting) => self.counting = Some(counting),
+                Err(error) => loading.log(Priority::Error, &format!("queries can't be counted: {error}")),
+            }
+        }
         match settings.socket.as_deref() {
             Some(socket) => match Server::start(Path::new(socket), &STORE) {
                 Ok(server) => self.server = Some(server),

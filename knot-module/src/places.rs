@@ -1,19 +1,20 @@
 //! The table of places, for all zones.
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use steering::geo::Geo;
 
 use crate::knot::{Query, Retired, Shared, free_retired as free};
 
-static TABLE: Shared<Geo> = Shared::empty();
-static WRITER: Mutex<Writer> = Mutex::new(Writer { hash: Vec::new(), retired: Vec::new() });
+static TABLE: Shared<Arc<Geo>> = Shared::empty();
+static WRITER: Mutex<Writer> = Mutex::new(Writer { hash: Vec::new(), table: None, retired: Vec::new() });
 
 struct Writer {
     /// SHA-256 of the table in use, empty if there is none.
     hash: Vec<u8>,
-    retired: Vec<Retired<Geo>>,
+    table: Option<Arc<Geo>>,
+    retired: Vec<Retired<Arc<Geo>>>,
 }
 
 /// Without a table nothing is known of any address.
@@ -22,7 +23,7 @@ static EMPTY: LazyLock<Geo> = LazyLock::new(Geo::empty);
 /// The table in use. It is made sure in `set_up` that this never waits.
 #[inline]
 pub fn table<'q>(query: &Query<'q>) -> &'q Geo {
-    TABLE.get(query).unwrap_or(&EMPTY)
+    TABLE.get(query).map_or(&EMPTY, |table| table)
 }
 
 /// Makes what queries of before the first table need.
@@ -33,6 +34,11 @@ pub fn set_up() {
 /// SHA-256 of the file of the table in use, empty if there is none.
 pub fn hash() -> Vec<u8> {
     WRITER.lock().unwrap_or_else(PoisonError::into_inner).hash.clone()
+}
+
+/// The table in use, for whoever answers no query.
+pub fn current() -> Option<Arc<Geo>> {
+    WRITER.lock().unwrap_or_else(PoisonError::into_inner).table.clone()
 }
 
 /// Takes the table in this file into use.
@@ -48,7 +54,7 @@ pub fn load(path: &str, hash: &[u8]) -> Result<(), String> {
         return Err(format!("{path}: it isn't the file that was announced"));
     }
     let geo = Geo::read(&file).map_err(|error| format!("{path}: {error}"))?;
-    replace(Some(Box::new(geo)), hash.to_vec());
+    replace(Some(Arc::new(geo)), hash.to_vec());
     Ok(())
 }
 
@@ -57,9 +63,10 @@ pub fn clear() {
     replace(None, Vec::new());
 }
 
-fn replace(table: Option<Box<Geo>>, hash: Vec<u8>) {
+fn replace(table: Option<Arc<Geo>>, hash: Vec<u8>) {
     let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
-    writer.retired.push(TABLE.replace(table));
+    writer.retired.push(TABLE.replace(table.clone().map(Box::new)));
+    writer.table = table;
     writer.hash = hash;
 }
 

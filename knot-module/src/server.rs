@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use steering::link::{FrameError, SNAPSHOT_MAGIC, ToAgent, ToModule, decode_frame, encode_frame};
 
-use crate::knot;
 use crate::store::{Store, Telling};
+use crate::{counts, knot};
 
 /// Octets that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -25,6 +25,12 @@ const UNREAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Connections at a time. The agent has one; another is there while it notices that the first one broke.
 const CONNECTIONS_MAX: usize = 8;
+
+/// How often it is looked whether there are counts to be told.
+const COUNTS_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Octets of counts that may wait to be written.
+const UNWRITTEN_COUNTS_BYTES: usize = 1024 * 1024;
 
 /// A thread that listens.
 #[derive(Debug)]
@@ -86,6 +92,8 @@ struct Connection {
     /// Answers that aren't written yet.
     unwritten: Vec<u8>,
     telling: Telling,
+    /// The place of the next batch of counts to be told, if it is told any.
+    next_counts: Option<u64>,
     is_open: bool,
 }
 
@@ -103,6 +111,7 @@ impl Loop {
             // Answers say that it is so, so they are sent when it is.
             store.publish();
             for connection in &mut self.connections {
+                connection.tell_counts();
                 connection.send();
             }
             self.connections.retain(|connection| connection.is_open);
@@ -121,8 +130,10 @@ impl Loop {
             events.set(PollFlags::OUT, !connection.unwritten.is_empty());
             PollFd::from_borrowed_fd(connection.stream.as_fd(), events)
         }));
+        let has_counts = self.connections.iter().any(|connection| connection.next_counts.is_some());
+        let timeout = has_counts.then_some(&COUNTS_INTERVAL);
         loop {
-            match poll(&mut waited, None) {
+            match poll(&mut waited, timeout) {
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(waited.first().is_some_and(|stopped| stopped.revents().is_empty())),
@@ -139,6 +150,7 @@ impl Connection {
             read: Vec::new(),
             unwritten: Vec::new(),
             telling: Telling::default(),
+            next_counts: None,
         };
         for hello in store.hello() {
             encode_frame(&hello, &mut connection.unwritten);
@@ -157,7 +169,13 @@ impl Connection {
                 Err(_) => true,
             };
             let taken = take_frames(&mut self.read, |message| {
-                if let Some(answer) = store.take(message, &mut self.telling) {
+                if let ToModule::CountsKept { instance, sequence } = message {
+                    counts::kept(instance, sequence);
+                    if self.next_counts.is_none() {
+                        self.next_counts = Some(0);
+                        counts::subscribe();
+                    }
+                } else if let Some(answer) = store.take(message, &mut self.telling) {
                     encode_frame(&answer, &mut self.unwritten);
                 }
             });
@@ -166,6 +184,19 @@ impl Connection {
             }
             self.is_open = taken.is_ok() && !ended && self.unwritten.len() <= UNREAD_BYTES_MAX;
         }
+    }
+
+    /// Tells of counts that it wasn't told of, as far as it reads.
+    fn tell_counts(&mut self) {
+        let Some(next) = self.next_counts.filter(|_| self.unwritten.len() < UNWRITTEN_COUNTS_BYTES) else {
+            return;
+        };
+        let outbox = counts::outbox();
+        let (batches, after) = outbox.from(next);
+        for batch in batches {
+            encode_frame(&ToAgent::Counts(batch.clone()), &mut self.unwritten);
+        }
+        self.next_counts = Some(after);
     }
 
     fn send(&mut self) {
@@ -177,6 +208,14 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => self.is_open = false,
             }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.next_counts.is_some() {
+            counts::unsubscribe();
         }
     }
 }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use herald_core::zone::serial_is_newer;
-use herald_core::{Generation, Name, Rrset, Rtype};
+use herald_core::{Generation, Name, Rrset, Rtype, ZoneId};
 use steering::{Part, RrsetRef, rrset_octets};
 
+use crate::counts::Numbered;
 use crate::knot::{Query, Retired, Shared};
 
 /// Where a zone's steering is found.
@@ -19,6 +20,8 @@ pub struct Slot {
     /// Of [`INSIDERS`] and [`ALIASES`] what some of the steering has. It is looked at first, since most zones have neither.
     has: AtomicU8,
     steering: Shared<Steering>,
+    /// What its queries are counted under.
+    number: Numbered,
     name: Name,
 }
 
@@ -94,8 +97,19 @@ impl Steering {
 
 impl Slot {
     /// One that is in no list: of a zone that knotd doesn't have.
-    pub fn unlisted(name: &Name) -> Arc<Slot> {
-        Arc::new(Slot { has: AtomicU8::new(0), steering: Shared::empty(), name: name.clone() })
+    pub fn unlisted(name: &Name, zone: ZoneId) -> Arc<Slot> {
+        Slot::new(name, Some(zone))
+    }
+
+    fn new(name: &Name, zone: Option<ZoneId>) -> Arc<Slot> {
+        let number = Numbered::new(name, zone);
+        Arc::new(Slot { has: AtomicU8::new(0), steering: Shared::empty(), number, name: name.clone() })
+    }
+
+    /// What its queries are counted under.
+    #[inline]
+    pub fn number(&self) -> u32 {
+        self.number.number()
     }
 
     /// The zone's name.
@@ -160,7 +174,7 @@ pub fn of(name: &Name) -> Arc<Slot> {
     if let Some(slot) = slots.get(name) {
         return slot.clone();
     }
-    let slot = Slot::unlisted(name);
+    let slot = Slot::new(name, None);
     slots.insert(name.clone(), slot.clone());
     slot
 }

@@ -12,7 +12,7 @@ use steering::{CompileError, Part};
 
 use crate::knot::{self, Retired};
 use crate::slot::{self, Slot, Soa, Steering, Version};
-use crate::{PANICS, UNDECIDED, places, private};
+use crate::{PANICS, UNDECIDED, counts, places, private};
 
 /// Versions of a zone that may be prepared at a time. The agent has one on its way, and another while the first settles.
 const PENDING_MAX: usize = 4;
@@ -105,6 +105,7 @@ impl Store {
             zones,
             last: place == last,
             geo: places::hash(),
+            counts: Some(true),
         };
         chunks.into_iter().enumerate().map(hello).collect()
     }
@@ -168,6 +169,8 @@ impl Store {
             }
             ToModule::SnapshotEnd => None,
             ToModule::Ask => Some(ToAgent::Status(self.status())),
+            // The connection's own.
+            ToModule::CountsKept { .. } => None,
         }
     }
 
@@ -191,7 +194,7 @@ impl Store {
         let soa = if part.has_records() { Soa::new(&soa) } else { None };
         let version = Version { generation, serial, is_private: private, part, soa };
         let known = self.zones.entry(zone).or_insert_with(|| Zone {
-            slot: slot_of(&name, private),
+            slot: slot_of(&name, zone, private),
             is_private: private,
             steering: Steering::default(),
         });
@@ -246,7 +249,7 @@ impl Store {
             {
                 self.retired.push(known.slot.replace(None));
                 self.shown.remove(known.slot.name());
-                let other = slot_of(known.slot.name(), is_private);
+                let other = slot_of(known.slot.name(), zone, is_private);
                 slot::release(std::mem::replace(&mut known.slot, other));
                 known.is_private = is_private;
                 private_changed = true;
@@ -308,6 +311,18 @@ impl Store {
         places::free_retired();
     }
 
+    /// What is found in the steering of a zone: the one of this id, or else the one of this name that queries see.
+    pub fn find_part<T>(
+        &self,
+        name: &Name,
+        zone: Option<ZoneId>,
+        find: impl Fn(&Part) -> Option<T>,
+    ) -> Option<T> {
+        let zone = zone.or_else(|| self.shown.get(name).map(|shown| shown.zone))?;
+        let steering = &self.zones.get(&zone)?.steering;
+        steering.current.iter().chain(&steering.pending).find_map(|version| find(&version.part))
+    }
+
     /// How many zones have steering in use.
     pub fn zones(&self) -> usize {
         self.zones.len()
@@ -316,7 +331,10 @@ impl Store {
     fn status(&self) -> ModuleStatus {
         let bytes =
             |known: &Zone| known.steering.current.as_ref().map_or(0, |version| version.part.bytes() as u64);
+        let (counted, counted_coarsely) = counts::figures();
         ModuleStatus {
+            counted: Some(counted),
+            counted_coarsely: Some(counted_coarsely),
             zones: self.zones.len() as u64,
             panics: PANICS.load(Ordering::Relaxed),
             undecided: UNDECIDED.load(Ordering::Relaxed),
@@ -325,8 +343,8 @@ impl Store {
     }
 }
 
-fn slot_of(name: &Name, is_private: bool) -> Arc<Slot> {
-    if is_private { Slot::unlisted(name) } else { slot::of(name) }
+fn slot_of(name: &Name, zone: ZoneId, is_private: bool) -> Arc<Slot> {
+    if is_private { Slot::unlisted(name, zone) } else { slot::of(name) }
 }
 
 fn prepared(zone: ZoneId, generation: Generation, result: Result<(), Refusal>) -> ToAgent {

@@ -45,6 +45,8 @@ pub struct Decision {
     pub scope: Option<u8>,
     /// What identifies the pool that answers, zero if none does.
     pub pool: u64,
+    /// What identifies the policy, zero if there is none.
+    pub policy: u64,
 }
 
 /// The answer of a decision.
@@ -167,11 +169,11 @@ impl Part {
         out: &mut Vec<u8>,
         trace: &mut T,
     ) -> Decision {
-        let Some((rules, labels_less)) = self.policy(owner, rtype) else {
-            return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0 };
+        let Some((policy, rules, labels_less)) = self.policy(owner, rtype) else {
+            return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0, policy: 0 };
         };
         trace.policy(labels_less);
-        self.decide_by(rules, rtype, client, geo, out, trace)
+        Decision { policy, ..self.decide_by(rules, rtype, client, geo, out, trace) }
     }
 
     /// What rules decide.
@@ -194,7 +196,7 @@ impl Part {
             None
         };
         let Some(pool) = &route.pool else {
-            return Decision { outcome: Outcome::NoData, scope, pool: 0 };
+            return Decision { outcome: Outcome::NoData, scope, pool: 0, policy: 0 };
         };
         let mut draw = client.draw;
         if pool.answers.is_sticky() {
@@ -209,15 +211,15 @@ impl Part {
             Chosen::Count(count) => Outcome::Answer { ttl: pool.answers.ttl, rtype, count },
             Chosen::NoRoom => Outcome::NoRoom,
         };
-        Decision { outcome, scope, pool: pool.hash }
+        Decision { outcome, scope, pool: pool.hash, policy: 0 }
     }
 
-    /// The rules of the policy for a name and type: its own, or those of the nearest wildcard that covers it.
+    /// The hash and the rules of the policy for a name and type: its own, or those of the nearest wildcard that covers it.
     #[inline]
-    fn policy(&self, owner: &[u8], rtype: Rtype) -> Option<(Rules<'_>, Option<usize>)> {
+    fn policy(&self, owner: &[u8], rtype: Rtype) -> Option<(u64, Rules<'_>, Option<usize>)> {
         let relative = relative(owner, self.apex())?;
-        if let Some(body) = self.table.get(&policy_key(relative, rtype)) {
-            return Some((Rules(Reader(body)), None));
+        if let Some((hash, body)) = self.table.get_hashed(&policy_key(relative, rtype)) {
+            return Some((hash, Rules(Reader(body)), None));
         }
         let mut rest = relative;
         let mut labels_less = 0;
@@ -226,8 +228,8 @@ impl Part {
             rest = after.get(usize::from(*label_bytes)..)?;
             labels_less += 1;
             let key = Key { kind: Kind::WildPolicy, rtype: rtype.to_int(), name: rest };
-            if let Some(body) = self.table.get(&key) {
-                return Some((Rules(Reader(body)), Some(labels_less)));
+            if let Some((hash, body)) = self.table.get_hashed(&key) {
+                return Some((hash, Rules(Reader(body)), Some(labels_less)));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Pure: a random draw, the client and the facts about its address come in; nothing here does I/O, reads a clock or spawns.
 
 mod continents;
+pub mod counts;
 mod decide;
 pub mod explain;
 pub mod geo;

@@ -16,12 +16,16 @@
 //!  ├─ Remove {zone} ─────────────────────────────────────────────────▶│
 //!  ├─ Geo {path, hash} ──────────────────────────────────────────────▶│ reads the table
 //!  │◀─ GeoLoaded {hash, problem} ─────────────────────────────────────┤
+//!  ├─ CountsKept {instance, sequence} ───────────────────────────────▶│ as soon as the agent wants counts, and for each batch it has kept
+//!  │◀─ Counts {instance, sequence, rows} ─────────────────────────────┤ again and again until it is kept
 //! ```
 //!
 //! A part is chosen by the serial of the zone that a query sees, so that a client gets records and steering of one generation.
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
 use minicbor::{Decode, Encode};
+
+use crate::counts::Counts;
 
 /// Version of what is spoken here.
 pub const PROTOCOL: u16 = 1;
@@ -117,6 +121,16 @@ pub enum ToModule {
     /// Says how the module is; answered with [`ToAgent::Status`].
     #[n(10)]
     Ask,
+    /// Counts up to this batch are durable with the agent. The first one of a connection, which may name none, asks for batches.
+    #[n(20)]
+    CountsKept {
+        /// As in [`CountsBatch::instance`].
+        #[n(0)]
+        instance: u64,
+        /// As in [`CountsBatch::sequence`].
+        #[n(1)]
+        sequence: u64,
+    },
 }
 
 /// A zone at a generation.
@@ -163,6 +177,9 @@ pub enum ToAgent {
         /// SHA-256 of the table of places in use, empty if there is none.
         #[cbor(n(4), with = "minicbor::bytes")]
         geo: Vec<u8>,
+        /// Whether it counts queries, and says so to who sends [`ToModule::CountsKept`].
+        #[n(5)]
+        counts: Option<bool>,
     },
     /// The zone is compiled, and in use as soon as its serial is served.
     #[n(1)]
@@ -200,6 +217,40 @@ pub enum ToAgent {
     /// Answers [`ToModule::Ask`].
     #[n(4)]
     Status(#[n(0)] ModuleStatus),
+    /// Counts of queries.
+    #[n(20)]
+    Counts(#[n(0)] CountsBatch),
+}
+
+/// Counts of queries since the batch before. Of one instance they come in order, each as often as it takes.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct CountsBatch {
+    /// Drawn by each process that counts.
+    #[n(0)]
+    pub instance: u64,
+    /// From 1 on, of each instance.
+    #[n(1)]
+    pub sequence: u64,
+    /// What was counted.
+    #[n(2)]
+    pub rows: Vec<CountsRow>,
+}
+
+/// Counts of a zone in a minute.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct CountsRow {
+    /// The zone's name; none for what is of no zone.
+    #[n(0)]
+    pub name: Option<Name>,
+    /// The zone, where the module knows which one of the name it is.
+    #[n(1)]
+    pub zone: Option<ZoneId>,
+    /// The minute that it was counted in: since 1970, by the clock of the machine.
+    #[n(2)]
+    pub minute: u64,
+    /// Counts.
+    #[n(3)]
+    pub counts: Counts,
 }
 
 /// How the module is.
@@ -217,6 +268,12 @@ pub struct ModuleStatus {
     /// Bytes of all compiled zones, about.
     #[n(3)]
     pub bytes: u64,
+    /// Queries that were counted since the start.
+    #[n(4)]
+    pub counted: Option<u64>,
+    /// Of these, queries of which no more than zone and kind of response code was counted, as there was no room for more.
+    #[n(5)]
+    pub counted_coarsely: Option<u64>,
 }
 
 /// What is wrong with a frame. The connection, or the file from here on, is of no use.

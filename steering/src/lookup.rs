@@ -54,6 +54,9 @@ pub struct Verdict {
     pub is_truncated: bool,
     /// If the query had a client subnet and the zone uses it: the scope of the response.
     pub scope: Option<u8>,
+    /// [`Decision::policy`] and [`Decision::pool`] of what was decided first; zero if nothing was. A policy that a view puts in the place
+    /// of another is told as that one.
+    pub decided: (u64, u64),
 }
 
 /// Response codes that a look-up has.
@@ -138,6 +141,7 @@ impl Part {
                 is_authoritative: true,
                 is_truncated: false,
                 scope: ecs.map(|_| 0),
+                decided: (0, 0),
             },
         };
         lookup.run();
@@ -383,6 +387,11 @@ impl<'a, R: Reply> Lookup<'a, R> {
                 let decision =
                     self.part.decide_by(rules, rtype, self.query.client, self.geo, self.out, &mut ());
                 self.widen(decision);
+                if self.verdict.decided.0 == 0
+                    && let Some(relative) = relative(name, self.part.apex())
+                {
+                    self.verdict.decided = (policy_key(relative, rtype).hash(), decision.pool);
+                }
                 match decision.outcome {
                     Outcome::Answer { ttl, rtype, count } => Some((start, ttl, rtype, count)),
                     Outcome::NotSteered | Outcome::NoData => return Put::NoData,

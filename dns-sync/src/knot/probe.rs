@@ -30,8 +30,8 @@ pub struct SoaAnswer {
 pub fn soa_query(id: u16, zone: &Name) -> Vec<u8> {
     let mut query = Vec::with_capacity(HEADER_BYTES + zone.as_wire().len() + 4);
     query.extend_from_slice(&id.to_be_bytes());
-    // No flags; one question.
-    query.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    // One question, and no flag but one that is nobody's (Z, RFC 1035 §4.1.1): the module doesn't count what has it and comes from here.
+    query.extend_from_slice(&[0, 0x40, 0, 1, 0, 0, 0, 0, 0, 0]);
     query.extend_from_slice(zone.as_wire());
     query.extend_from_slice(&[0, RTYPE_SOA as u8, 0, 1]);
     query

@@ -192,7 +192,9 @@ impl Desk {
         let (zone, generation, result) = match message {
             ToAgent::Prepared { zone, generation } => (zone, generation, Ok(())),
             ToAgent::Refused { zone, generation, reason } => (zone, generation, Err(reason)),
-            ToAgent::Hello { .. } | ToAgent::GeoLoaded { .. } | ToAgent::Status(_) => return None,
+            ToAgent::Hello { .. } | ToAgent::GeoLoaded { .. } | ToAgent::Status(_) | ToAgent::Counts(_) => {
+                return None;
+            }
         };
         let pending = self.pending.get_mut(&zone)?;
         if pending.generation != generation || pending.is_prepared {

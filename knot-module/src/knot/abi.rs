@@ -168,6 +168,10 @@ pub(super) struct SocketAddress {
     pub(super) ipv6: [u8; 16],
 }
 
+/// Room for any socket address: `struct sockaddr_storage` of POSIX and Linux.
+#[repr(C, align(8))]
+pub(super) struct SocketAddressRoom(pub(super) [u8; 128]);
+
 /// Linux' number of IPv4 in socket addresses.
 pub(super) const AF_INET: u16 = 2;
 /// Linux' number of IPv6 in socket addresses.
@@ -183,6 +187,10 @@ unsafe extern "C" {
     pub(super) fn knotd_mod_hook(module: *mut Mod, stage: c_int, hook: Hook) -> c_int;
     pub(super) fn knotd_mod_in_hook(module: *mut Mod, stage: c_int, hook: Hook) -> c_int;
     pub(super) fn knotd_qdata_remote_addr(query: *mut QueryData) -> *const SocketAddress;
+    pub(super) fn knotd_qdata_local_addr(
+        query: *mut QueryData,
+        buffer: *mut SocketAddressRoom,
+    ) -> *const SocketAddress;
     pub(super) fn knotd_qdata_zone_apex_rrset(query: *mut QueryData, rtype: u16) -> RrsetView;
     pub(super) fn knotd_qdata_zone_name(query: *mut QueryData) -> *const u8;
     pub(super) fn knot_pkt_begin(packet: *mut Packet, section: c_int) -> c_int;

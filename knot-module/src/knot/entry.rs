@@ -11,7 +11,7 @@ use super::answer::{find_marked, name_of};
 use super::{Answer, Begun, Query, Section, State};
 use crate::hooks::{self, MARKER_TTL_S};
 use crate::slot::Slot;
-use crate::{Settings, count_panic};
+use crate::{Settings, count_panic, counts};
 
 /// What knotd looks for in the library.
 #[unsafe(no_mangle)]
@@ -154,7 +154,7 @@ extern "C" fn load(module: *mut Mod) -> c_int {
                 (abi::STAGE_END, end),
             ]
         }
-        None if loading.zone().is_none() => &[(abi::STAGE_BEGIN, begin_global)],
+        None if loading.zone().is_none() => &[(abi::STAGE_BEGIN, begin_global), (abi::STAGE_END, end_global)],
         // Deny: without a slot there is nothing to decide by.
         None => &[(abi::STAGE_ANSWER, answer), (abi::STAGE_ADDITIONAL, additional), (abi::STAGE_END, end)],
     };
@@ -211,10 +211,9 @@ extern "C" fn begin(state: c_int, packet: *mut Packet, data: *mut QueryData, mod
     let slot = unsafe { slot_of(module) };
     // SAFETY: as above; null or a query's data.
     let has_subnet = unsafe { data.as_ref() }.is_some_and(|data| !data.ecs.is_null());
-    match slot {
-        Some(slot) if has_subnet || slot.has_insiders() => begin_guarded(state, packet, data, Some(slot)),
-        _ => state,
-    }
+    let Some(slot) = slot else { return state };
+    counts::zone(slot.number());
+    if has_subnet || slot.has_insiders() { begin_guarded(state, packet, data, Some(slot)) } else { state }
 }
 
 /// For a zone's instance, or the global one.
@@ -295,6 +294,27 @@ fn replace_guarded(
     let (Some(mut query), Some(mut answer)) = (query, answer) else { return abi::IN_ERROR };
     let told = guarded(|| hooks::replace(slot, &mut query, &mut answer, section, first, state_of(state)));
     told.map_or(abi::IN_ERROR, in_state)
+}
+
+/// The reply is complete, or there is none: what zones' instances still do makes no difference to what is counted.
+extern "C" fn end_global(
+    state: c_int,
+    packet: *mut Packet,
+    data: *mut QueryData,
+    _module: *mut Mod,
+) -> c_int {
+    // SAFETY: knotd's own, for as long as the hook runs.
+    let (Some(query), Some(answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
+        return state;
+    };
+    // In another state a transfer has more messages to come, and is counted with the last one.
+    let has_ended = matches!(state, abi::STATE_NOOP | abi::STATE_DONE | abi::STATE_FAIL | abi::STATE_FINAL);
+    if !has_ended || query.is_own() {
+        counts::forget();
+    } else {
+        counts::count(&query, answer.is_truncated(), state == abi::STATE_NOOP);
+    }
+    state
 }
 
 extern "C" fn end(state: c_int, packet: *mut Packet, data: *mut QueryData, _module: *mut Mod) -> c_int {

@@ -99,6 +99,8 @@ constants! {
     "KNOT_ADDITIONAL" ADDITIONAL 2;
     "KNOTD_QUERY_TYPE_NORMAL" QUERY_NORMAL 1;
     "KNOTD_QUERY_PROTO_UDP" PROTO_UDP 0;
+    "KNOTD_QUERY_PROTO_TCP" PROTO_TCP 1;
+    "KNOTD_QUERY_PROTO_QUIC" PROTO_QUIC 2;
     "KNOT_CLASS_IN" CLASS_IN 1;
     "KNOTD_STATE_NOOP" STATE_NOOP 0;
     "KNOTD_STATE_FINAL" STATE_FINAL 6;
@@ -132,6 +134,7 @@ functions! {
     "knotd_mod_hook" "int (*)(knotd_mod_t *, knotd_stage_t, knotd_mod_hook_f)";
     "knotd_mod_in_hook" "int (*)(knotd_mod_t *, knotd_stage_t, knotd_mod_in_hook_f)";
     "knotd_qdata_remote_addr" "const struct sockaddr_storage *(*)(knotd_qdata_t *)";
+    "knotd_qdata_local_addr" "const struct sockaddr_storage *(*)(knotd_qdata_t *, struct sockaddr_storage *)";
     "knotd_qdata_zone_apex_rrset" "knot_rrset_t (*)(knotd_qdata_t *, uint16_t)";
     "knotd_qdata_zone_name" "const knot_dname_t *(*)(knotd_qdata_t *)";
     "knot_pkt_begin" "int (*)(knot_pkt_t *, knot_section_t)";

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ptr::NonNull;
 
-use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData};
+use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData, SocketAddress, SocketAddressRoom};
 use super::answer::{Answer, name_of};
 
 /// A query that runs.
@@ -89,6 +89,37 @@ impl<'q> Query<'q> {
         unsafe { self.data().params.as_ref() }.is_some_and(|params| params.protocol == abi::PROTO_UDP)
     }
 
+    /// The response code of the answer, the extended one (RFC 6891).
+    #[inline]
+    pub fn rcode(&self) -> u16 {
+        self.data().rcode
+    }
+
+    /// How it came, as [`steering::counts::Transport`] has it.
+    #[inline]
+    pub fn transport(&self) -> u8 {
+        // SAFETY: the parameters are knotd's for as long as the query runs. Its numbers of protocols are those of the transports.
+        unsafe { self.data().params.as_ref() }.map_or(0, |params| params.protocol as u8)
+    }
+
+    /// Whether it is one of the agent's own, which asks what is served: it is marked by a bit that nobody else uses (Z, RFC 1035
+    /// §4.1.1), and comes from this machine.
+    #[inline]
+    pub fn is_own(&self) -> bool {
+        const Z: u8 = 0x40;
+        // SAFETY: knotd calls no hook for less than a header, whose fourth octet this is.
+        let is_marked = unsafe { *self.packet().wire.add(3) } & Z != 0;
+        is_marked && self.is_local()
+    }
+
+    #[cold]
+    fn is_local(&self) -> bool {
+        let mut room = SocketAddressRoom([0; 128]);
+        // SAFETY: the function takes any query data, and gives null, or an address that is in the room or lives as long as the query does.
+        let local = unsafe { address_of(abi::knotd_qdata_local_addr(self.data.as_ptr(), &raw mut room)) };
+        self.source().is_some_and(|source| source.is_loopback() || Some(source) == local)
+    }
+
     /// Sets the response code of the answer.
     pub fn set_rcode(&mut self, rcode: u16) {
         // SAFETY: nobody else has the query's data meanwhile.
@@ -105,19 +136,8 @@ impl<'q> Query<'q> {
     /// Where it came from.
     #[inline]
     pub fn source(&self) -> Option<IpAddr> {
-        // SAFETY: the function takes any query data, and gives null or an address that lives as long as the query does. An IPv6
-        // address is only read if the family says that there is one.
-        unsafe {
-            let address = abi::knotd_qdata_remote_addr(self.data.as_ptr());
-            if address.is_null() {
-                return None;
-            }
-            match (*address).family {
-                AF_INET => Some(IpAddr::from((*address).ipv4)),
-                AF_INET6 => Some(IpAddr::from((*address).ipv6).to_canonical()),
-                _ => None,
-            }
-        }
+        // SAFETY: the function takes any query data, and gives null or an address that lives as long as the query does.
+        unsafe { address_of(abi::knotd_qdata_remote_addr(self.data.as_ptr())) }
     }
 
     /// Whether a client subnet came with it, and is to be answered with its scope.
@@ -220,6 +240,23 @@ impl<'q> Query<'q> {
         let data = unsafe { self.data.as_mut() };
         data.rcode = 0;
         data.err_truncated = true;
+    }
+}
+
+/// # Safety
+/// Null, or a socket's address. An IPv6 address is only read if the family says that there is one.
+#[inline]
+unsafe fn address_of(address: *const SocketAddress) -> Option<IpAddr> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if address.is_null() {
+            return None;
+        }
+        match (*address).family {
+            AF_INET => Some(IpAddr::from((*address).ipv4)),
+            AF_INET6 => Some(IpAddr::from((*address).ipv6).to_canonical()),
+            _ => None,
+        }
     }
 }
 

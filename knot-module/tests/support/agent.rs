@@ -55,6 +55,28 @@ impl Agent {
         }
     }
 
+    /// What it says next within this time.
+    pub fn try_receive(&mut self, within: std::time::Duration) -> Option<ToAgent> {
+        let until = std::time::Instant::now() + within;
+        loop {
+            if let Some((bytes, message)) = decode_frame(&self.read).unwrap() {
+                self.read.drain(..bytes);
+                return Some(message);
+            }
+            let left = until.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.stream.set_read_timeout(Some(left)).unwrap();
+            let mut octets = [0; 65_536];
+            match self.stream.read(&mut octets) {
+                Ok(0) => return None,
+                Ok(bytes) => self.read.extend_from_slice(&octets[..bytes]),
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Whether the module closes the connection.
     pub fn is_left(&mut self) -> bool {
         let mut octets = [0; 65_536];

@@ -125,6 +125,15 @@ impl Knot {
         process.wait().unwrap();
     }
 
+    /// Has it end as its operator would.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let told = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+        assert!(told.success());
+        let status = process.wait().unwrap();
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }

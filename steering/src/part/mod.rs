@@ -164,6 +164,23 @@ impl Part {
         self.table.len()
     }
 
+    /// The name whose policy [`crate::Decision::policy`] identifies, in presentation format; none if the part has no such policy.
+    pub fn policy_name(&self, hash: u64) -> Option<String> {
+        let (kind, relative) = self.table.kind_and_name(hash)?;
+        let wildcard: &[u8] = match kind {
+            kind if kind == Kind::Policy as u8 => b"",
+            kind if kind == Kind::WildPolicy as u8 => b"\x01*",
+            _ => return None,
+        };
+        Name::from_wire(&[wildcard, relative, self.apex.as_wire()].concat()).ok().map(|name| name.to_string())
+    }
+
+    /// The pool that [`crate::Decision::pool`] identifies; none if the part has no such pool.
+    pub fn pool_name(&self, hash: u64) -> Option<String> {
+        let (kind, name) = self.table.kind_and_name(hash)?;
+        (kind == Kind::Pool as u8).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Bytes of memory that it takes, about.
     pub fn bytes(&self) -> usize {
         // A node of the set of names has some half of its places in use.

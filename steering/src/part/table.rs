@@ -143,10 +143,23 @@ impl Table {
     /// The body of the entry of this key.
     #[inline]
     pub(crate) fn get(&self, key: &Key<'_>) -> Option<&[u8]> {
-        let (head, rest) = self.find(key.hash())?.split_first_chunk::<4>()?;
+        self.get_hashed(key).map(|(_, body)| body)
+    }
+
+    /// The hash of the key and the body of its entry.
+    #[inline]
+    pub(crate) fn get_hashed(&self, key: &Key<'_>) -> Option<(u64, &[u8])> {
+        let hash = key.hash();
+        let (head, rest) = self.find(hash)?.split_first_chunk::<4>()?;
         let (name, body) = rest.split_at_checked(key.name.len())?;
         let wanted = key.kind as u32 | u32::from(key.rtype) << 8 | (key.name.len() as u32) << 24;
-        (u32::from_le_bytes(*head) == wanted && are_equal(name, key.name)).then_some(body)
+        (u32::from_le_bytes(*head) == wanted && are_equal(name, key.name)).then_some((hash, body))
+    }
+
+    /// The kind, as its number, and the name of the entry of this hash.
+    pub(crate) fn kind_and_name(&self, hash: u64) -> Option<(u8, &[u8])> {
+        let (head, rest) = self.find(hash)?.split_first_chunk::<4>()?;
+        Some((head[0], rest.get(..usize::from(head[3]))?))
     }
 
     /// The name and the body of the entry of this hash: for hashes that were made from a key when something was compiled.
