@@ -1,9 +1,10 @@
 //! Tables of places: any content under a right checksum is read or refused; what is read answers and is written the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use steering::geo::testing::{City, mmdb};
-use steering::geo::{Builder, Geo, MmdbKind, Place, seal, widest};
+use steering::geo::{Ask, Builder, Decider, Geo, Led, MmdbKind, Place, seal, widest};
 
 /// The first octet chooses: a table as it is, one whose header is put right, or a database in MaxMind's form.
 pub(crate) fn run(data: &[u8]) {
@@ -35,15 +36,31 @@ fn read(file: &[u8]) {
         let addresses: [IpAddr; 2] =
             [Ipv4Addr::from_bits(number as u32).into(), Ipv6Addr::from_bits(number).into()];
         for address in addresses {
-            let country = geo.facts(address).country;
-            let places = [Place::Country(country), Place::Anywhere];
-            let length = widest(&geo, address, places.into_iter(), [].into_iter(), |_, facts| {
-                u64::from(facts.country == country)
-            });
+            let decider = ByCountry { geo: &geo, country: geo.facts(address).country };
+            let length = widest(&geo, address, decider.led(address), &decider);
             assert!(length <= if address.is_ipv4() { 32 } else { 128 });
         }
     }
     assert!(Geo::read(&geo.write()).is_ok(), "what was written is not read");
+}
+
+/// Tells those of one country from others, and looks at each network.
+struct ByCountry<'a> {
+    geo: &'a Geo,
+    country: [u8; 2],
+}
+
+impl<'a> Decider<'a> for ByCountry<'a> {
+    fn led(&self, address: IpAddr) -> Led {
+        let outcome = u64::from(self.geo.facts(address).country == self.country);
+        Led { outcome, rules: 1, is_by_location: true, work: 50 }
+    }
+
+    fn asks(&self, rules: Range<usize>, each: &mut dyn FnMut(usize, Ask<'a>) -> bool) {
+        if rules.contains(&0) {
+            each(0, Ask::Place(Place::Country(self.country)));
+        }
+    }
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

@@ -108,11 +108,9 @@ fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut 
     if query.has_client_subnet() && !part.settings().ecs {
         query.drop_client_subnet(answer);
     }
-    let mut name = [0; 255];
-    let Some(bytes) = copy_name(&mut name, query.name()) else { return Begun::GoOn };
-    let asked = name.get(..bytes).unwrap_or_default();
     let rtype = Rtype::from_int(query.rtype());
     let verdict = {
+        let asked = query.name();
         let mut octets = thread_octets().borrow_mut();
         octets.clear();
         let question =

@@ -18,7 +18,7 @@ struct Writer {
 }
 
 /// Without a table nothing is known of any address.
-static EMPTY: LazyLock<Geo> = LazyLock::new(Geo::empty);
+static EMPTY: LazyLock<Geo> = LazyLock::new(|| Geo::empty().keeping_scopes());
 
 /// The table in use. It is made sure in `set_up` that this never waits.
 #[inline]
@@ -54,7 +54,7 @@ pub fn load(path: &str, hash: &[u8]) -> Result<(), String> {
         return Err(format!("{path}: it isn't the file that was announced"));
     }
     let geo = Geo::read(&file).map_err(|error| format!("{path}: {error}"))?;
-    replace(Some(Arc::new(geo)), hash.to_vec());
+    replace(Some(Arc::new(geo.keeping_scopes())), hash.to_vec());
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::knot::Query;
 use crate::slot::Slot;
 
-/// Questions that are remembered at a time; one takes the place of another.
-const PLACES: usize = 1 << 16;
+/// Questions that are remembered at a time; one takes the place of another. These are 8 MB, of which what isn't used is no memory: with a
+/// million names most questions are remembered, and what knotd would read to find a name isn't fetched.
+const PLACES: usize = 1 << 20;
 
 /// In each place the upper half of a question's hash and the serial; zero if there is none.
 static PLACE: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];

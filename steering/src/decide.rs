@@ -1,11 +1,12 @@
 //! Which answer a client gets.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use herald_core::Rtype;
 use herald_core::steering::Prefix;
 
-use crate::geo::{Facts, Geo, widest};
+use crate::geo::{Ask, Basis, Decider, Facts, Geo, Known, Led, widest};
 use crate::part::hash::fold;
 use crate::part::octets::Reader;
 use crate::part::policy::{Asked, Condition, Conditions, Rules, relative};
@@ -187,14 +188,22 @@ impl Part {
         out: &mut Vec<u8>,
         trace: &mut T,
     ) -> Decision {
-        let mut asker =
-            Asker { part: self, client, address: None, place: None, asn: None, geo, trace: &mut *trace };
-        let route = self.route(rules, &mut asker);
-        let scope = if self.settings().ecs {
-            client.ecs.map(|ecs| self.scope(rules, &route, client, ecs, geo))
-        } else {
-            None
+        let ecs = client.ecs.filter(|_| self.settings().ecs);
+        let (route, scope) = match ecs {
+            None => (self.route(rules, &mut Asker::new(self, client, geo, trace)), None),
+            // A network of length zero tells of nobody, and what depends on nobody is for all.
+            Some(ecs) if ecs.length() == 0 || !rules.look_at_client() => {
+                (self.route(rules, &mut Asker::new(self, client, geo, trace)), Some(0))
+            }
+            Some(ecs) => {
+                let (route, scope) = self.route_and_scope(rules, client, ecs, geo, trace);
+                (route, Some(scope))
+            }
         };
+        let scope = scope.map(|scope| match ecs {
+            Some(ecs) if ecs.length() > 0 => scope.max(route.sticky_length(ecs.address())),
+            _ => scope,
+        });
         let Some(pool) = &route.pool else {
             return Decision { outcome: Outcome::NoData, scope, pool: 0, policy: 0 };
         };
@@ -219,7 +228,7 @@ impl Part {
     fn policy(&self, owner: &[u8], rtype: Rtype) -> Option<(u64, Rules<'_>, Option<usize>)> {
         let relative = relative(owner, self.apex())?;
         if let Some((hash, body)) = self.table.get_hashed(&policy_key(relative, rtype)) {
-            return Some((hash, Rules(Reader(body)), None));
+            return Some((hash, Rules::read(body), None));
         }
         let mut rest = relative;
         let mut labels_less = 0;
@@ -229,7 +238,7 @@ impl Part {
             labels_less += 1;
             let key = Key { kind: Kind::WildPolicy, rtype: rtype.to_int(), name: rest };
             if let Some((hash, body)) = self.table.get_hashed(&key) {
-                return Some((hash, Rules(Reader(body)), Some(labels_less)));
+                return Some((hash, Rules::read(body), Some(labels_less)));
             }
         }
     }
@@ -237,15 +246,17 @@ impl Part {
     /// The first rule that is for the client, and the first of its pools that can answer.
     #[inline]
     fn route<'a, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, T>) -> Route<'a> {
-        let mut looked_at_client = false;
+        let mut is_by_location = false;
+        let mut asked = 0;
         for (number, rule) in rules.enumerate() {
-            looked_at_client |= rule.looks_at_client();
+            asked = number + 1;
             if let Some(unmet) = rule.conditions.unmet(asker) {
                 asker.trace.rule(number, RuleVerdict::Unmet(unmet));
                 continue;
             }
             let mut from = None;
             if rule.is_nearest() {
+                is_by_location = true;
                 from = asker.place().location.and_then(unit_vector);
                 if from.is_none() {
                     asker.trace.rule(number, RuleVerdict::PlaceUnknown);
@@ -254,9 +265,9 @@ impl Part {
             }
             asker.trace.rule(number, RuleVerdict::Matched);
             let pool = self.first_pool(rule.pools, from, asker.trace);
-            return Route { rule: number, pool, looked_at_client };
+            return Route { asked, is_by_location, pool };
         }
-        Route { rule: usize::MAX, pool: None, looked_at_client }
+        Route { asked, is_by_location, pool: None }
     }
 
     #[inline]
@@ -291,42 +302,82 @@ impl Part {
         None
     }
 
-    /// The length of the shortest prefix that contains the client in which everybody is led to the same.
-    fn scope(&self, rules: Rules<'_>, route: &Route<'_>, client: &Client, ecs: Prefix, geo: &Geo) -> u8 {
-        if ecs.length() == 0 {
-            return 0;
+    /// Where rules lead a client, and the length of the shortest prefix around it in which they lead everybody there.
+    fn route_and_scope<'a, T: Trace>(
+        &'a self,
+        rules: Rules<'a>,
+        client: &Client,
+        ecs: Prefix,
+        geo: &Geo,
+        trace: &mut T,
+    ) -> (Route<'a>, u8) {
+        let basis = Basis { part: self.stamp(), epoch: EPOCH, asked: asked_hash(rules, client) };
+        let known = geo.known_scope(basis, ecs.address());
+        if let Some(Known { length, pool: Some(hash) }) = known
+            && !T::WANTS_DETAILS
+        {
+            let answers = self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body));
+            let pool = answers.map(|answers| RoutedPool { hash, answers, among: Among::All });
+            // How many rules there were doesn't matter any more.
+            return (Route { asked: 0, is_by_location: false, pool }, length);
         }
-        let sticky = route.pool.as_ref().and_then(|pool| {
-            pool.answers.sticky_length(ecs.address()).filter(|_| pool.answers.has_choice(pool.among))
+        let route = self.route(rules, &mut Asker::new(self, client, geo, trace));
+        let length = known.map(|known| known.length).unwrap_or_else(|| {
+            let decider = Wondering { part: self, rules, client, geo };
+            let length = widest(geo, ecs.address(), route.led(), &decider);
+            geo.keep_scope(basis, ecs.address(), Known { length, pool: route.certain_pool() });
+            length
         });
-        let led = if route.looked_at_client {
-            // What later rules ask makes no difference before one of these does.
-            let asking = rules.take(route.rule.saturating_add(1));
-            let outcome = |address: IpAddr, facts: &Facts| {
-                let (address, place, asn) = (Some(address), Some(facts), Some(facts.asn));
-                let mut asker = Asker { part: self, client, address, place, asn, geo, trace: &mut () };
-                self.route(rules, &mut asker).hash()
-            };
-            widest(
-                geo,
-                ecs.address(),
-                asking.clone().flat_map(|rule| rule.places()),
-                asking.flat_map(|rule| rule.prefixes()),
-                outcome,
-            )
-        } else {
-            0
+        (route, length)
+    }
+}
+
+/// What outcomes depend on besides a part, and that changes with time: there is no such thing yet.
+const EPOCH: u64 = 0;
+
+/// The hash of rules, and of what they ask for besides the address that they look at.
+fn asked_hash(rules: Rules<'_>, client: &Client) -> u64 {
+    let mut hash = fold(rules.hash ^ 0x9e37_79b9_7f4a_7c15, client.pop ^ 0xd6e8_feb8_6659_fd93);
+    if rules.ask_for_views() {
+        let (upper, lower) = match client.source {
+            IpAddr::V4(v4) => (4, v4.to_bits().into()),
+            IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64),
         };
-        led.max(sticky.unwrap_or(0))
+        hash = fold(hash ^ upper, lower ^ 0x9e37_79b9_7f4a_7c15);
+    }
+    hash
+}
+
+/// Where other addresses than the client's are led.
+struct Wondering<'a> {
+    part: &'a Part,
+    rules: Rules<'a>,
+    client: &'a Client,
+    geo: &'a Geo,
+}
+
+impl<'a> Decider<'a> for Wondering<'a> {
+    fn led(&self, address: IpAddr) -> Led {
+        let mut nobody = ();
+        let asker = Asker::new(self.part, self.client, self.geo, &mut nobody);
+        let mut asker = Asker { address: Some(address), ..asker };
+        self.part.route(self.rules, &mut asker).led()
+    }
+
+    fn asks(&self, rules: Range<usize>, each: &mut dyn FnMut(usize, Ask<'a>) -> bool) {
+        for (number, rule) in self.rules.enumerate().take(rules.end).skip(rules.start) {
+            rule.asks(&mut |ask| each(number, ask));
+        }
     }
 }
 
 /// Where rules lead a client.
 struct Route<'a> {
-    rule: usize,
+    /// How many rules were asked, up to the one that is for it.
+    asked: usize,
+    /// Whether one asked for coordinates.
+    is_by_location: bool,
     pool: Option<RoutedPool<'a>>,
-    /// Whether a rule up to this one asks something of the client.
-    looked_at_client: bool,
 }
 
 struct RoutedPool<'a> {
@@ -336,23 +387,54 @@ struct RoutedPool<'a> {
 }
 
 impl Route<'_> {
-    /// Equal for those who are led to the same.
-    fn hash(&self) -> u64 {
-        let target = self.pool.as_ref().map_or(0, |pool| pool.hash ^ pool.answers.among_hash(pool.among));
-        fold(target ^ 0x9e37_79b9_7f4a_7c15, self.rule as u64 ^ 0xd6e8_feb8_6659_fd93)
+    fn led(&self) -> Led {
+        let outcome = self.pool.as_ref().map_or(0, |pool| pool.hash ^ pool.answers.among_hash(pool.among));
+        let candidates = match &self.pool {
+            Some(pool) if self.is_by_location => pool.answers.candidates(),
+            _ => 0,
+        };
+        let work = RULE_WORK * self.asked + CANDIDATE_WORK * candidates;
+        Led { outcome, rules: self.asked, is_by_location: self.is_by_location, work }
+    }
+
+    /// The pool, or zero if there is none, unless only some of it are in question.
+    fn certain_pool(&self) -> Option<u64> {
+        match &self.pool {
+            None => Some(0),
+            Some(pool) => (pool.among == Among::All).then_some(pool.hash),
+        }
+    }
+
+    /// Where draws depend on the client's network, caches mustn't share beyond it.
+    fn sticky_length(&self, address: IpAddr) -> u8 {
+        let sticky = self.pool.as_ref().and_then(|pool| {
+            pool.answers.sticky_length(address).filter(|_| pool.answers.has_choice(pool.among))
+        });
+        sticky.unwrap_or(0)
     }
 }
+
+/// Instructions that it takes to ask a rule, and to find out how far a candidate is, about.
+const RULE_WORK: usize = 60;
+const CANDIDATE_WORK: usize = 150;
 
 /// A client whom rules are asked for. What there is to know of it is found out when a rule asks.
 struct Asker<'a, T> {
     part: &'a Part,
     client: &'a Client,
-    /// If it isn't the client's.
+    /// The address that rules look at, if it isn't the client's.
     address: Option<IpAddr>,
     place: Option<&'a Facts>,
     asn: Option<u32>,
     geo: &'a Geo,
     trace: &'a mut T,
+}
+
+impl<'a, T> Asker<'a, T> {
+    #[inline]
+    fn new(part: &'a Part, client: &'a Client, geo: &'a Geo, trace: &'a mut T) -> Asker<'a, T> {
+        Asker { part, client, address: None, place: None, asn: None, geo, trace }
+    }
 }
 
 impl<T: Trace> Asked for Asker<'_, T> {

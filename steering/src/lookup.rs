@@ -13,8 +13,7 @@ use crate::decide::{Client, Decision, Outcome};
 use crate::geo::Geo;
 use crate::part::hash::octets_hash;
 use crate::part::node::EVERYBODY;
-use crate::part::octets::Reader;
-use crate::part::policy::{Conditions, Rules, relative, view_hash};
+use crate::part::policy::{Rules, relative};
 use crate::part::{Part, RrsetRef, policy_key};
 
 /// Most aliases that one look-up follows: as many as Knot does.
@@ -109,16 +108,11 @@ impl Part {
     /// The views that whoever asks is in: by the source of the query, never by what a resolver says of its client.
     pub fn inside(&self, client: &Client) -> Inside {
         let mut inside = Inside { views: [0; VIEWS_MAX], count: 0 };
-        for (name, _) in self.views() {
-            let hash = view_hash(name);
-            let is_inside = self
-                .table
-                .get_hash(hash)
-                .is_some_and(|(_, body)| Conditions(Reader(body)).is_inside(client.source, client.pop));
+        for view in self.compiled_views() {
             if let Some(place) = inside.views.get_mut(inside.count)
-                && is_inside
+                && view.conditions().is_inside(client.source, client.pop)
             {
-                *place = hash;
+                *place = view.hash;
                 inside.count += 1;
             }
         }
@@ -199,33 +193,28 @@ impl WireName {
 
 impl<'a, R: Reply> Lookup<'a, R> {
     fn run(&mut self) {
-        let Some(mut name) = WireName::of([self.query.name, &[]]) else {
-            self.verdict.rcode = Rcode::ServFail;
-            return;
-        };
+        let mut target: WireName;
+        let mut name = self.query.name;
         // Names that were looked up, by their hashes: where aliases lead back to one there is an end.
         let mut visited = [0; ALIASES_MAX + 1];
         for aliases in 0..=ALIASES_MAX {
             self.aliases = aliases;
-            let hash = octets_hash(0, name.as_wire());
-            if visited.get(..aliases).unwrap_or_default().contains(&hash) {
-                return;
-            }
-            visited[aliases] = hash;
-            let Some(relative) = relative(name.as_wire(), self.part.apex()) else {
+            let Some(relative) = relative(name, self.part.apex()) else {
                 // An alias leads out of the zone: whoever asks goes on from there.
                 return;
             };
-            match self.step(name.as_wire(), relative) {
-                ControlFlow::Break(()) => return,
-                ControlFlow::Continue(target) => name = target,
+            let ControlFlow::Continue(next) = self.step(name, relative) else { return };
+            visited[aliases] = octets_hash(0, name);
+            target = next;
+            name = target.as_wire();
+            if visited.get(..=aliases).unwrap_or_default().contains(&octets_hash(0, name)) {
+                return;
             }
         }
     }
 
     /// Looks one name up; `name` is `relative` to the apex.
     fn step(&mut self, name: &[u8], relative: &[u8]) -> Next {
-        // From the apex downwards: a cut or a DNAME higher up counts first.
         let mut starts = [0_u8; 128];
         let mut count = 0;
         let mut start = 0;
@@ -234,25 +223,17 @@ impl<'a, R: Reply> Lookup<'a, R> {
             start += 1 + usize::from(*label_bytes);
             count += 1;
         }
-        if count > 0
-            && let Some(next) = self.redirect(name, relative, b"")
+        if self.part.has_cuts()
+            && let Some(next) = self.leave(name, relative, starts.get(..count).unwrap_or_default())
         {
             return next;
         }
-        for (place, start) in starts.iter().enumerate().take(count).rev() {
-            let ancestor = relative.get(usize::from(*start)..).unwrap_or_default();
-            if !self.is_known(ancestor) {
-                continue;
-            }
-            let is_here = place == 0;
-            if let Effective::Rrset(servers) = self.effective(ancestor, Rtype::NS)
-                && !(is_here && self.query.rtype == Rtype::DS)
-            {
-                self.refer(name.get(usize::from(*start)..).unwrap_or_default(), ancestor, servers);
-                return ControlFlow::Break(());
-            }
-            if !is_here && let Some(next) = self.redirect(name, relative, ancestor) {
-                return next;
+        // What is asked for is mostly there.
+        if self.query.rtype != Rtype::ANY {
+            match self.put_type(Section::Answer, name, relative, self.query.rtype) {
+                Put::Done => return ControlFlow::Break(()),
+                Put::NoData => return self.deny(Rcode::NoError),
+                Put::Nothing => {}
             }
         }
         if self.is_visible(relative) {
@@ -278,6 +259,29 @@ impl<'a, R: Reply> Lookup<'a, R> {
             return self.deny(if is_between { Rcode::NoError } else { Rcode::NxDomain });
         }
         self.deny(Rcode::NxDomain)
+    }
+
+    /// From the apex downwards: leaves the zone or the name at a delegation or a DNAME above it or, for a delegation, at it; `starts` is where its labels begin.
+    fn leave(&mut self, name: &[u8], relative: &[u8], starts: &[u8]) -> Option<Next> {
+        if !starts.is_empty()
+            && let Some(next) = self.redirect(name, relative, b"")
+        {
+            return Some(next);
+        }
+        for (place, start) in starts.iter().enumerate().rev() {
+            let ancestor = relative.get(usize::from(*start)..).unwrap_or_default();
+            let is_here = place == 0;
+            if let Effective::Rrset(servers) = self.effective(ancestor, Rtype::NS)
+                && !(is_here && self.query.rtype == Rtype::DS)
+            {
+                self.refer(name.get(usize::from(*start)..).unwrap_or_default(), ancestor, servers);
+                return Some(ControlFlow::Break(()));
+            }
+            if !is_here && let Some(next) = self.redirect(name, relative, ancestor) {
+                return Some(next);
+            }
+        }
+        None
     }
 
     /// Follows a DNAME at an ancestor, if there is one (RFC 6672).
@@ -487,7 +491,7 @@ impl<'a, R: Reply> Lookup<'a, R> {
             return one.rrset.map_or(Effective::Nothing, Effective::Rrset);
         }
         let policy = part.table.get(&policy_key(node, rtype));
-        policy.map_or(Effective::Nothing, |body| Effective::Policy(Rules(Reader(body))))
+        policy.map_or(Effective::Nothing, |body| Effective::Policy(Rules::read(body)))
     }
 
     /// Whether the client sees anything at a name.

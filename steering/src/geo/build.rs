@@ -99,7 +99,7 @@ impl Geo {
     /// `cities` has indices into `records`, whose first one says nothing.
     pub(super) fn new(versions: Versions, records: Vec<Facts>, cities: Ranges, asns: Ranges) -> Geo {
         let places = Places::new(&records, &cities, &asns);
-        Geo { versions, records, cities, asns, places }
+        Geo { versions, records, cities, asns, places, known: None }
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! mmdb files ──▶ Builder ──▶ Geo ──▶ facts(address)      what is known of it
 //!  (mmdb.rs)    (build.rs)    │ ▲    widest(address, …)   how far around it the same decision is taken
+//!                             │ │    known                 what was found of that before (known.rs)
 //!                             ▼ │
 //!                         flat file (format.rs): versioned, checked as a whole before it is used
 //! ```
@@ -11,6 +12,7 @@
 
 mod build;
 mod format;
+mod known;
 mod mmdb;
 mod places;
 mod ranges;
@@ -25,8 +27,11 @@ pub use build::{Builder, OutOfOrder};
 pub use format::{GeoError, seal};
 pub use mmdb::{MmdbError, MmdbKind};
 pub use ranges::Aliases;
-pub use widest::{STEPS_MAX, widest};
 
+pub(crate) use known::{Basis, Known};
+pub use widest::{Ask, Decider, Led, widest};
+
+use known::KnownScopes;
 use places::Places;
 use ranges::Ranges;
 
@@ -57,7 +62,7 @@ pub fn city_name_hash(country: [u8; 2], name: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&input).max(1)
 }
 
-/// Something that a rule asks of an address.
+/// Where an address can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// A continent code.
@@ -72,8 +77,6 @@ pub enum Place {
     CityName(u64),
     /// An autonomous system.
     Asn(u32),
-    /// Where the address is: what is decided may be different at any network that the table has.
-    Anywhere,
 }
 
 /// The databases that a table was made from.
@@ -106,12 +109,20 @@ pub struct Geo {
     asns: Ranges,
     /// Where each place is.
     places: Places,
+    /// Scopes that were found before, if these are kept.
+    known: Option<KnownScopes>,
 }
 
 impl Geo {
     /// The table that knows nothing.
     pub fn empty() -> Geo {
         Builder::default().finish()
+    }
+
+    /// The table, which from now on keeps the scopes that are found by it (4 MB), so that they needn't be found again.
+    #[must_use]
+    pub fn keeping_scopes(self) -> Geo {
+        Geo { known: Some(KnownScopes::new()), ..self }
     }
 
     /// What is known of an address.
@@ -129,6 +140,19 @@ impl Geo {
     /// The autonomous system that announces the address, zero if it isn't known.
     pub fn asn(&self, address: IpAddr) -> u32 {
         self.asns.get(address)
+    }
+
+    /// What was found before.
+    #[inline]
+    pub(crate) fn known_scope(&self, basis: Basis, client: IpAddr) -> Option<Known> {
+        self.known.as_ref()?.get(basis, client)
+    }
+
+    /// Keeps what was found.
+    pub(crate) fn keep_scope(&self, basis: Basis, client: IpAddr, known: Known) {
+        if let Some(scopes) = &self.known {
+            scopes.put(basis, client, known);
+        }
     }
 
     /// What it was made from.

@@ -24,7 +24,7 @@ type Parts = HashMap<Key, (u32, u32), BuildHasherDefault<Mix>>;
 /// end wherever the other one does, which is more often than need be and does no harm.
 type Key = u64;
 
-fn key(place: Place) -> Option<Key> {
+fn key(place: Place) -> Key {
     let number = |octets: &[u8]| octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
     let (kind, number) = match place {
         Place::Continent(code) => (0, number(&code)),
@@ -35,9 +35,8 @@ fn key(place: Place) -> Option<Key> {
         Place::City(city) => (3, city.into()),
         Place::CityName(name) => (4, name >> 8),
         Place::Asn(asn) => (5, asn.into()),
-        Place::Anywhere => return None,
     };
-    Some(kind << 56 | number)
+    kind << 56 | number
 }
 
 /// Lists that one record is in, and the one that none is.
@@ -82,7 +81,7 @@ impl Places {
     /// Calls `each` with the runs of every list that makes up a place; a place that nothing is known of has none.
     #[inline]
     pub(super) fn for_each_list<'a>(&'a self, place: Place, mut each: impl FnMut(&'a [u32])) {
-        let Some((first, end)) = key(place).and_then(|key| self.parts.get(&key)) else { return };
+        let Some((first, end)) = self.parts.get(&key(place)) else { return };
         for list in &self.members[*first as usize..*end as usize] {
             let list = *list as usize;
             each(&self.bounds[self.offsets[list] as usize..self.offsets[list + 1] as usize]);
@@ -136,11 +135,11 @@ impl Lists {
     /// The list of what is in each of these places.
     fn of(&mut self, places: &[Place]) -> u32 {
         let mut keys = [0; 2];
-        keys.iter_mut().zip(places.iter().filter_map(|place| key(*place))).for_each(|(to, key)| *to = key);
+        keys.iter_mut().zip(places).for_each(|(to, place)| *to = key(*place));
         let next = u32::try_from(self.numbers.len()).expect("fewer places than ranges");
         let number = *self.numbers.entry(keys).or_insert(next);
         if number == next {
-            self.parts.extend(places.iter().filter_map(|place| Some((key(*place)?, number))));
+            self.parts.extend(places.iter().map(|place| (key(*place), number)));
         }
         number
     }

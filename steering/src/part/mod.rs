@@ -10,6 +10,7 @@ pub(crate) mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use herald_core::steering::{
     HOLDER, Item, ItemError, OVERLAY, POOL, SETTINGS, STEERABLE, Settings, VIEW, View, answered_type,
@@ -20,7 +21,7 @@ use herald_core::{Name, RrKey, Rrset, Rtype};
 use hash::octets_hash;
 use names::Names;
 use octets::TooLarge;
-use policy::relative;
+use policy::{Conditions, relative};
 use table::{Collision, Edits, Key, Table};
 
 pub use node::{RrsetRef, rrset_octets};
@@ -43,13 +44,57 @@ pub(crate) enum Kind {
 /// One zone's compiled steering, and its records if insiders of views are answered from here. It never changes; a clone shares all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
+    stamp: Stamp,
     apex: Name,
     pub(crate) table: Table,
     settings: Settings,
     views: Arc<[(String, View)]>,
+    /// The same views, compiled.
+    compiled_views: Arc<[CompiledView]>,
     cname_policies: usize,
+    /// Delegations and DNAMEs, of everybody or of views: below them names aren't answered by what is there.
+    cuts: usize,
     /// The owners of records, overlays and policies: in parts with records or overlays alone.
     pub(crate) names: Option<Names>,
+}
+
+/// Who is inside a view.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CompiledView {
+    /// The view's hash.
+    pub(crate) hash: u64,
+    octets: Box<[u8]>,
+}
+
+impl CompiledView {
+    fn of((name, view): &(String, View)) -> Option<CompiledView> {
+        let mut octets = Vec::new();
+        // One that was put into the table can be written.
+        policy::write_view(view, &mut octets).ok()?;
+        Some(CompiledView { hash: policy::view_hash(name), octets: octets.into() })
+    }
+
+    pub(crate) fn conditions(&self) -> Conditions<'_> {
+        Conditions::of(&self.octets)
+    }
+}
+
+/// Tells parts apart, also those that hold the same: no two that were made in a process have the same number. Clones do.
+#[derive(Clone, Copy, Debug)]
+struct Stamp(u64);
+
+impl Stamp {
+    fn new() -> Stamp {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Stamp(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl PartialEq for Stamp {
+    /// What a part holds is what it is compared by.
+    fn eq(&self, _: &Stamp) -> bool {
+        true
+    }
 }
 
 /// Why RRsets aren't steering that can be compiled.
@@ -85,11 +130,14 @@ impl Part {
         rrsets: impl IntoIterator<Item = (RrKey, Rrset)>,
     ) -> Result<Part, CompileError> {
         let empty = Part {
+            stamp: Stamp::new(),
             apex: apex.clone(),
             table: Table::default(),
             settings: Settings::default(),
             views: Arc::from([]),
+            compiled_views: Arc::from([]),
             cname_policies: 0,
+            cuts: 0,
             names: None,
         };
         empty.with(rrsets, [])
@@ -133,6 +181,12 @@ impl Part {
         &self.apex
     }
 
+    /// What tells it from all other parts.
+    #[inline]
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.0
+    }
+
     /// Whether it holds nothing that bears on any answer.
     pub fn is_empty(&self) -> bool {
         self.table.len() == 0
@@ -152,6 +206,18 @@ impl Part {
     /// The zone's views, ascending by name.
     pub fn views(&self) -> &[(String, View)] {
         &self.views
+    }
+
+    /// The zone's views in the same order, compiled.
+    #[inline]
+    pub(crate) fn compiled_views(&self) -> &[CompiledView] {
+        &self.compiled_views
+    }
+
+    /// Whether there are delegations or DNAMEs.
+    #[inline]
+    pub(crate) fn has_cuts(&self) -> bool {
+        self.cuts > 0
     }
 
     /// Whether it has records or overlays, so that insiders are answered from here.
@@ -321,12 +387,16 @@ impl<'a> Change<'a> {
 
     fn done(mut self) -> Result<Part, CompileError> {
         let base = self.base;
+        let mut cuts = base.cuts;
         for (owner, changes) in &self.nodes {
             let key = RrKey::new(owner.clone(), Rtype::ANY);
             let relative = self.relative(&key)?;
             let entry = Key { kind: Kind::Node, rtype: 0, name: relative };
             let old = base.table.get(&entry).unwrap_or_default();
-            match node::changed(old, changes).map_err(|error| error.at(owner))? {
+            let new = node::changed(old, changes).map_err(|error| error.at(owner))?;
+            let count = |body: &[u8]| node::cuts(body, relative.is_empty());
+            cuts = cuts + count(new.as_deref().unwrap_or_default()) - count(old);
+            match new {
                 Some(body) => self
                     .edits
                     .put(&entry, |out| {
@@ -345,15 +415,23 @@ impl<'a> Change<'a> {
         let cnames = || self.policies.iter().filter(|key| key.rtype == Rtype::CNAME);
         let gone = cnames().filter(|key| has_policy(&base.table, key)).count();
         let come = cnames().filter(|key| has_policy(&table, key)).count();
+        let (views, compiled_views) = match self.views {
+            Some(views) => {
+                let views: Arc<[_]> = views.into_iter().collect();
+                let compiled = views.iter().filter_map(CompiledView::of).collect();
+                (views, compiled)
+            }
+            None => (base.views.clone(), base.compiled_views.clone()),
+        };
         let mut part = Part {
+            stamp: Stamp::new(),
             apex: base.apex.clone(),
             table,
             settings: self.settings,
-            views: match self.views {
-                Some(views) => views.into_iter().collect(),
-                None => base.views.clone(),
-            },
+            views,
+            compiled_views,
             cname_policies: base.cname_policies + come - gone,
+            cuts,
             names: base.names.clone(),
         };
         let mut touched: BTreeSet<&Name> = self.nodes.keys().collect();

@@ -93,6 +93,16 @@ impl Part {
     }
 }
 
+/// How many delegations and DNAMEs a node has, of everybody or of views. Name servers at the apex are no delegation.
+pub(crate) fn cuts(body: &[u8], is_apex: bool) -> usize {
+    let is_cut = |one: &NodeRrset<'_>| match one.rtype {
+        Rtype::DNAME => one.rrset.is_some(),
+        Rtype::NS => one.rrset.is_some() && !is_apex,
+        _ => false,
+    };
+    Node(Reader(body)).filter(is_cut).count()
+}
+
 /// Why a node can't be written.
 pub(crate) enum NodeError {
     Item(ItemError),

@@ -1,7 +1,7 @@
 //! A policy's rules and a view's conditions, flat.
 //!
 //! ```text
-//! policy: for each rule its length (u24) and flags (1 octet), then the rule
+//! policy: a hash of all of it, of which two bits are flags (u64); for each rule its length (u24) and flags (1 octet), then the rule
 //! rule: number of pools (u16), hash of each (u64), conditions
 //! condition: its kind (1 octet), number of alternatives (u16), the alternatives, ascending and in big endian
 //! ```
@@ -15,12 +15,15 @@ use herald_core::steering::{City, Policy, Prefix, Rule, Subdivision, View, When}
 use super::Kind;
 use super::hash::{key_hash, octets_hash};
 use super::octets::{Reader, TooLarge, are_equal, is_among, narrow};
-use crate::geo::{Facts, Place, city_name_hash};
+use crate::geo::{Ask, Facts, Place, city_name_hash};
 
 /// Only the nearest of a pool's endpoints are in question.
 const NEAREST: u8 = 1;
-/// The rule asks something of the client's address or its place.
-const LOOKS_AT_CLIENT: u8 = 2;
+
+/// Some rule asks something of the client's address or its place.
+const SOME_LOOK_AT_CLIENT: u64 = 1;
+/// Some rule asks for views.
+const SOME_ASK_FOR_VIEWS: u64 = 2;
 
 /// What a rule can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,24 +76,33 @@ pub(crate) fn view_hash(view: &str) -> u64 {
 
 /// Appends the flat form of a policy for answers of a type.
 pub(crate) fn write_policy(policy: &Policy, rtype: u16, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let head = out.len();
+    out.extend_from_slice(&[0; 8]);
     for rule in &policy.rules {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         write_rule(rule, rtype, out)?;
         let length: u32 = narrow(out.len() - start - 4)?;
-        let looks = rule.nearest || looks_at_client(&rule.when);
-        let flags = if rule.nearest { NEAREST } else { 0 } | if looks { LOOKS_AT_CLIENT } else { 0 };
+        let flags = if rule.nearest { NEAREST } else { 0 };
         let head = length.checked_mul(256).ok_or(TooLarge)? | u32::from(flags);
         if let Some(place) = out.get_mut(start..start + 4) {
             place.copy_from_slice(&head.to_le_bytes());
         }
     }
+    let asks =
+        |is_asked: fn(&Rule) -> bool, flag: u64| if policy.rules.iter().any(is_asked) { flag } else { 0 };
+    let flags = asks(looks_at_client, SOME_LOOK_AT_CLIENT)
+        | asks(|rule| !rule.when.views.is_empty(), SOME_ASK_FOR_VIEWS);
+    let hash = octets_hash(0, out.get(head + 8..).unwrap_or_default());
+    if let Some(place) = out.get_mut(head..head + 8) {
+        place.copy_from_slice(&(hash & !(SOME_LOOK_AT_CLIENT | SOME_ASK_FOR_VIEWS) | flags).to_le_bytes());
+    }
     Ok(())
 }
 
-fn looks_at_client(when: &When) -> bool {
-    let without = When { pops: Vec::new(), views: Vec::new(), ..when.clone() };
-    !without.is_any()
+fn looks_at_client(rule: &Rule) -> bool {
+    let without = When { pops: Vec::new(), views: Vec::new(), ..rule.when.clone() };
+    rule.nearest || !without.is_any()
 }
 
 fn write_rule(rule: &Rule, rtype: u16, out: &mut Vec<u8>) -> Result<(), TooLarge> {
@@ -200,7 +212,32 @@ fn read_list<'a, const N: usize>(reader: &mut Reader<'a>) -> Option<&'a [[u8; N]
 
 /// The rules of a policy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules<'a>(pub(crate) Reader<'a>);
+pub(crate) struct Rules<'a> {
+    /// Equal for equal rules.
+    pub(crate) hash: u64,
+    reader: Reader<'a>,
+}
+
+impl<'a> Rules<'a> {
+    /// Those of an entry of a table.
+    #[inline]
+    pub(crate) fn read(body: &'a [u8]) -> Rules<'a> {
+        let mut reader = Reader(body);
+        Rules { hash: reader.u64().unwrap_or_default(), reader }
+    }
+
+    /// Whether some rule asks something of the client's address or its place.
+    #[inline]
+    pub(crate) fn look_at_client(&self) -> bool {
+        self.hash & SOME_LOOK_AT_CLIENT != 0
+    }
+
+    /// Whether some rule asks for views.
+    #[inline]
+    pub(crate) fn ask_for_views(&self) -> bool {
+        self.hash & SOME_ASK_FOR_VIEWS != 0
+    }
+}
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -211,23 +248,13 @@ pub(crate) struct CompiledRule<'a> {
 }
 
 impl<'a> CompiledRule<'a> {
-    /// The places that it asks for.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + Clone + use<'a> {
-        let anywhere = self.is_nearest().then_some(Place::Anywhere);
-        self.conditions.flat_map(|alternatives| alternatives.places()).chain(anywhere)
-    }
-
-    /// The prefixes that it asks for.
-    pub(crate) fn prefixes(&self) -> impl Iterator<Item = Prefix> + Clone + use<'a> {
-        self.conditions.flat_map(|alternatives| alternatives.prefixes())
+    /// Tells `each` what it asks of addresses. Of alternatives that are places no more are told once it says false.
+    pub(crate) fn asks(&self, each: &mut dyn FnMut(Ask<'a>) -> bool) {
+        self.conditions.for_each(|alternatives| alternatives.asks(each));
     }
 
     pub(crate) fn is_nearest(&self) -> bool {
         self.flags & NEAREST != 0
-    }
-
-    pub(crate) fn looks_at_client(&self) -> bool {
-        self.flags & LOOKS_AT_CLIENT != 0
     }
 }
 
@@ -236,8 +263,8 @@ impl<'a> Iterator for Rules<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<CompiledRule<'a>> {
-        let head = self.0.u32()?;
-        let mut rule = Reader(self.0.take((head >> 8) as usize)?);
+        let head = self.reader.u32()?;
+        let mut rule = Reader(self.reader.take((head >> 8) as usize)?);
         let pools = rule.u16()?;
         let pools = rule.pieces(usize::from(pools))?;
         Some(CompiledRule { flags: head as u8, pools, conditions: Conditions(rule) })
@@ -296,45 +323,32 @@ impl<'a> Iterator for Conditions<'a> {
 }
 
 impl<'a> Alternatives<'a> {
-    fn places(self) -> impl Iterator<Item = Place> + Clone + use<'a> {
-        let mut letters: &[[u8; 2]] = &[];
-        let mut codes: &[[u8; 5]] = &[];
-        let mut numbers: &[[u8; 4]] = &[];
-        let mut names: &[[u8; 8]] = &[];
-        let condition = self.condition();
+    fn asks(self, each: &mut dyn FnMut(Ask<'a>) -> bool) {
+        let mut place = |place: Place| each(Ask::Place(place));
         match self {
-            Alternatives::Continents(list) | Alternatives::Countries(list) => letters = list,
-            Alternatives::Subdivisions(list) => codes = list,
-            Alternatives::Cities(by_number, by_name) => (numbers, names) = (by_number, by_name),
-            Alternatives::Asns(list) => numbers = list,
-            Alternatives::Prefixes(..) | Alternatives::Pops(_) | Alternatives::Views(_) => {}
+            Alternatives::Continents(list) => {
+                list.iter().all(|code| place(Place::Continent(*code)));
+            }
+            Alternatives::Countries(list) => {
+                list.iter().all(|code| place(Place::Country(*code)));
+            }
+            Alternatives::Subdivisions(list) => {
+                let read = |[a, b, c, d, e]: [u8; 5]| Subdivision { country: [a, b], code: [c, d, e] };
+                list.iter().all(|octets| place(Place::Subdivision(read(*octets))));
+            }
+            Alternatives::Cities(numbers, names) => {
+                let _ = numbers.iter().all(|number| place(Place::City(u32::from_be_bytes(*number))))
+                    && names.iter().all(|name| place(Place::CityName(u64::from_be_bytes(*name))));
+            }
+            Alternatives::Asns(list) => {
+                list.iter().all(|number| place(Place::Asn(u32::from_be_bytes(*number))));
+            }
+            Alternatives::Prefixes(v4, v6) => {
+                each(Ask::Prefixes4(v4));
+                each(Ask::Prefixes6(v6));
+            }
+            Alternatives::Pops(_) | Alternatives::Views(_) => {}
         }
-        let letters = letters.iter().map(move |code| match condition {
-            Condition::Continent => Place::Continent(*code),
-            _ => Place::Country(*code),
-        });
-        let numbers = numbers.iter().map(move |number| match condition {
-            Condition::City => Place::City(u32::from_be_bytes(*number)),
-            _ => Place::Asn(u32::from_be_bytes(*number)),
-        });
-        let codes = codes
-            .iter()
-            .map(|[a, b, c, d, e]| Place::Subdivision(Subdivision { country: [*a, *b], code: [*c, *d, *e] }));
-        let names = names.iter().map(|name| Place::CityName(u64::from_be_bytes(*name)));
-        letters.chain(numbers).chain(codes).chain(names)
-    }
-
-    fn prefixes(self) -> impl Iterator<Item = Prefix> + Clone + use<'a> {
-        let (v4, v6): (&[[u8; 5]], &[[u8; 17]]) = match self {
-            Alternatives::Prefixes(v4, v6) => (v4, v6),
-            _ => (&[], &[]),
-        };
-        let v4 = v4.iter().filter_map(|[a, b, c, d, length]| Prefix::new([*a, *b, *c, *d].into(), *length));
-        let v6 = v6.iter().filter_map(|octets| {
-            let address: [u8; 16] = *octets.first_chunk()?;
-            Prefix::new(address.into(), octets[16])
-        });
-        v4.chain(v6)
     }
 
     pub(crate) fn condition(&self) -> Condition {

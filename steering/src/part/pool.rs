@@ -349,12 +349,15 @@ impl<'a> PoolAnswers<'a> {
 
     /// Something that is equal for equal sets of candidates in question.
     pub(crate) fn among_hash(&self, among: Among) -> u64 {
-        match among {
-            Among::All => 0,
-            Among::Nearest(..) => (0..self.candidates())
-                .filter(|candidate| self.is_among(*candidate, among))
-                .fold(1, |hash, candidate| fold(hash ^ candidate as u64, 0x9e37_79b9_7f4a_7c15)),
+        if among == Among::All {
+            return 0;
         }
+        let of_those = (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among));
+        let (count, hash) = of_those.fold((0, 0xd6e8_feb8_6659_fd93), |(count, hash), candidate| {
+            (count + 1, fold(hash ^ candidate as u64, 0x9e37_79b9_7f4a_7c15))
+        });
+        // The nearest ones may be all there are.
+        if count == self.candidates() { 0 } else { hash }
     }
 
     /// Whether the draw makes a difference.

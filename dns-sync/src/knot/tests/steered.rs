@@ -32,7 +32,14 @@ impl Listener {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut said = Listener { listener, stream, bytes: Vec::new() };
         let version = "double".into();
-        said.say(&ToAgent::Hello { protocol: PROTOCOL, version, zones, last: true, geo: Vec::new(), counts: None });
+        said.say(&ToAgent::Hello {
+            protocol: PROTOCOL,
+            version,
+            zones,
+            last: true,
+            geo: Vec::new(),
+            counts: None,
+        });
         said
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use domain::base::iana::{OptionCode, Rtype};
@@ -52,6 +53,15 @@ impl Questions {
     }
 }
 
+impl Questions {
+    /// The first label of the first question's name.
+    pub fn first_label(&self) -> String {
+        let question = self.0.first().and_then(|packet| packet.get(12..));
+        let label = question.and_then(|question| question.get(1..=usize::from(*question.first()?)));
+        String::from_utf8_lossy(label.unwrap_or_default()).into_owned()
+    }
+}
+
 fn packet(name: &str, rtype: Rtype, subnet: Option<(IpAddr, u8)>) -> Vec<u8> {
     let name: Name<Vec<u8>> = name.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut builder = MessageBuilder::new_vec().question();
@@ -99,16 +109,16 @@ pub fn ask(server: SocketAddr, questions: &Questions) -> io::Result<Vec<Ipv4Addr
     Ok(addresses)
 }
 
-/// Asks so many questions in turn, each when the one before is answered.
+/// Asks these of the questions in turn, each when the one before is answered.
 ///
 /// # Errors
 /// If one isn't answered within a few seconds.
-pub fn ask_each(server: SocketAddr, questions: &Questions, count: usize) -> io::Result<()> {
+pub fn ask_each(server: SocketAddr, questions: &Questions, which: Range<usize>) -> io::Result<()> {
     let socket = UdpSocket::bind((server.ip(), 0))?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reply = [0; 4096];
-    for question in questions.0.iter().cycle().take(count) {
+    for question in questions.0.iter().take(which.end).skip(which.start) {
         socket.send(question)?;
         let length = socket.recv(&mut reply)?;
         if length < 12 || reply[3] & 0xf != 0 || reply[6..8] == [0, 0] {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -44,8 +45,7 @@ pub fn run(_: &Settings) -> Vec<Line> {
     drop(base);
     let with = Counted::start(&config, pop.listen);
     let zone = super::peers::ZONE;
-    let line = |setting: &'static str, questions: &Questions, base: f64, more: f64| {
-        let ours = with.count(questions);
+    let line_of = |setting: &'static str, ours: f64, base: f64, more: f64| {
         let mut line = Line {
             bench: "steering-instructions",
             unit: "instructions a query",
@@ -59,17 +59,22 @@ pub fn run(_: &Settings) -> Vec<Line> {
         line.goal_detail("more_percent", more);
         line
     };
+    let line = |setting: &'static str, questions: &Questions, base: f64, more: f64| {
+        line_of(setting, with.count(questions), base, more)
+    };
+    let geo = qps::by_place(zone, "geo");
     vec![
+        line_of(
+            "geo, by networks in the question that weren't asked for before",
+            with.count_after(&geo, 0..COUNTED, COUNTED..2 * COUNTED),
+            by_place_alone,
+            25.0,
+        ),
         line("plain, in a zone without steering", &plain, plain_alone, 8.0),
         line("not steered, beside steered names", &qps::everywhere(zone, "plain"), plain_alone, 8.0),
         line("weighted", &qps::everywhere(zone, "weight"), plain_alone, 15.0),
         line("view", &qps::everywhere(ours::VIEWED, "view"), plain_alone, 15.0),
-        line(
-            "geo, by the client's network in the question",
-            &qps::by_place(zone, "geo"),
-            by_place_alone,
-            25.0,
-        ),
+        line("geo, by the client's network in the question", &geo, by_place_alone, 25.0),
         line("geo, by the source", &qps::everywhere(zone, "geo"), plain_alone, 25.0),
     ]
 }
@@ -117,20 +122,30 @@ impl Counted {
         counted
     }
 
+    /// Of questions that were asked before.
     fn count(&self, questions: &Questions) -> f64 {
-        self.ask(questions);
+        self.count_after(questions, 0..COUNTED, 0..COUNTED)
+    }
+
+    /// Of questions after others.
+    fn count_after(&self, questions: &Questions, before: Range<usize>, counted: Range<usize>) -> f64 {
+        self.ask(questions, before);
         self.control("--zero");
-        self.ask(questions);
+        self.ask(questions, counted);
         for old in self.dumps() {
             fs::remove_file(&old).unwrap_or_else(|e| panic!("{}: {e}", old.display()));
         }
         self.control("--dump");
-        let total: u64 = self.dumps().iter().map(|dump| total_of(dump)).sum();
+        let dumps = self.dumps();
+        let total: u64 = dumps.iter().map(|dump| total_of(dump)).sum();
+        if let Some(folder) = std::env::var_os("HERALD_CALLGRIND") {
+            dumps.iter().for_each(|dump| keep(dump, Path::new(&folder), questions));
+        }
         total as f64 / COUNTED as f64
     }
 
-    fn ask(&self, questions: &Questions) {
-        flood::ask_each(self.listen, questions, COUNTED)
+    fn ask(&self, questions: &Questions, which: Range<usize>) {
+        flood::ask_each(self.listen, questions, which)
             .unwrap_or_else(|e| panic!("{e}\n{}", self.process.tail()));
     }
 
@@ -150,6 +165,14 @@ impl Counted {
             .map(|file| file.path())
             .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_dump))
             .collect()
+    }
+}
+
+/// Keeps a dump that has something in it, for `callgrind_annotate`: named by what was asked first.
+fn keep(dump: &Path, folder: &Path, questions: &Questions) {
+    if total_of(dump) > 0 {
+        let name = format!("callgrind.{}.{}", questions.first_label(), total_of(dump));
+        fs::copy(dump, folder.join(&name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
 
