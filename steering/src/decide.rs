@@ -415,7 +415,7 @@ impl Route<'_> {
 }
 
 /// Instructions that it takes to ask a rule, and to find out how far a candidate is, about.
-const RULE_WORK: usize = 60;
+const RULE_WORK: usize = 200;
 const CANDIDATE_WORK: usize = 150;
 
 /// A client whom rules are asked for. What there is to know of it is found out when a rule asks.
