@@ -81,6 +81,9 @@ pub enum MaterializeError {
     /// The replica can't be read, and there are no files of an earlier time.
     #[error("the replica can't be read, and there are no files of an earlier start: {0}")]
     NoReplica(String),
+    /// The replica can't be read, and the files of an earlier time are for a knotd with the module.
+    #[error("the replica can't be read, the files of the last start need the module, and {NO_MODULE}: {0}")]
+    ForModule(String),
     /// The replica failed while it was read; the catalogs were not written.
     #[error(transparent)]
     Replica(#[from] ReplicaError),
@@ -126,8 +129,10 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
     if written.zones.is_empty() && (damaged_rows > 0 || !written.damaged.is_empty()) && in_files() > 0 {
         return leave_alone(knot, "every zone in it is damaged".into());
     }
-    if let Some(snapshot) = snapshot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        snapshot.finish().map_err(failed)?;
+    match snapshot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(snapshot) => snapshot.finish().map_err(failed)?,
+        // So that it is known that no file needs it.
+        None => remove_snapshot(knot).map_err(failed)?,
     }
     written.zones.sort_unstable();
     write_catalogs(knot, written.zones.iter().map(|(name, _)| name))?;
@@ -156,10 +161,21 @@ fn begin_snapshot(path: &Path, tables: &Path) -> io::Result<SnapshotWriter> {
     Ok(snapshot)
 }
 
+fn remove_snapshot(knot: &KnotConfig) -> io::Result<()> {
+    match fs::remove_file(knot.module_snapshot()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn leave_alone(knot: &KnotConfig, reason: String) -> Result<Materialized, MaterializeError> {
     let files = catalog_files(knot);
     if files.is_empty() {
         return Err(MaterializeError::NoReplica(reason));
+    }
+    // They hold placeholders, which nobody would take out again.
+    if knot.module.is_none() && knot.module_snapshot().exists() {
+        return Err(MaterializeError::ForModule(reason));
     }
     // With another number of catalogs than they were written for, knotd would miss some and refuse queries.
     let mut wanted: Vec<PathBuf> = (0..knot.catalogs().names().len())

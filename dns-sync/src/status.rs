@@ -391,7 +391,7 @@ impl Status {
                 Some(module) => format!(
                     "CAN'T BE TOLD since {}: {}",
                     ago(module.since_ms),
-                    module.reason.as_deref().unwrap_or("knotd has not been started")
+                    module.reason.as_deref().unwrap_or("it has not been reached yet")
                 ),
             },
         );

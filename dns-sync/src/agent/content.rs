@@ -35,7 +35,8 @@ impl Contents {
     /// The zone's whole content as a task for the driver.
     pub(super) fn put_of(&self, zone: &ZoneRow) -> Put {
         let content = ReplicaContent { shared: self.shared.clone(), zone: zone.id, serial: zone.serial };
-        Put { serial: zone.serial, content: Arc::new(content) }
+        let module = zone.steering.expected().map(|generation| (zone.id, generation));
+        Put { serial: zone.serial, content: Arc::new(content), module }
     }
 
     /// The replica's files are other ones now.

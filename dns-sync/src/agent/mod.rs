@@ -105,7 +105,7 @@ impl Agent {
         config.secret()?;
         let board = Arc::new(Board::new(&config.pop));
         if config.knot.module.is_some() {
-            board.module(|_| {});
+            board.module(|module| module.since_ms = status::now_ms());
         }
         let replica = open_replica(&config, &board)?;
         status::serve(&config.status_socket(), board.clone())
@@ -113,6 +113,8 @@ impl Agent {
 
         let geo = GeoKeeper::start(config.geo_dir())
             .map_err(|source| StartError::Data { dir: config.geo_dir(), source })?;
+        // It is on the log already.
+        geo.status().problem.iter().for_each(|problem| board.error(problem.reason.clone()));
 
         let (events, inbox) = mpsc::channel();
         let (report, reports) = mpsc::channel();
@@ -246,9 +248,10 @@ fn show_report(report: &Report, board: &Board) {
                 module.reason = Some(reason.clone());
             });
         }
-        Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem: None }) => {
-            board.module(|module| module.geo = hex(hash));
-        }
+        Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem }) => match problem {
+            None => board.module(|module| module.geo = hex(hash)),
+            Some(problem) => note(board, format!("the module does not use the GeoIP table: {problem}")),
+        },
         Report::ModuleSaid(ToAgent::Status(said)) => board.module(|module| {
             module.zones = said.zones;
             module.panics = said.panics;

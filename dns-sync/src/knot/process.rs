@@ -113,7 +113,7 @@ pub enum StartError {
     /// It ended by itself before it answered.
     #[error("knotd ended while it was starting ({status})")]
     Ended {
-        /// How it ended.
+        /// How it ended, and what is wrong with its configuration, if anything is: a module that can't be loaded, say.
         status: String,
     },
     /// It runs but doesn't answer.
@@ -241,7 +241,9 @@ impl Keeper {
         while since.elapsed() < self.config.start_timeout {
             if let Ok(Some(status)) = child.try_wait() {
                 self.child = None;
-                return Err(StartError::Ended { status: status.to_string() });
+                let complaint = complaint(program, &knot.config_file());
+                let status = complaint.map_or(status.to_string(), |why| format!("{status}: {why}"));
+                return Err(StartError::Ended { status });
             }
             if answers_dns(address, &knot.catalog)
                 && catalog::are_loaded(&knot.control_socket(), ASK_TIMEOUT, &knot.catalog)
@@ -388,6 +390,15 @@ fn signal(pid: u32, signal: Signal) {
         // It fails only if the process has ended.
         let _ = rustix::process::kill_process(pid, signal);
     }
+}
+
+/// What `knotc`, beside knotd, has to say against the configuration. knotd said so too, in its log.
+fn complaint(knotd: &Path, config: &Path) -> Option<String> {
+    let check =
+        Process::new(knotd.with_file_name("knotc")).arg("-c").arg(config).arg("conf-check").output().ok()?;
+    let said = String::from_utf8_lossy(&check.stderr);
+    let first = said.lines().find_map(|line| line.strip_prefix("error: "))?;
+    (!check.status.success()).then(|| first.to_owned())
 }
 
 /// Ends a knotd that isn't our child but has our PID file.

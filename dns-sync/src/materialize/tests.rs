@@ -30,3 +30,29 @@ fn files_that_are_left_alone_are_found_by_a_knotd_with_more_catalogs() {
     }
     assert!(!knot.old_catalog_file().exists());
 }
+
+#[test]
+fn files_for_the_module_are_not_left_to_a_knotd_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, replica) = (dir.path().join("data"), dir.path().join("replica"));
+    let mut knot = KnotConfig::new(dir.path().join("knot"), Vec::new());
+    knot.install().unwrap();
+    knot.module = Some(dir.path().join("herald.so"));
+    drop(crate::replica::Replica::open(&replica).unwrap());
+    assert!(matches!(materialize(&data, &replica, &knot), Ok(Materialized::Written(_))));
+    assert!(knot.module_snapshot().exists());
+
+    let aside = dir.path().join("aside");
+    fs::rename(&replica, &aside).unwrap();
+    assert!(matches!(materialize(&data, &replica, &knot), Ok(Materialized::LeftAlone { .. })));
+    knot.module = None;
+    let refused = materialize(&data, &replica, &knot).unwrap_err();
+    assert!(matches!(refused, MaterializeError::ForModule(_)), "{refused}");
+    assert!(refused.to_string().contains("`module` in agent.toml"), "{refused}");
+
+    // Once they are written without it, they may be left alone.
+    fs::rename(&aside, &replica).unwrap();
+    assert!(matches!(materialize(&data, &replica, &knot), Ok(Materialized::Written(_))));
+    fs::rename(&replica, &aside).unwrap();
+    assert!(matches!(materialize(&data, &replica, &knot), Ok(Materialized::LeftAlone { .. })));
+}

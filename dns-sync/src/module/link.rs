@@ -20,6 +20,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is asked how it is.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long it may take after a start of knotd until there is something to connect to: nobody is told before.
+const STARTING: Duration = Duration::from_secs(5);
+
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -81,6 +84,7 @@ impl Link {
             connection: 0,
             stream: None,
             wait: WAIT_MIN,
+            quiet_until: Instant::now() + STARTING,
             reason: String::new(),
         };
         let thread = thread::Builder::new().name("module-link".into()).spawn(move || keeper.run())?;
@@ -117,6 +121,8 @@ struct Keeper<T> {
     connection: u64,
     stream: Option<UnixStream>,
     wait: Duration,
+    /// That there is no connection is no news before.
+    quiet_until: Instant,
     /// Why there was no connection last, so that it is told once.
     reason: String,
 }
@@ -142,6 +148,7 @@ impl<T: Fn(LinkEvent) + Send + Clone + 'static> Keeper<T> {
                 Ok(Order::Try) if self.stream.is_none() => {
                     self.wait = WAIT_MIN;
                     due = Instant::now();
+                    self.quiet_until = due + STARTING;
                 }
                 Ok(Order::Try) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Broken { connection, reason }) => {
@@ -183,7 +190,7 @@ impl<T: Fn(LinkEvent) + Send + Clone + 'static> Keeper<T> {
     }
 
     fn failed(&mut self, reason: String) {
-        if self.reason != reason {
+        if self.reason != reason && Instant::now() >= self.quiet_until {
             self.reason.clone_from(&reason);
             (self.tell)(LinkEvent::Down { connection: None, reason });
         }
@@ -204,6 +211,7 @@ impl<T: Fn(LinkEvent) + Send + Clone + 'static> Keeper<T> {
         if let Some(stream) = self.stream.take() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
+        self.quiet_until = Instant::now() + STARTING;
         (self.tell)(LinkEvent::Down { connection: Some(self.connection), reason });
     }
 }

@@ -12,7 +12,8 @@ use rusqlite::Connection;
 
 use super::row::{parse_row_key, row_key};
 use super::{
-    DATABASE, DeltaOutcome, OpenError, ReadZoneError, Reader, Replica, ReplicaError, WholeOutcome, ZoneRow,
+    DATABASE, DeltaOutcome, OpenError, ReadZoneError, Reader, Replica, ReplicaError, STEERING_COLUMNS,
+    SteeringRow, WholeOutcome, ZoneRow,
 };
 
 fn name(text: &str) -> Name {
@@ -505,6 +506,40 @@ fn format_1_can_be_read() {
     let unapplied: Vec<u64> =
         replica.unapplied().unwrap().iter().map(|(_, zone)| zone.generation.counter).collect();
     assert_eq!(unapplied, [8, 6]);
+}
+
+/// That version had no columns for steering: it gets them when it is opened, and what they then say is there the next time.
+#[test]
+fn format_1_without_steering_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/replica-1").join(DATABASE);
+    fs::copy(fixture, dir.path().join(DATABASE)).unwrap();
+    let columns = |dir: &Path| {
+        let db = Connection::open(dir.join(DATABASE)).unwrap();
+        let mut statement = db.prepare("SELECT name FROM pragma_table_info('zone')").unwrap();
+        let names = statement.query_map((), |row| row.get::<_, String>(0)).unwrap();
+        names.filter(|name| STEERING_COLUMNS.contains(&name.as_ref().unwrap().as_str())).count()
+    };
+    assert_eq!(columns(dir.path()), 0, "the fixture is of the first agents");
+    let mut replica = Replica::open(dir.path()).unwrap();
+    assert_eq!(columns(dir.path()), STEERING_COLUMNS.len());
+    let mut zones = fixture_zones();
+    let zone = zones.get_mut(&1).unwrap();
+    assert_eq!(replica.zone(zone.id).unwrap().unwrap().steering, SteeringRow::default());
+
+    let mut next = zone.clone();
+    let pool = RrKey::new(name("eu._steering.example.com"), herald_core::steering::POOL);
+    next.content.put(pool, Rrset { ttl: 0, rdatas: Rdatas::single(b"a pool") });
+    next.renumber(9);
+    let taken = put_delta(&mut replica, &zone.delta(&next));
+    let DeltaOutcome::Taken(taken) = taken else { panic!("{taken:?}") };
+    assert_eq!((taken.steering_before.rrset_count, taken.zone.steering.rrset_count), (0, 1));
+    *zone = next;
+    drop(replica);
+    let replica = Replica::open(dir.path()).unwrap();
+    assert_eq!(replica.set_aside_at_opening(), 0);
+    check(&replica, &zones);
+    assert_eq!(replica.zone(ZoneId(1)).unwrap().unwrap().steering, taken.zone.steering);
 }
 
 /// Makes the fixture anew; for a new version of the format only.

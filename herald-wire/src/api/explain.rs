@@ -44,8 +44,11 @@ pub struct Explanation {
     /// How it was decided, where the answer is steered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// The databases that places are looked up in.
+    /// The databases that places are looked up in: those of now, with `at` too.
     pub geo: GeoVersions,
+    /// With `at`, what is of now all the same, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What comes of a question.

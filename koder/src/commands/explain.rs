@@ -89,6 +89,7 @@ fn show(explanation: &Explanation) -> String {
         ("outcome", Some(outcome)),
         ("ttl", explanation.ttl.map(|ttl| ttl.to_string())),
         ("places", Some(if databases.is_empty() { "no database".into() } else { databases.join(", ") })),
+        ("note", explanation.note.clone()),
     ]);
     for record in &explanation.records {
         text.push_str(&format!("  {}\n", table::printable(record)));
@@ -205,7 +206,7 @@ mod tests {
         let explanation: Explanation = serde_json::from_value(json!({
             "zone": "z1", "zone_name": "example.com.", "revision": 7, "generation": "1.7",
             "name": "www.example.com.", "type": "A", "outcome": "steered",
-            "owner": "www.example.com.", "answered_type": "A", "geo": {},
+            "owner": "www.example.com.", "answered_type": "A", "geo": {}, "note": "Places are of now.",
             "decision": {
                 "address": "198.51.100.7", "by_ecs": true, "ecs_scope": 24,
                 "facts": { "country": "DE", "asn": 64496 },
@@ -228,6 +229,7 @@ mod tests {
              zone      example.com. at revision 7, generation 1.7\n\
              outcome   the policy www.example.com. A decides\n\
              places    no database\n\
+             note      Places are of now.\n\
              \n\
              address    198.51.100.7 (of the client subnet)\n\
              known      DE, AS64496\n\

@@ -37,7 +37,7 @@ fn shown(platform: &Platform) -> Value {
     platform.herald.operator().get("/geoip").expect(200)
 }
 
-fn wait_till_all_have(platform: &Platform, sha256: &Value) {
+pub fn wait_till_all_have(platform: &Platform, sha256: &Value) {
     let pops = platform.pops.len();
     wait_for(SOON, "all PoPs to have the table", || {
         let shown = shown(platform);
@@ -168,4 +168,73 @@ fn a_database_gets_to_all_pops_and_a_damaged_table_is_fetched_anew() {
     })
     .unwrap();
     wait_for_answers(&platform, ["192.0.2.100"; 3]);
+}
+
+/// A table that is damaged or gone while nobody is there to send it again: rules fall through, and the agent says why.
+#[test]
+fn without_a_whole_table_rules_fall_through_and_that_is_said() {
+    let mut platform = Platform::start("geoip-missing", 1);
+    let good = platform.folder("databases").join("good.mmdb");
+    fs::write(&good, database(1_700_000_000)).unwrap();
+    steer_by_place(&platform);
+    let hash = put(&platform, &good);
+    wait_till_all_have(&platform, &hash);
+    let by_place = ["192.0.2.49", "192.0.2.33", "192.0.2.100"];
+    wait_for_answers(&platform, by_place);
+    let table = platform.pops[0].folder().join("geo").join(format!("{}.geo", hash.as_str().unwrap()));
+    let whole = fs::read(&table).unwrap();
+    for kept in [Some(whole.len() / 2), Some(0), None] {
+        platform.herald.kill();
+        platform.pops[0].kill();
+        match kept {
+            Some(octets) => fs::write(&table, &whole[..octets]).unwrap(),
+            None => fs::remove_file(&table).unwrap(),
+        }
+        platform.pops[0].start();
+        wait_for_answers(&platform, ["192.0.2.100"; 3]);
+        let told = platform.pops[0].status_text();
+        assert!(told.contains("the GeoIP table on the disk can't be used"), "{kept:?}: {told}");
+        // It comes again by itself.
+        platform.herald.restart();
+        wait_till_all_have(&platform, &hash);
+        wait_for_answers(&platform, by_place);
+    }
+}
+
+/// A backup has the table that was in use, and a control plane that is restored from it gives that to the PoPs again.
+#[test]
+fn a_table_is_in_backups_and_gets_to_the_pops_again() {
+    let mut platform = Platform::start("geoip-restore", 2);
+    let databases = platform.folder("databases");
+    steer_by_place(&platform);
+    let file = databases.join("city.mmdb");
+    fs::write(&file, database(1_700_000_000)).unwrap();
+    let first = put(&platform, &file);
+    wait_till_all_have(&platform, &first);
+    let (data, backup) = (platform.herald.data(), databases.join("backup"));
+    let herald = |action: &str, way: &str| {
+        let done = Command::new(program("herald"))
+            .args([action, "--data", data.to_str().unwrap(), way, backup.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    herald("backup", "--to");
+
+    // Since then there is another one, and then none.
+    let elsewhere = City { continent: "AS", country: "JP", subdivisions: &[], city: None, location: None };
+    let all = [("192.0.2.0/24".parse().unwrap(), elsewhere.record())];
+    fs::write(&file, mmdb("GeoLite2-City", 1_800_000_000, &all)).unwrap();
+    let second = put(&platform, &file);
+    wait_till_all_have(&platform, &second);
+    wait_for_answers(&platform, ["192.0.2.100"; 3]);
+    assert!(koder(&platform, &["dns", "geoip", "delete", "city"]).status.success());
+
+    platform.herald.stop().unwrap();
+    herald("restore", "--from");
+    platform.herald.restart();
+    wait_till_all_have(&platform, &first);
+    wait_for_answers(&platform, ["192.0.2.49", "192.0.2.33", "192.0.2.100"]);
+    let explained = platform.tenant.get("/explain?name=www.example.com&client=192.0.2.7").expect(200);
+    assert_eq!(explained["decision"]["answer"]["records"], json!(["192.0.2.49"]), "{explained}");
 }

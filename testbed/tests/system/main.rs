@@ -16,5 +16,6 @@ mod peers;
 mod pops;
 mod sessions;
 mod steering;
+mod steering_faults;
 mod tour;
 mod zone_files;

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use steering::geo::testing::{City, asn_record, mmdb};
 use testbed::dns::{self, Asked, Transport};
 use testbed::herald::Pop;
 use testbed::platform::{Platform, wait_for_answer};
@@ -337,6 +338,35 @@ fn insiders_have_what_a_view_has_and_all_else_as_everybody() {
     }
 }
 
+/// Places and autonomous systems of the networks that [`what_is_explained_is_what_is_answered`] asks from, with exceptions within them.
+fn databases() -> [(&'static str, Vec<u8>); 2] {
+    let place = |continent, country, subdivisions, city, location| {
+        City { continent, country, subdivisions, city, location }.record()
+    };
+    let (berlin, hamburg) = (Some((2_950_159, "Berlin")), Some((2_911_298, "Hamburg")));
+    let cities = [
+        ("127.0.0.0/27", place("EU", "DE", &["BE"], berlin, Some((52.5, 13.4)))),
+        ("198.51.100.0/24", place("EU", "DE", &["BE"], berlin, Some((52.5, 13.4)))),
+        ("198.51.100.128/25", place("EU", "DE", &["HH"], hamburg, Some((53.6, 10.0)))),
+        ("198.51.7.0/24", place("EU", "FR", &[], Some((2_988_507, "Paris")), Some((48.9, 2.3)))),
+        ("203.0.113.0/24", place("NA", "US", &["CA"], None, Some((37.8, -122.4)))),
+        ("203.0.113.64/26", place("NA", "US", &["NY"], None, Some((40.7, -74.0)))),
+        ("2001:db8::/32", place("EU", "NL", &[], None, Some((52.4, 4.9)))),
+        ("2001:db8:1::/48", place("AS", "JP", &[], None, None)),
+    ];
+    let systems = [
+        ("198.51.0.0/16", 64_500),
+        ("203.0.113.0/24", 64_501),
+        ("203.0.113.128/25", 64_502),
+        ("2001:db8::/32", 64_503),
+    ];
+    let network = |text: &str| text.parse().unwrap();
+    [
+        ("city", mmdb("GeoLite2-City", 1, &cities.map(|(text, record)| (network(text), record)))),
+        ("asn", mmdb("GeoLite2-ASN", 1, &systems.map(|(text, number)| (network(text), asn_record(number))))),
+    ]
+}
+
 /// Random questions to three PoPs whose draws are known, each held against what `explain` says.
 #[test]
 fn what_is_explained_is_what_is_answered() {
@@ -363,6 +393,24 @@ fn what_is_explained_is_what_is_answered() {
             "op": "put_policy", "policy": { "name": name, "type": "A", "rules": rules },
         })
     };
+    let placed = |name: &str, address: &str, latitude: f64, longitude: f64, bias: i8| {
+        json!({
+            "name": name, "records": { "A": [address] }, "bias": bias,
+            "location": { "latitude": latitude, "longitude": longitude },
+        })
+    };
+    let places = [
+        placed("frankfurt", "10.5.0.1", 50.1, 8.7, 0),
+        placed("paris", "10.5.0.2", 48.9, 2.4, 20),
+        placed("oregon", "10.5.0.3", 45.6, -121.2, -30),
+        placed("virginia", "10.5.0.4", 38.9, -77.5, 0),
+        endpoint("nowhere", "10.5.0.5", 1),
+    ];
+    let operator = platform.herald.operator();
+    for (kind, database) in databases() {
+        let put = operator.put_file(&format!("/geoip/{kind}"), &database).expect(200);
+        super::geoip::wait_till_all_have(&platform, &put["item"]["sha256"]);
+    }
     let changes = json!([
         { "op": "put_settings", "settings": { "ecs": true } },
         { "op": "put_view", "name": "office", "view": { "prefixes": ["127.0.0.16/28"] } },
@@ -373,6 +421,24 @@ fn what_is_explained_is_what_is_answered() {
         policy("w", json!([{ "pools": ["one"] }])),
         policy("n", json!([{ "pools": ["some"] }])),
         policy("*.s", json!([{ "pools": ["sticky"] }])),
+        { "op": "put_pool", "name": "places", "pool": { "endpoints": places } },
+        policy("g", json!([
+            { "when": { "cities": [2_950_159], "pops": ["pop1"] }, "pools": ["sticky"] },
+            { "when": { "cities": [{ "name": "Paris", "country": "FR" }] }, "pools": ["one"] },
+            { "when": { "subdivisions": ["US-CA"], "asns": [64_502] }, "pools": ["some"] },
+            { "when": { "countries": ["DE"] }, "pools": ["all"] },
+            { "when": { "continents": ["NA"] }, "pools": ["one"] },
+            { "when": { "prefixes": ["2001:db8:1:8000::/49"] }, "pools": ["all"] },
+            { "when": { "asns": [64_503] }, "pools": ["some"] },
+            { "when": { "views": ["office"] }, "pools": ["sticky"] },
+            // Whoever is elsewhere has an answer at one PoP only.
+            { "when": { "pops": ["pop3"] }, "pools": ["one"] },
+        ])),
+        policy("near", json!([
+            { "when": { "continents": ["EU", "NA"] }, "pools": ["places"], "nearest": true },
+            { "when": { "countries": ["JP"] }, "pools": ["sticky"] },
+            { "pools": ["places"], "nearest": true },
+        ])),
         policy("r", json!([
             { "when": { "views": ["office"] }, "pools": ["all"] },
             { "when": { "prefixes": ["198.51.100.0/24"], "pops": ["pop1", "pop3"] }, "pools": ["some"] },
@@ -395,28 +461,35 @@ fn what_is_explained_is_what_is_answered() {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(state) % below
     };
-    let operator = platform.herald.operator();
     let begin = Instant::now();
     let mut outcomes = std::collections::BTreeSet::new();
+    let mut rules = std::collections::BTreeSet::new();
     for number in 0..QUESTIONS {
         let pop = &platform.pops[random(3) as usize];
         let id = random(65_536) as u16;
-        let name = match random(5) {
+        let name = match random(9) {
             0 => "w.example.com.".to_owned(),
             1 => "n.example.com.".to_owned(),
             2 => format!("x{}.s.example.com.", random(50)),
-            _ => "r.example.com.".to_owned(),
+            3 | 4 => "r.example.com.".to_owned(),
+            5 | 6 => "near.example.com.".to_owned(),
+            _ => "g.example.com.".to_owned(),
         };
         let source = format!("127.0.0.{}", 1 + random(40));
-        let subnet = (random(3) > 0).then(|| {
-            let nets = ["198.51.100", "198.51.7", "203.0.113"];
-            (format!("{}.{}", nets[random(3) as usize], random(256)), [24, 25, 32][random(3) as usize])
-        });
         // Bits after the prefix are zero, as a resolver has to send them (RFC 7871 section 6).
-        let subnet = subnet.map(|(address, length): (String, u8)| {
-            let octets = u32::from(address.parse::<std::net::Ipv4Addr>().unwrap());
-            let kept = octets & (u32::MAX << (32 - u32::from(length)));
-            (IpAddr::from(std::net::Ipv4Addr::from(kept)), length)
+        let subnet = (random(4) > 0).then(|| {
+            if random(4) == 0 {
+                let nets = [0x2001_0db8_0000, 0x2001_0db8_0001, 0x2001_0db8_0001, 0x2001_0db9_0000];
+                let length = [44, 48, 49, 56, 64][random(5) as usize];
+                let net: u128 = nets[random(4) as usize] << 80 | u128::from(random(1 << 16)) << 64;
+                return (IpAddr::from((net >> (128 - length) << (128 - length)).to_be_bytes()), length as u8);
+            }
+            let nets =
+                ["198.51.100.0", "198.51.100.0", "198.51.7.0", "203.0.113.0", "203.0.113.0", "192.0.2.0"];
+            let net: std::net::Ipv4Addr = nets[random(6) as usize].parse().unwrap();
+            let length = [20, 24, 25, 26, 32][random(5) as usize];
+            let octets = (u32::from(net) | random(256) as u32) & (u32::MAX << (32 - length));
+            (IpAddr::from(octets.to_be_bytes()), length as u8)
         });
         let asked = Asked { id, source: source.parse().unwrap(), subnet };
         let (answer, scope) = dns::query_as(pop.listen, &name, "A", &asked).unwrap();
@@ -436,8 +509,15 @@ fn what_is_explained_is_what_is_answered() {
         assert_eq!(values, expected, "question {number}: {query}: {answer:?}\n{told:#}");
         let expected_scope = subnet.map(|_| decision["ecs_scope"].as_u64().unwrap() as u8);
         assert_eq!(scope, expected_scope, "question {number}: {query}\n{told:#}");
+        if name.starts_with(['g', 'n']) && name != "n.example.com." {
+            let last = decision["rules"].as_array().unwrap().last().unwrap();
+            rules.insert((name, (last["verdict"] == "matched").then(|| last["number"].as_u64())));
+        }
         outcomes.insert(values);
     }
     println!("{QUESTIONS} questions in {:?}, {} different answers", begin.elapsed(), outcomes.len());
     assert!(outcomes.len() > 15, "{outcomes:?}");
+    // Each rule by place led somewhere, and some clients were led nowhere.
+    println!("{rules:?}");
+    assert_eq!(rules.len(), 10 + 3, "{rules:?}");
 }

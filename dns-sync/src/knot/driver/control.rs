@@ -651,7 +651,7 @@ impl Control {
                 continue;
             }
             let zone = self.zones.entry(name.clone()).or_insert_with(Zone::absent);
-            zone.current = Some((Base::Expect(serial), zone.take_done_by(serial)));
+            zone.current = Some((Base::Expect(serial), zone.take_done_by(serial, &self.desk)));
             zone.serial_tells = true;
             watched.push(name);
         }

@@ -91,6 +91,8 @@ pub struct Put {
     pub serial: u32,
     /// The content.
     pub content: Arc<dyn ZoneContent>,
+    /// What the module has to have in use for it, if anything.
+    pub module: Option<(ZoneId, Generation)>,
 }
 
 /// A change of a zone: whole RRsets.

@@ -12,7 +12,7 @@ use herald_core::{Name, RrKey, Rrset, Rtype, ZoneId};
 use super::encode::SET_RDATA_BYTES_MAX;
 use super::{Delta, Limits, Put, TaskError};
 use crate::knot::placeholder::changes_for_knot;
-use crate::module::desk::Change;
+use crate::module::desk::{Change, Desk};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -187,16 +187,26 @@ impl Zone {
         }
     }
 
-    /// Takes the tags of held tasks that content of this serial has in it already.
-    pub(super) fn take_done_by(&mut self, serial: u32) -> Vec<u64> {
+    /// Takes the tags of held tasks that content of this serial has in it already. Where the module may lack what goes with it, the
+    /// whole zone is put.
+    pub(super) fn take_done_by(&mut self, serial: u32, desk: &Desk) -> Vec<u64> {
+        let is_known = |put: &Put| put.module.is_none_or(|(zone, needed)| desk.in_use(zone) == Some(needed));
         let mut tags = Vec::new();
         if let Some((Base::Put(put), _)) = &self.base
             && !is_newer(put.serial, serial)
+            && is_known(put)
         {
             tags.extend(self.base.take().map(|(_, tags)| tags).unwrap_or_default());
         }
-        if self.delta.as_ref().is_some_and(|delta| !is_newer(delta.whole.serial, serial)) {
-            tags.extend(self.delta.take().map(|delta| delta.tags).unwrap_or_default());
+        if let Some(delta) = self.delta.take_if(|delta| !is_newer(delta.whole.serial, serial)) {
+            match is_known(&delta.whole) {
+                true => tags.extend(delta.tags),
+                false => {
+                    let mut all = self.base.take().map(|(_, tags)| tags).unwrap_or_default();
+                    all.extend(delta.tags);
+                    self.base = Some((Base::Put(delta.whole), all));
+                }
+            }
         }
         tags
     }

@@ -82,7 +82,9 @@ impl TestZone {
     }
 
     fn put(&self) -> Put {
-        Put { serial: self.serial, content: Arc::new(self.clone()) }
+        let is_steered = self.records.keys().any(|key| herald_core::steering::is_steering_type(key.rtype));
+        let module = self.steered.filter(|_| is_steered).map(|zone| (zone, generation(self.serial.into())));
+        Put { serial: self.serial, content: Arc::new(self.clone()), module }
     }
 
     /// The change to the next serial with `a.` at this address; `self` becomes the changed zone.
@@ -829,14 +831,14 @@ fn content_that_knotd_cannot_load_leaves_what_is_served() {
     let mut zone = TestZone::new("one.test", 1).with_a([192, 0, 2, 1]);
     let pop = Pop::start([zone.clone()]);
     let apex = zone.apex.clone();
-    pop.submit(&apex, 1, Task::Put(Put { serial: 2, content: Arc::new(Broken) }));
+    pop.submit(&apex, 1, Task::Put(Put { serial: 2, content: Arc::new(Broken), module: None }));
     assert_eq!(pop.wait_done([1])[&1], Err(TaskError::NotLoaded { serving: Some(1) }));
-    pop.submit(&apex, 2, Task::Put(Put { serial: 2, content: Arc::new(Unwritable) }));
+    pop.submit(&apex, 2, Task::Put(Put { serial: 2, content: Arc::new(Unwritable), module: None }));
     assert_eq!(pop.wait_done([2])[&2], Err(TaskError::File("no content".into())));
     assert_eq!(pop.address_of_a(&apex), ["192.0.2.1"]);
     // A new zone is there without content then, and can be put again or removed.
     let new = name("new.test");
-    pop.submit(&new, 3, Task::Put(Put { serial: 2, content: Arc::new(Broken) }));
+    pop.submit(&new, 3, Task::Put(Put { serial: 2, content: Arc::new(Broken), module: None }));
     assert_eq!(pop.wait_done([3])[&3], Err(TaskError::NotLoaded { serving: None }));
     assert_eq!(pop.ask_soa(&new).rcode, 2);
     pop.do_ok(&new, Task::Put(TestZone::new("new.test", 3).put()));

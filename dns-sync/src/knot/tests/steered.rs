@@ -137,7 +137,8 @@ fn wait_done(pop: &Pop, wanted: u64) -> Result<(), TaskError> {
     loop {
         match pop.next_report_by(deadline) {
             Report::Done { tag, result, .. } if tag == wanted => return result,
-            Report::ModuleUp { .. } | Report::ModuleDown { .. } | Report::ModuleSaid(_) => {}
+            Report::ModuleUp { .. } | Report::ModuleDown { .. } | Report::ModuleSaid(_) | Report::Settled => {
+            }
             other => panic!("unexpected {other:?}; knotd's log:\n{}", pop.log()),
         }
     }
@@ -253,6 +254,57 @@ fn the_module_is_told_before_knotd_and_what_it_refuses_or_misses_is_not_served()
     assert_eq!(module.next(), ToModule::Remove { zone: ZONE });
     assert_eq!(wait_done(&pop, 11), Ok(()));
     assert!(www(&pop, &zone).is_empty());
+}
+
+/// An agent that finds a knotd whose module has nothing, as its snapshot was damaged, may hear of the module before or after it knows
+/// what knotd serves: that the serial is served says nothing of the module.
+#[test]
+fn a_served_serial_does_not_say_that_the_module_has_what_goes_with_it() {
+    let sockets = tempfile::tempdir().unwrap();
+    let path = sockets.path().join("herald.sock");
+    let listener = Listener::bind(&path);
+    let greeting = thread::spawn(move || Listener::accept(listener, Vec::new()));
+    let pop = Pop::start_beside([], Limits::default(), Some(path.clone()), |_| {});
+    let mut module = greeting.join().unwrap();
+    let mut zone = TestZone { steered: Some(ZONE), ..TestZone::new("steered.test.", 1) };
+    let (eu, steered, policy) = (pool_key(&zone), policy_key(&zone), rrset(0, &[b"policy"]));
+    Arc::make_mut(&mut zone.records).extend([(eu.clone(), policy.clone()), (steered, policy)]);
+    pop.submit(&zone.apex, 1, Task::Put(zone.put()));
+    while module.next() != (ToModule::End { zone: ZONE }) {}
+    module.prepared(1);
+    module.expect_settle(1);
+    assert_eq!(wait_done(&pop, 1), Ok(()));
+
+    let resume = || pop.driver.resume(vec![(zone.apex.clone(), 1)]);
+    pop.driver.suspend();
+    pop.submit(&zone.apex, 2, Task::Put(zone.put()));
+    resume();
+    assert_eq!(wait_done(&pop, 2), Ok(()), "the module has it");
+    let Listener { listener, stream, .. } = module;
+    drop(stream);
+    let mut module = Listener::accept(listener, Vec::new());
+    pop.driver.suspend();
+    pop.submit(&zone.apex, 3, Task::Put(zone.put()));
+    resume();
+    assert!(matches!(module.next(), ToModule::Begin(head) if head.generation == generation(1)));
+    while module.next() != (ToModule::End { zone: ZONE }) {}
+    module.prepared(1);
+    module.expect_settle(1);
+    assert_eq!(wait_done(&pop, 3), Ok(()));
+
+    // So it is with a change that knotd has already.
+    let Listener { listener, stream, .. } = module;
+    drop(stream);
+    let mut module = Listener::accept(listener, Vec::new());
+    pop.driver.suspend();
+    let mut next = zone.clone();
+    let change = change(&mut next, 1, Some(0), &[(eu, Some(rrset(0, &[b"policy"])))]);
+    pop.submit(&zone.apex, 4, change);
+    resume();
+    while module.next() != (ToModule::End { zone: ZONE }) {}
+    module.prepared(1);
+    module.expect_settle(1);
+    assert_eq!(wait_done(&pop, 4), Ok(()));
 }
 
 #[test]

@@ -30,6 +30,9 @@ use super::problem::{ApiError, Code};
 use super::steering::{lint, show};
 use super::{at, respond};
 
+/// What is told of the past: tables of places are too large to keep those of then.
+const PAST_PLACES: &str = "The zone is as it was then. Places are looked up in the GeoIP databases of now, which may say otherwise than those of then.";
+
 /// The routes of explanations.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(explain))
@@ -82,7 +85,9 @@ pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<E
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let geo = caller.geo();
-    Ok(respond::Ok(explained(&zone, &asked, &geo)?))
+    let mut explanation = explained(&zone, &asked, &geo)?;
+    explanation.note = query.at.is_some().then(|| PAST_PLACES.to_owned());
+    Ok(respond::Ok(explanation))
 }
 
 /// What is asked.

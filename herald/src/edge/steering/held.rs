@@ -59,6 +59,8 @@ pub(super) async fn put<T: Held>(
 ) -> Result<Answer<Named<T>>, ApiError> {
     let Writing { mut writer, path: (zone_ref, name), body: Json(body), preconditions, .. } = request;
     let zone = writer.zone(&zone_ref, Verb::Write)?.arc();
+    // Before its preconditions tell what there is.
+    writer.need_whole_zones()?;
     let key = key::<T>(&zone, &name)?;
     let item = read(&zone, |reader| body.read(reader))?;
     let is_new = zone.content.get(&key).is_none();

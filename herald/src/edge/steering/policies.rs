@@ -88,6 +88,7 @@ pub async fn put(request: Writing<PolicyPath, Json<PolicyPut>>) -> Result<Answer
     let Writing { mut writer, path: (zone, name, rtype), body: Json(body), preconditions, .. } = request;
     let zone = writer.zone(&zone, Verb::Write)?.arc();
     let key = key(&zone, &name, &rtype)?;
+    need_scope(&writer, &zone, &key)?;
     let Some(answered) = steering::answered_type(key.rtype) else { unreachable!("the key of a policy") };
     let item = read(&zone, |reader| reader.rules(answered, &body.rules, ""))?;
     let is_new = zone.content.get(&key).is_none();

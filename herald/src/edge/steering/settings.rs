@@ -53,6 +53,7 @@ pub async fn put(
     request: Writing<ZoneRef, Json<SteeringSettings>>,
 ) -> Result<Answer<SteeringSettings>, ApiError> {
     let Writing { mut writer, path, body: Json(settings), preconditions, .. } = request;
+    writer.need_whole_zones()?;
     let key = steering::settings_key(&writer.zone(&path, Verb::Write)?.name);
     let item = Reader::settings(settings);
     let (done, warnings) = change_one(&mut writer, &path, &preconditions, &key, Some(&item)).await?;

@@ -138,6 +138,9 @@ async fn the_past_is_explained_and_others_zones_are_not() {
     for (at, odds) in [(String::new(), 0.5), (format!("&at={before}"), 0.75)] {
         let told = explain(&world, &format!("name=www.example.com&client=203.0.113.7{at}")).await;
         assert_eq!(told["decision"]["answers"][0]["odds"], odds, "{at}");
+        // Tables of places aren't kept.
+        let note = told["note"].as_str().unwrap_or_default();
+        assert_eq!(note.contains("GeoIP databases of now"), !at.is_empty(), "{told}");
     }
     let get = |path: &str| world.alice("GET", path).send();
     for path in [

@@ -447,6 +447,20 @@ async fn rights_are_those_of_the_answered_name_and_type() {
     for path in ["/steering", "/pools", "/pools/eu", "/views", "/views/office/records"] {
         call("GET", path).send().await.problem(403, "forbidden");
     }
+    // Nor do preconditions tell what there is.
+    let pool = json!({ "endpoints": [{ "name": "a", "records": { "A": ["192.0.2.1"] } }] });
+    let rules_of_others = json!({ "rules": [{ "pools": ["nobody"] }] });
+    for (path, body) in [
+        ("/pools/eu", &pool),
+        ("/pools/nobody", &pool),
+        ("/views/office", &json!({ "prefixes": ["10.0.0.0/8"] })),
+        ("/steering/settings", &json!({ "ecs": true })),
+        ("/policies/img/CNAME", &rules_of_others),
+    ] {
+        for (header, value) in [(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")] {
+            call("PUT", path).header(header, value).json(body).send().await.problem(403, "forbidden");
+        }
+    }
     let change =
         json!({ "changes": [{ "op": "set_endpoint", "name": "eu", "endpoint": "fra1", "weight": 1 }] });
     call("PATCH", "/steering").json(&change).send().await.problem(403, "forbidden");
