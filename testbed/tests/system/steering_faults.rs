@@ -270,7 +270,7 @@ fn a_module_that_is_missing_or_none_is_told_of_and_nothing_steered_is_answered_w
     fs::write(&other, &octets).unwrap();
     pop.configure(|_| with_module(&other));
     pop.start();
-    assert_eq!(modules(pop), [copy.clone()]);
+    assert_eq!(modules(pop), std::slice::from_ref(copy));
     pop.kill_knotd();
     wait_for_answer(pop, &www, "A", &[&own]);
     let [newer] = &modules(pop)[..] else { panic!("{:?}", modules(pop)) };
