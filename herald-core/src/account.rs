@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 use crate::limits::TenantLimits;
 use crate::rrset::rtype_number;
-use crate::steering::served_type;
+use crate::steering::{Prefix, served_type};
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, RrKey, Rtype, TenantId, TokenId, ZoneId};
 
@@ -61,6 +61,17 @@ pub struct Tenant {
     /// Limits that were set for it.
     #[n(4)]
     pub limits: Option<TenantLimits>,
+    /// Where its own clients' queries come from, as an operator has granted it: who is inside of a private zone comes from there.
+    /// No address is granted to two tenants.
+    #[n(5)]
+    pub source_prefixes: Option<Vec<Prefix>>,
+}
+
+impl Tenant {
+    /// Whether all addresses of a prefix are granted to it.
+    pub fn has_source(&self, prefix: &Prefix) -> bool {
+        self.source_prefixes.iter().flatten().any(|granted| granted.covers(prefix))
+    }
 }
 
 /// An API token. The secret itself is nowhere kept.

@@ -194,8 +194,12 @@ impl Access {
         let found = match (zone, self.tenant) {
             (ZoneRef::Id(id), _) => state.zone(*id).ok_or_else(not_found)?,
             (ZoneRef::Name(name), Some(tenant)) => state.tenant_zone(tenant, name).ok_or_else(not_found)?,
-            (ZoneRef::Name(name), None) => {
-                let mut named = state.zones_named(name);
+            (ZoneRef::Private(name), Some(tenant)) => {
+                state.private_zone(tenant, name).ok_or_else(not_found)?
+            }
+            (ZoneRef::Name(name) | ZoneRef::Private(name), None) => {
+                let is_private = matches!(zone, ZoneRef::Private(_));
+                let mut named = state.zones_named(name).filter(|zone| zone.is_private() == is_private);
                 let first = named.next().ok_or_else(not_found)?;
                 if named.next().is_some() {
                     return Err(Rejection::conflict(format!(

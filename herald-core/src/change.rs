@@ -178,6 +178,9 @@ pub enum Change {
         /// The serial.
         #[n(1)]
         serial: u32,
+        /// Whose private zones have borne the name; none if it was served to everybody.
+        #[n(2)]
+        tenant: Option<TenantId>,
     },
     /// In checkpoints: some more RRsets of a zone just restored.
     #[n(21)]

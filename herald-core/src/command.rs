@@ -9,6 +9,7 @@ use crate::check::CheckedContent;
 use crate::geoip::Geoip;
 use crate::idempotency::RequestKey;
 use crate::limits::Limit;
+use crate::steering::{Prefix, View};
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
 
@@ -63,6 +64,8 @@ pub enum Action {
         enabled: Option<bool>,
         /// Limits to set, or with none to go back to the default of.
         limits: Vec<(Limit, Option<u64>)>,
+        /// All prefixes that its own clients come from.
+        source_prefixes: Option<Vec<Prefix>>,
     },
     /// Delete a tenant without zones (operators); its tokens are revoked.
     DeleteTenant {
@@ -168,6 +171,8 @@ pub enum Action {
         labels: BTreeMap<String, String>,
         /// Its first content; apex NS alone if none.
         content: Option<Prepared>,
+        /// Who is inside, if it is to be private.
+        insiders: Option<View>,
     },
     /// Make several zones: all or none.
     CreateZones {
@@ -238,6 +243,8 @@ pub struct ZoneDraft {
     pub labels: BTreeMap<String, String>,
     /// Its first content; apex NS alone if none.
     pub content: Option<Prepared>,
+    /// Who is inside, if it is to be private.
+    pub insiders: Option<View>,
 }
 
 /// Content that was parsed, checked and perhaps staged before the command was given.
@@ -256,19 +263,27 @@ pub struct Prepared {
 pub enum ZoneRef {
     /// By id.
     Id(ZoneId),
-    /// By name.
+    /// By name: one that isn't private.
     Name(Name),
+    /// A private one, by name.
+    Private(Name),
 }
 
+/// What stands before the name of a private zone: `private:example.com`.
+const PRIVATE: &str = "private:";
+
 impl ZoneRef {
-    /// An id if it looks like one, and else a name.
+    /// An id if it looks like one, and else a name; `private:` before it says that the private zone is meant.
     ///
     /// # Errors
     /// If it is neither.
     pub fn parse(text: &str) -> Result<ZoneRef, crate::name::NameError> {
         match text.parse() {
             Ok(id) => Ok(ZoneRef::Id(id)),
-            Err(_) => Name::parse(text).map(ZoneRef::Name),
+            Err(_) => match text.strip_prefix(PRIVATE) {
+                Some(name) => Name::parse(name).map(ZoneRef::Private),
+                None => Name::parse(text).map(ZoneRef::Name),
+            },
         }
     }
 }
@@ -278,6 +293,7 @@ impl std::fmt::Display for ZoneRef {
         match self {
             ZoneRef::Id(id) => id.fmt(f),
             ZoneRef::Name(name) => name.fmt(f),
+            ZoneRef::Private(name) => write!(f, "{PRIVATE}{name}"),
         }
     }
 }

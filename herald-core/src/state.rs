@@ -31,10 +31,11 @@ pub struct State {
     time_ms: u64,
     zones: OrdMap<ZoneId, Shared<Zone>>,
     zones_by_name: OrdSet<(Name, ZoneId)>,
-    zones_by_tenant: OrdMap<(TenantId, Name), ZoneId>,
+    /// Whether a zone is private is part of its name: a tenant may have one of each kind.
+    zones_by_tenant: OrdMap<(TenantId, Name, bool), ZoneId>,
     facets: Facets,
-    /// The highest serial published under names that no served zone bears now.
-    serials: OrdMap<Name, u32>,
+    /// The highest serial published under names that no served zone bears now; of private zones' names under that of their tenant.
+    serials: OrdMap<(Option<TenantId>, Name), u32>,
     tenants: OrdMap<TenantId, Shared<Tenant>>,
     tenants_by_name: OrdMap<String, TenantId>,
     tokens: OrdMap<TokenId, Shared<Token>>,
@@ -159,7 +160,7 @@ impl State {
                     });
                 });
                 if let Some(zone) = self.zones.get(zone) {
-                    self.serials.remove(&zone.name);
+                    self.serials.remove(&(None, zone.name.clone()));
                 }
             }
             Change::ZoneDisplaced { zone, challenge } => {
@@ -178,7 +179,7 @@ impl State {
                 self.change_facets(*zone, |state| removed = state.zones.remove(zone));
                 if let Some(zone) = removed {
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
-                    self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone()));
+                    self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone(), zone.is_private()));
                     self.count(zone.tenant, |usage| {
                         usage.zones -= 1;
                         usage.records -= records_of(&zone);
@@ -197,8 +198,8 @@ impl State {
                     self.count(tenant, |usage| usage.records += more);
                 }
             }
-            Change::SerialRestored { name, serial } => {
-                self.serials.insert(name.clone(), *serial);
+            Change::SerialRestored { name, serial, tenant } => {
+                self.serials.insert((*tenant, name.clone()), *serial);
             }
             Change::RequestRemembered(request) => {
                 self.requests.remember(request, at.generation.counter, at.time_ms);
@@ -261,10 +262,10 @@ impl State {
 
     fn insert_zone(&mut self, zone: Zone) {
         if zone.is_served() {
-            self.serials.remove(&zone.name);
+            self.serials.remove(&(zone.private_holder(), zone.name.clone()));
         }
         self.zones_by_name.insert((zone.name.clone(), zone.id));
-        self.zones_by_tenant.insert((zone.tenant, zone.name.clone()), zone.id);
+        self.zones_by_tenant.insert((zone.tenant, zone.name.clone(), zone.is_private()), zone.id);
         self.count(zone.tenant, |usage| {
             usage.zones += 1;
             usage.records += records_of(&zone);
@@ -342,7 +343,7 @@ impl State {
         let retired = self
             .serials
             .iter()
-            .map(|(name, serial)| (name.clone(), serial_far_ahead(*serial, serials_ahead, at.time_ms)));
+            .map(|(of, serial)| (of.clone(), serial_far_ahead(*serial, serials_ahead, at.time_ms)));
         self.serials = retired.collect();
         self.last_loss = at.generation.counter;
     }
@@ -351,7 +352,7 @@ impl State {
     fn retire(&mut self, at: At, zone: ZoneId) {
         if let Some(zone) = self.zones.get(&zone).filter(|zone| zone.is_served()) {
             self.last_loss = at.generation.counter;
-            self.serials.insert(zone.name.clone(), zone.serial);
+            self.serials.insert((zone.private_holder(), zone.name.clone()), zone.serial);
         }
     }
 }
@@ -402,7 +403,7 @@ impl State {
             .filter_map(|(_, id)| self.zones.get(id))
     }
 
-    /// Zones that bear this name: at most one is served.
+    /// Zones that bear this name, private ones too: at most one is served to everybody.
     pub fn zones_named<'a>(&'a self, name: &Name) -> impl Iterator<Item = &'a Shared<Zone>> + use<'a> {
         let name = name.clone();
         self.zones_by_name
@@ -421,14 +422,25 @@ impl State {
             .filter_map(|(_, id)| self.zones.get(id))
     }
 
-    /// The served zone of this name.
+    /// The zone of this name that is served to everybody.
     pub fn served_zone(&self, name: &Name) -> Option<&Shared<Zone>> {
-        self.zones_named(name).find(|zone| zone.is_served())
+        self.zones_named(name).find(|zone| zone.is_served() && !zone.is_private())
     }
 
-    /// A tenant's zone by name.
+    /// Whether another zone is served where this one was, once it is gone: nobody is left without an answer then.
+    pub fn is_taken_over(&self, gone: &Zone) -> bool {
+        !gone.is_private() && self.served_zone(&gone.name).is_some()
+    }
+
+    /// A tenant's zone by name, its private ones left out.
     pub fn tenant_zone(&self, tenant: TenantId, name: &Name) -> Option<&Shared<Zone>> {
-        let id = self.zones_by_tenant.get(&(tenant, name.clone()))?;
+        let id = self.zones_by_tenant.get(&(tenant, name.clone(), false))?;
+        self.zones.get(id)
+    }
+
+    /// A tenant's private zone by name.
+    pub fn private_zone(&self, tenant: TenantId, name: &Name) -> Option<&Shared<Zone>> {
+        let id = self.zones_by_tenant.get(&(tenant, name.clone(), true))?;
         self.zones.get(id)
     }
 
@@ -439,19 +451,23 @@ impl State {
         after: Option<&Name>,
     ) -> impl Iterator<Item = &Shared<Zone>> {
         let from = match after {
-            Some(name) => Bound::Excluded((tenant, name.clone())),
-            None => Bound::Included((tenant, Name::root())),
+            Some(name) => Bound::Excluded((tenant, name.clone(), true)),
+            None => Bound::Included((tenant, Name::root(), false)),
         };
         self.zones_by_tenant
             .range((from, Bound::Unbounded))
-            .take_while(move |((holder, _), _)| *holder == tenant)
+            .take_while(move |((holder, ..), _)| *holder == tenant)
             .filter_map(|(_, id)| self.zones.get(id))
     }
 
-    /// The highest serial that was ever published under this name.
-    pub fn published_serial(&self, name: &Name) -> Option<u32> {
-        let served = self.served_zone(name).map(|zone| zone.serial);
-        let retired = self.serials.get(name).copied();
+    /// The highest serial that was ever published under this name, to everybody or in this tenant's private zones.
+    pub fn published_serial(&self, private_holder: Option<TenantId>, name: &Name) -> Option<u32> {
+        let served = match private_holder {
+            Some(tenant) => self.private_zone(tenant, name),
+            None => self.served_zone(name),
+        };
+        let served = served.map(|zone| zone.serial);
+        let retired = self.serials.get(&(private_holder, name.clone())).copied();
         match (served, retired) {
             (Some(a), Some(b)) => Some(if serial_is_newer(a, b) { a } else { b }),
             (a, b) => a.or(b),
@@ -576,10 +592,11 @@ impl State {
         let ns_sets = self.ns_sets.values().map(|set| Change::NsSetPut((**set).clone()));
         let pops = self.pops.values().map(|pop| Change::PopPut((**pop).clone()));
         let zones = self.zones.values().flat_map(|zone| restored(zone));
-        let serials = self
-            .serials
-            .iter()
-            .map(|(name, serial)| Change::SerialRestored { name: name.clone(), serial: *serial });
+        let serials = self.serials.iter().map(|((tenant, name), serial)| Change::SerialRestored {
+            name: name.clone(),
+            serial: *serial,
+            tenant: *tenant,
+        });
         let requests = self.requests.iter(self.time_ms).map(|(request, at)| Change::RequestRestored {
             request,
             revision: at.generation.counter,

@@ -14,6 +14,7 @@ use crate::{Generation, Name, NsSetId, Rdatas, RrKey, Rrset, Rtype, TenantId, Zo
 ///  (none) ───────────────────────▶ Active ───────────────────────────────▶ Pending
 ///     │                              ▲                                        │
 ///     └── create, name conflicts ──▶ Pending ── proof, holder or operator ──▶ Active
+///     └── create, private ─────────▶ Private, for good
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
@@ -24,6 +25,11 @@ pub enum ZoneStatus {
     /// Kept and editable, but not served until the right to the name is proven.
     #[n(1)]
     Pending,
+    /// Published to the PoPs, which serve it to whoever is inside its views: for everybody else it doesn't exist. Nobody has to prove
+    /// a right to its name, and it is in nobody's way. Software that knows of no such thing can't read this, and so never takes
+    /// one for public.
+    #[n(2)]
+    Private,
 }
 
 /// A zone.
@@ -80,9 +86,19 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// Whether PoPs serve it.
+    /// Whether PoPs serve it, to everybody or to some.
     pub fn is_served(&self) -> bool {
-        self.status == ZoneStatus::Active
+        self.status != ZoneStatus::Pending
+    }
+
+    /// Whether it is there for insiders alone.
+    pub fn is_private(&self) -> bool {
+        self.status == ZoneStatus::Private
+    }
+
+    /// Whose it is if it is private: names of private zones are each tenant's own.
+    pub fn private_holder(&self) -> Option<TenantId> {
+        self.is_private().then_some(self.tenant)
     }
 
     /// Key of the SOA.

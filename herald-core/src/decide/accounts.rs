@@ -2,13 +2,14 @@
 
 use super::quotas::need_room;
 use super::zones::next_zone_serial;
-use super::{Decision, Subject, check_short_name, new_id};
+use super::{Decision, Subject, check_short_name, new_id, private};
 use crate::account::{NsSet, Pop, Scope, Tenant, Token};
 use crate::change::Change;
 use crate::command::{Context, NsSetInput};
 use crate::limits::{Limit, TenantLimits};
 use crate::rejection::Rejection;
 use crate::state::State;
+use crate::steering::Prefix;
 use crate::zone::SoaFields;
 use crate::{Name, NsSetId, PopId, Rdatas, RrKey, Rrset, Rtype, TenantId, TokenId};
 
@@ -25,17 +26,25 @@ pub(super) fn create_tenant(state: &State, context: &Context, name: &str) -> Res
     need_free_tenant_name(state, name)?;
     let id = TenantId(new_id(context, 0));
     let created_at_ms = context.time_ms;
-    let tenant = Tenant { id, name: name.into(), enabled: true, created_at_ms, limits: None };
+    let tenant =
+        Tenant { id, name: name.into(), enabled: true, created_at_ms, limits: None, source_prefixes: None };
     Ok(Decision::one(Change::TenantPut(tenant), Subject::Tenant(id)))
+}
+
+/// What is to be different of a tenant.
+pub(super) struct TenantPatch<'a> {
+    pub name: Option<&'a str>,
+    pub enabled: Option<bool>,
+    pub limits: &'a [(Limit, Option<u64>)],
+    pub source_prefixes: Option<&'a [Prefix]>,
 }
 
 pub(super) fn update_tenant(
     state: &State,
     id: TenantId,
-    name: Option<&str>,
-    enabled: Option<bool>,
-    limits: &[(Limit, Option<u64>)],
+    patch: TenantPatch<'_>,
 ) -> Result<Decision, Rejection> {
+    let TenantPatch { name, enabled, limits, source_prefixes } = patch;
     let old = state.tenant(id).ok_or_else(|| Rejection::not_found("tenant"))?;
     let mut tenant = Tenant::clone(old);
     if let Some(name) = name.filter(|name| *name != old.name) {
@@ -58,6 +67,9 @@ pub(super) fn update_tenant(
         set.set(*limit, *value);
     }
     tenant.limits = (set != TenantLimits::default()).then_some(set);
+    if let Some(prefixes) = source_prefixes {
+        private::grant(state, &mut tenant, prefixes)?;
+    }
     Ok(put_if_new(tenant == **old, Change::TenantPut(tenant), Subject::Tenant(id)))
 }
 

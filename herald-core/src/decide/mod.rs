@@ -3,6 +3,7 @@
 
 mod accounts;
 mod brakes;
+mod private;
 mod quotas;
 mod records;
 mod zones;
@@ -95,8 +96,14 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         }),
         Action::Bootstrap { secret_hash } => accounts::bootstrap(state, context, *secret_hash),
         Action::CreateTenant { name } => accounts::create_tenant(state, context, name),
-        Action::UpdateTenant { tenant, name, enabled, limits } => {
-            accounts::update_tenant(state, *tenant, name.as_deref(), *enabled, limits)
+        Action::UpdateTenant { tenant, name, enabled, limits, source_prefixes } => {
+            let patch = accounts::TenantPatch {
+                name: name.as_deref(),
+                enabled: *enabled,
+                limits,
+                source_prefixes: source_prefixes.as_deref(),
+            };
+            accounts::update_tenant(state, *tenant, patch)
         }
         Action::DeleteTenant { tenant } => accounts::delete_tenant(state, context, *tenant),
         Action::CreateToken { tenant, description, scope, expires_at_ms, secret_hash } => {
@@ -133,7 +140,7 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
             Ok(Decision { changes: changes.into_iter().collect(), ..Decision::default() })
         }
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
-        Action::CreateZone { name, tenant, ns_set, labels, content } => {
+        Action::CreateZone { name, tenant, ns_set, labels, content, insiders } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });
             let new = zones::NewZone {
                 name,
@@ -141,6 +148,7 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
                 ns_set: *ns_set,
                 labels,
                 content: content.as_ref(),
+                insiders: insiders.as_ref(),
                 is_operator,
             };
             zones::create(state, context, new)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::quotas::{Growth, need_room_for_content, zone_excess};
 use super::zones::{bulk_of, find, need_revision, next_zone_serial};
-use super::{Decision, Subject};
+use super::{Decision, Subject, private};
 use crate::authorise::Authorised;
 use crate::change::Change;
 use crate::check::{Finding, check};
@@ -35,6 +35,11 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
             Ok((content, warnings)) => {
                 let difference = zone.content.diff(&content);
                 decision.warnings.extend(warnings);
+                if zone.is_private() {
+                    let views = difference.puts.iter().map(|(key, rrset)| (key, rrset));
+                    let items = private::foreign_sources(state, zone, views);
+                    errors.extend(items.into_iter().map(|item| placed(place, edit, item)));
+                }
                 if let Some(tenant) = state.tenant(zone.tenant) {
                     let puts = difference.puts.iter().map(|(key, rrset)| (key, rrset));
                     let items = zone_excess(tenant, &zone.content, &content, puts);
@@ -92,6 +97,13 @@ pub(super) fn replace(
     let warnings = prepared.content.warnings().to_vec();
     if let Some(tenant) = state.tenant(zone.tenant) {
         need_room_for_content(state, tenant, Some(&zone.content), &prepared.content)?;
+    }
+    if zone.is_private() {
+        let views = private::views(&zone.name, &content.content);
+        let items = private::foreign_sources(state, zone, views.iter().map(|(key, rrset)| (key, rrset)));
+        if let Some(first) = items.first() {
+            return Err(Rejection::invalid(first.detail.clone()).with_items(items));
+        }
     }
     let mut decision = Decision { subject: Some(Subject::Zone(zone.id)), warnings, ..Decision::default() };
     // What is not staged is little, or differs little from what there is.

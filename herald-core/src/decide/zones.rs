@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::{move_zone, ns_rrset};
 use super::quotas::{need_room, need_room_for_content};
-use super::{Decision, Subject, derived, new_id, nth};
+use super::{Decision, Subject, derived, new_id, nth, private};
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
 use crate::command::{Context, Prepared, ZONES_PER_BATCH_MAX, ZoneDraft, ZoneRef};
-use crate::content::Content;
+use crate::content::{Content, Difference};
 use crate::limits::Limit;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::{At, Shared, State};
+use crate::steering::View;
 use crate::zone::{Zone, ZoneStatus, newest_serial, next_serial_above};
 use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
 
@@ -25,28 +26,39 @@ pub(super) struct NewZone<'a> {
     pub ns_set: Option<NsSetId>,
     pub labels: &'a BTreeMap<String, String>,
     pub content: Option<&'a Prepared>,
+    /// Who is inside, if it is to be private.
+    pub insiders: Option<&'a View>,
     pub is_operator: bool,
 }
 
 pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Result<Decision, Rejection> {
-    let NewZone { name, labels, is_operator, .. } = new;
+    let NewZone { name, labels, is_operator, insiders, .. } = new;
+    let is_private = insiders.is_some();
     let holder = new.tenant.ok_or_else(|| Rejection::invalid("say which tenant will hold the zone"))?;
     let holder = state.tenant(holder).ok_or_else(|| Rejection::not_found("tenant"))?;
     let tenant = holder.id;
     if name.is_root() || name.is_wildcard() {
         return Err(Rejection::invalid(format!("{name} can't be a zone")));
     }
-    if !is_operator && is_public_suffix(name) {
+    // A private zone is in nobody's way, whatever its name: its insiders are its tenant's own.
+    if !is_operator && !is_private && is_public_suffix(name) {
         return Err(Rejection::invalid(format!(
             "{name} is a public suffix: only operators can make it a zone"
         )));
     }
     check_labels(labels)?;
     need_room(holder, Limit::LabelsPerZone, "", 0, labels.len() as u64)?;
-    if state.tenant_zone(tenant, name).is_some() {
-        return Err(Rejection::conflict(format!("there is a zone {name} already")));
+    let (kind, same) = match is_private {
+        true => ("private zone", state.private_zone(tenant, name)),
+        false => ("zone", state.tenant_zone(tenant, name)),
+    };
+    if same.is_some() {
+        return Err(Rejection::conflict(format!("there is a {kind} {name} already")));
     }
-    if is_operator && let Some(served) = state.served_zone(name) {
+    if is_operator
+        && !is_private
+        && let Some(served) = state.served_zone(name)
+    {
         return Err(Rejection::conflict(format!("the zone {name} is held by the tenant {}", served.tenant)));
     }
     let zones = state.usage(tenant).zones;
@@ -70,14 +82,20 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         content.content.put(ns_key, ns);
         content.staged = None;
     }
-    let is_free = is_operator || conflicting_tenants(state, tenant, name).is_empty();
+    let status = match is_private {
+        true => ZoneStatus::Private,
+        false if is_operator || conflicting_tenants(state, tenant, name).is_empty() => ZoneStatus::Active,
+        false => ZoneStatus::Pending,
+    };
+    let view = insiders.map(|insiders| private::insiders(holder, name, insiders)).transpose()?;
+    let private_holder = is_private.then_some(tenant);
     let floor = new.content.and_then(|prepared| prepared.serial_floor);
     let id = ZoneId(new_id(context, 0));
     let zone = Zone {
         id,
         name: name.clone(),
         tenant,
-        status: if is_free { ZoneStatus::Active } else { ZoneStatus::Pending },
+        status,
         ns_set: set.id,
         labels: labels.clone(),
         // These four are the entry's, set when it is applied.
@@ -85,7 +103,7 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         changed_at_ms: 0,
         revision: 0,
         generation: Generation::default(),
-        serial: next_serial_above(state.published_serial(name), floor, context.time_ms),
+        serial: next_serial_above(state.published_serial(private_holder, name), floor, context.time_ms),
         soa: set.soa.clone(),
         challenge: new_challenge(context),
         admitted_by: Vec::new(),
@@ -93,11 +111,14 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         shrunk: None,
     };
     let warnings = new.content.map(|prepared| prepared.content.warnings().to_vec()).unwrap_or_default();
-    Ok(Decision {
-        changes: vec![Change::ZoneCreated { zone, content }],
-        warnings,
-        subject: Some(Subject::Zone(id)),
-    })
+    let serial = zone.serial;
+    let mut changes = vec![Change::ZoneCreated { zone, content }];
+    // Beside the content, which may be staged.
+    changes.extend(view.map(|view| {
+        let difference = Difference { puts: vec![view], deletes: Vec::new() };
+        Change::ZoneEdited { zone: id, serial, difference }
+    }));
+    Ok(Decision { changes, warnings, subject: Some(Subject::Zone(id)) })
 }
 
 /// Makes several zones, each judged with those before it in place.
@@ -119,9 +140,10 @@ pub(super) fn create_all(
     let mut decision = Decision::default();
     let (mut kind, mut items) = (None, Vec::new());
     for (place, zone) in zones.iter().enumerate() {
-        let ZoneDraft { name, ns_set, labels, content } = zone;
+        let ZoneDraft { name, ns_set, labels, content, insiders } = zone;
         let content = content.as_ref();
-        let new = NewZone { name, tenant, ns_set: *ns_set, labels, content, is_operator };
+        let insiders = insiders.as_ref();
+        let new = NewZone { name, tenant, ns_set: *ns_set, labels, content, insiders, is_operator };
         match create(&draft, &nth(context, place), new) {
             Ok(made) => {
                 made.changes.iter().for_each(|change| draft.apply(at, change));
@@ -267,6 +289,7 @@ fn conflicting_zones<'a>(state: &'a State, name: &'a Name) -> impl Iterator<Item
         // One that lies under another served zone below the name is that one's concern.
         let between = |parent: &Name| parent.is_below(name) && state.served_zone(parent).is_some();
         zone.is_served()
+            && !zone.is_private()
             && !std::iter::successors(zone.name.parent(), Name::parent).any(|parent| between(&parent))
     });
     same.into_iter().chain(enclosing(state, name)).chain(below)
@@ -312,7 +335,7 @@ pub(super) fn bulk_of(prepared: &Prepared, name: &Name) -> Result<Bulk, Rejectio
 /// The serial that a change of a zone gives it: newer than its own and than all that were published under its name.
 pub(super) fn next_zone_serial(state: &State, zone: &Zone, floor: Option<u32>, time_ms: u64) -> u32 {
     let floor = newest_serial(Some(zone.serial), floor);
-    next_serial_above(state.published_serial(&zone.name), floor, time_ms)
+    next_serial_above(state.published_serial(zone.private_holder(), &zone.name), floor, time_ms)
 }
 
 fn new_challenge(context: &Context) -> String {

@@ -549,6 +549,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 enabled: true,
                 created_at_ms: 1_700_000_000_003,
                 limits: None,
+                source_prefixes: None,
             }),
         ),
         ("tenant-deleted", Change::TenantDeleted(TenantId(0x22))),
@@ -608,7 +609,7 @@ fn samples() -> Vec<(&'static str, Change)> {
         ("zone-admitted", Change::ZoneAdmitted { zone: id, by: TenantId(0x55) }),
         ("zone-deleted", Change::ZoneDeleted { zone: id }),
         ("zone-restored", Change::ZoneRestored { zone: zone(ZoneStatus::Pending, content()) }),
-        ("serial-restored", Change::SerialRestored { name: name("example.com"), serial: 41 }),
+        ("serial-restored", Change::SerialRestored { name: name("example.com"), serial: 41, tenant: None }),
         (
             "content-restored",
             Change::ContentRestored {
@@ -629,6 +630,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 enabled: false,
                 created_at_ms: 1_700_000_000_003,
                 limits: Some(limits),
+                source_prefixes: None,
             }),
         ),
         ("request-remembered", Change::RequestRemembered(request(None))),
@@ -712,6 +714,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 enabled: true,
                 created_at_ms: 1_700_000_000_003,
                 limits: Some(all_limits),
+                source_prefixes: None,
             }),
         ),
         ("zone-edited-steering", Change::ZoneEdited { zone: id, serial: 8, difference: steering() }),
@@ -728,5 +731,24 @@ fn samples() -> Vec<(&'static str, Change)> {
             },
         ),
         ("geoip-none", Change::GeoipSet { table: None }),
+        (
+            "tenant-put-sources",
+            Change::TenantPut(Tenant {
+                id: TenantId(0x22),
+                name: "acme".into(),
+                enabled: true,
+                created_at_ms: 1_700_000_000_003,
+                limits: None,
+                source_prefixes: Some(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]),
+            }),
+        ),
+        (
+            "zone-created-private",
+            Change::ZoneCreated { zone: zone(ZoneStatus::Private, Content::default()), content: bulk(false) },
+        ),
+        (
+            "serial-restored-private",
+            Change::SerialRestored { name: name("example.com"), serial: 41, tenant: Some(TenantId(0x22)) },
+        ),
     ]
 }

@@ -28,8 +28,10 @@ pub struct ZoneQuery<'a> {
     pub below: Option<Name>,
     /// With something in their names.
     pub part: Option<NamePart>,
-    /// Served, or not.
+    /// Served, or not; private ones are.
     pub status: Option<ZoneStatus>,
+    /// There for insiders alone, or not.
+    pub private: Option<bool>,
     /// With this set of name servers.
     pub ns_set: Option<NsSetId>,
     /// With all of these labels.
@@ -127,11 +129,12 @@ impl State {
         name: &Name,
         tenant: Option<TenantId>,
     ) -> impl Iterator<Item = &'a Shared<Zone>> + use<'a> {
-        let (one, all) = match tenant {
-            Some(tenant) => (self.tenant_zone(tenant, name), None),
-            None => (None, Some(self.zones_named(name))),
+        let (mut own, all) = match tenant {
+            Some(tenant) => ([self.tenant_zone(tenant, name), self.private_zone(tenant, name)], None),
+            None => ([None, None], Some(self.zones_named(name))),
         };
-        one.into_iter().chain(all.into_iter().flatten())
+        own.sort_by_key(|zone| zone.map(|zone| zone.id));
+        own.into_iter().flatten().chain(all.into_iter().flatten())
     }
 
     /// The lists whose common names are those to look at; none if there can't be any.
@@ -196,6 +199,7 @@ impl<'a> ZoneQuery<'a> {
             below: None,
             part: None,
             status: None,
+            private: None,
             ns_set: None,
             labels: Vec::new(),
         }
@@ -204,7 +208,11 @@ impl<'a> ZoneQuery<'a> {
     /// Whether a zone is meant whose name is.
     fn takes(&self, zone: &Zone) -> bool {
         self.access.sees(zone)
-            && self.status.is_none_or(|status| status == zone.status)
+            && self.status.is_none_or(|status| match status {
+                ZoneStatus::Active => zone.is_served(),
+                other => other == zone.status,
+            })
+            && self.private.is_none_or(|private| private == zone.is_private())
             && self.ns_set.is_none_or(|set| set == zone.ns_set)
             && self.labels.iter().all(|(key, value)| zone.labels.get(key) == Some(value))
     }
@@ -287,7 +295,7 @@ enum Names {
 enum Rest<'a> {
     None,
     All(imbl::ordset::RangedIter<'a, (Name, ZoneId), DefaultSharedPtr>),
-    OfTenant(imbl::ordmap::RangedIter<'a, (TenantId, Name), ZoneId, DefaultSharedPtr>),
+    OfTenant(imbl::ordmap::RangedIter<'a, (TenantId, Name, bool), ZoneId, DefaultSharedPtr>),
     WithFacet(FacetNames<'a>),
 }
 
@@ -302,7 +310,7 @@ impl<'a> List<'a> {
         self.rest = match &self.names {
             Names::All => Rest::All(self.state.zones_by_name.range((from.clone(), ZoneId(0))..)),
             Names::OfTenant(tenant) => {
-                Rest::OfTenant(self.state.zones_by_tenant.range((*tenant, from.clone())..))
+                Rest::OfTenant(self.state.zones_by_tenant.range((*tenant, from.clone(), false)..))
             }
             Names::WithFacet(facet) => Rest::WithFacet(self.state.facets.from(facet, from)),
         };
@@ -313,7 +321,7 @@ impl<'a> List<'a> {
         self.head = match (&mut self.rest, &self.names) {
             (Rest::All(rest), _) => rest.next().map(|(name, _)| name),
             (Rest::OfTenant(rest), Names::OfTenant(tenant)) => {
-                rest.next().filter(|((holder, _), _)| holder == tenant).map(|((_, name), _)| name)
+                rest.next().filter(|((holder, ..), _)| holder == tenant).map(|((_, name, _), _)| name)
             }
             (Rest::WithFacet(rest), Names::WithFacet(facet)) => {
                 rest.next().filter(|(own, _)| own == facet).map(|(_, name)| name)

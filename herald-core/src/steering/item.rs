@@ -379,6 +379,16 @@ impl Prefix {
     pub fn contains(&self, address: IpAddr) -> bool {
         Prefix::new(address, self.length) == Some(*self)
     }
+
+    /// Whether all of another prefix is in it.
+    pub fn covers(&self, other: &Prefix) -> bool {
+        self.length <= other.length && self.contains(other.address)
+    }
+
+    /// The prefixes that hold every address.
+    pub fn everybody() -> [Prefix; 2] {
+        [IpAddr::V4([0; 4].into()), IpAddr::V6([0; 16].into())].map(|address| Prefix { address, length: 0 })
+    }
 }
 
 /// What is wrong with a prefix.

@@ -172,8 +172,13 @@ fn a_token_works_till_it_ends_or_its_tenant_is_disabled() {
     world.create(tenant, "example.com").unwrap();
     let id = tenant_of(tenant);
     let action = || label_zone("example.com");
-    let update =
-        |enabled| Action::UpdateTenant { tenant: id, name: None, enabled: Some(enabled), limits: Vec::new() };
+    let update = |enabled| Action::UpdateTenant {
+        tenant: id,
+        name: None,
+        enabled: Some(enabled),
+        limits: Vec::new(),
+        source_prefixes: None,
+    };
 
     // Expired.
     let expires_at_ms = Some(world.time_ms + 1000);
@@ -254,7 +259,13 @@ fn what_is_for_operators_is_for_nobody_else() {
     let set = world.state.default_ns_set().unwrap().id;
     let actions = [
         Action::CreateTenant { name: "x".into() },
-        Action::UpdateTenant { tenant: id, name: None, enabled: Some(false), limits: Vec::new() },
+        Action::UpdateTenant {
+            tenant: id,
+            name: None,
+            enabled: Some(false),
+            limits: Vec::new(),
+            source_prefixes: None,
+        },
         Action::DeleteTenant { tenant: id },
         Action::CreateNsSet(ns_set_input("x", &["ns.x.example"])),
         Action::UpdateNsSet { set, input: ns_set_input("x", &["ns.x.example"]) },
@@ -290,6 +301,7 @@ fn tenants_come_and_go() {
         name: Some(name.into()),
         enabled: None,
         limits: Vec::new(),
+        source_prefixes: None,
     };
     world.tenant("other");
     assert_eq!(kind(world.run(operator, rename("other"))), Conflict);
@@ -361,7 +373,13 @@ fn limits() {
     let zone = world.import(tenant, "example.com", "a A 192.0.2.1\na A 192.0.2.2\nb A 192.0.2.1");
     let limit = |world: &mut World, limit: Limit, value: Option<u64>| {
         let (tenant, limits) = (tenant_of(tenant), vec![(limit, value)]);
-        world.operate(Action::UpdateTenant { tenant, name: None, enabled: None, limits });
+        world.operate(Action::UpdateTenant {
+            tenant,
+            name: None,
+            enabled: None,
+            limits,
+            source_prefixes: None,
+        });
     };
     let put = |owner: &str, count: u8| {
         let rdatas = (1..=count).map(|n| vec![192, 0, 2, n]).collect();
@@ -453,6 +471,7 @@ fn limits() {
             name: None,
             enabled: None,
             limits: vec![(Limit::WritesPerS, Some(0))],
+            source_prefixes: None,
         },
     );
     assert_eq!(kind(over), Invalid);
@@ -465,7 +484,13 @@ fn tokens_that_ended_make_room() {
     let tenant = world.tenant("t");
     let id = tenant_of(tenant);
     let limits = vec![(Limit::Tokens, Some(3))];
-    world.operate(Action::UpdateTenant { tenant: id, name: None, enabled: None, limits });
+    world.operate(Action::UpdateTenant {
+        tenant: id,
+        name: None,
+        enabled: None,
+        limits,
+        source_prefixes: None,
+    });
     world.time_ms += 1;
     let second = world.token(Some(id), Scope::default());
     world.time_ms += 1;

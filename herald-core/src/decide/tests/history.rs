@@ -14,6 +14,7 @@ use crate::idempotency::KeyHolder;
 use crate::limits::{Limit, Usage};
 use crate::log::{decode_outline, decode_payload, encode_inline};
 use crate::state::find::{NamePart, ZoneQuery};
+use crate::steering::{Item, Prefix, VIEW, View, view_key};
 use crate::zone::serial_is_newer;
 use crate::{Rdatas, RrKey};
 
@@ -31,6 +32,23 @@ const ZONES: [&str; 8] = [
 
 const OWNERS: [&str; 10] =
     ["@", "www", "*", "a", "b.a", "c.b.a", "*.a", "ns.a", "sub", "out.of.zone.example."];
+
+/// Prefixes, some in others.
+const PREFIXES: [&str; 8] = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "192.0.2.0/24",
+    "192.0.2.128/25",
+    "2001:db8::/32",
+    "2001:db8:1::/48",
+    "0.0.0.0/0",
+    "::/0",
+];
+
+/// None stands for everybody.
+fn random_prefix(n: u8) -> Option<Prefix> {
+    Some(PREFIXES[usize::from(n) % 16 % 9..].first()?.parse().unwrap())
+}
 
 /// Types, each with some RDATA.
 const DATA: [(Rtype, &[&str]); 8] = [
@@ -50,6 +68,9 @@ enum Step {
     Edit { by: u8, zones: Vec<(u8, Vec<Edit>)>, stale: bool },
     Replace { by: u8, zone: u8, edits: Vec<Edit>, stage: bool, floor: Option<u16> },
     Create { by: u8, name: u8, content: Option<Vec<Edit>>, stage: bool, floor: Option<u16> },
+    CreatePrivate { by: u8, name: u8, content: Option<Vec<Edit>>, stage: bool, prefix: u8 },
+    PutView { by: u8, zone: u8, prefix: u8 },
+    Grant { by: u8, tenant: u8, prefixes: Vec<u8> },
     Delete { by: u8, zone: u8 },
     Activate { by: u8, zone: u8, evidence: u8 },
     Admit { by: u8, zone: u8 },
@@ -98,6 +119,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(by, zone, edits, stage, floor)| Step::Replace { by, zone, edits, stage, floor }),
         6 => (n(), n(), prop::option::of(edits()), any::<bool>(), floor())
             .prop_map(|(by, name, content, stage, floor)| Step::Create { by, name, content, stage, floor }),
+        4 => (n(), n(), prop::option::of(edits()), any::<bool>(), n())
+            .prop_map(|(by, name, content, stage, prefix)| Step::CreatePrivate { by, name, content, stage, prefix }),
+        2 => (n(), n(), n()).prop_map(|(by, zone, prefix)| Step::PutView { by, zone, prefix }),
+        2 => (n(), n(), prop::collection::vec(n(), 0..3))
+            .prop_map(|(by, tenant, prefixes)| Step::Grant { by, tenant, prefixes }),
         2 => (n(), n()).prop_map(|(by, zone)| Step::Delete { by, zone }),
         3 => (n(), n(), n()).prop_map(|(by, zone, evidence)| Step::Activate { by, zone, evidence }),
         3 => (n(), n()).prop_map(|(by, zone)| Step::Admit { by, zone }),
@@ -140,7 +166,7 @@ struct History {
     world: World,
     principals: Vec<Principal>,
     /// The last serial published under each name.
-    published: HashMap<Name, (ZoneId, Generation, u32)>,
+    published: HashMap<(Option<TenantId>, Name), (ZoneId, Generation, u32)>,
     /// States long past, to be compared with.
     past: Vec<State>,
 }
@@ -153,8 +179,9 @@ impl History {
     fn new() -> History {
         let mut world = World::new();
         let mut principals = vec![world.operator];
-        for tenant in ["one", "two", "three"] {
+        for (n, tenant) in ["one", "two", "three"].into_iter().enumerate() {
             let all = world.tenant(tenant);
+            world.grant(tenant_of(all), &[PREFIXES[2 * n]]).unwrap();
             // Most of what happens is done by those who may.
             principals.extend([all; 4]);
         }
@@ -217,6 +244,7 @@ impl History {
             pick(&theirs, n).filter(|_| !n.is_multiple_of(8)).unwrap_or(by(n))
         };
         let zone_ref = |n: u8, id: ZoneId| match state.zone(id) {
+            Some(zone) if n % 2 == 1 && zone.is_private() => ZoneRef::Private(zone.name.clone()),
             Some(zone) if n % 2 == 1 => ZoneRef::Name(zone.name.clone()),
             _ => ZoneRef::Id(id),
         };
@@ -256,7 +284,46 @@ impl History {
                     _ => pick(&tenants, *n),
                 };
                 let labels = BTreeMap::new();
-                (principal, Action::CreateZone { name: zone, tenant, ns_set: None, labels, content })
+                (
+                    principal,
+                    Action::CreateZone { name: zone, tenant, ns_set: None, labels, content, insiders: None },
+                )
+            }
+            Step::CreatePrivate { by, name: n, content, stage, prefix } => {
+                let zone = name(pick(&ZONES, *n)?);
+                let principal = pick(&self.principals, *by)?;
+                let content = match content {
+                    Some(edits) => Some(self.prepare(random_content(&zone, edits)?, *stage, None)),
+                    None => None,
+                };
+                let tenant = match principal {
+                    Principal::Tenant { tenant, .. } => tenant,
+                    _ => pick(&tenants, *n)?,
+                };
+                let granted = state.tenant(tenant)?.source_prefixes.clone().unwrap_or_default();
+                // Mostly from where it may.
+                let own = pick(&granted, *prefix).filter(|_| !prefix.is_multiple_of(4));
+                let prefixes = own.into_iter().chain(random_prefix(*prefix).filter(|_| own.is_none()));
+                let insiders = Some(View { prefixes: prefixes.collect(), pops: Vec::new() });
+                let (labels, tenant) = (BTreeMap::new(), Some(tenant));
+                (
+                    principal,
+                    Action::CreateZone { name: zone, tenant, ns_set: None, labels, content, insiders },
+                )
+            }
+            Step::PutView { by, zone, prefix } => {
+                let id = pick(&zones, *zone)?;
+                let prefixes = random_prefix(*prefix).into_iter().collect();
+                let rrset = Item::View(View { prefixes, pops: Vec::new() }).write().ok()?;
+                let key = view_key(&state.zone(id)?.name, pick(&["insiders", "more"], *prefix)?).ok()?;
+                let op = EditOp::Put { ttl: rrset.ttl, rdatas: rrset.rdatas };
+                let edits = vec![RrsetEdit { key, if_match: None, op }];
+                let edit = ZoneEdit { zone: zone_ref(*by, id), if_match: None, edits };
+                (of_zone(*by, id), Action::EditZones { zones: vec![edit] })
+            }
+            Step::Grant { by, tenant, prefixes } => {
+                let prefixes = prefixes.iter().filter_map(|n| random_prefix(*n)).collect();
+                (operator(*by), grant(pick(&tenants, *tenant)?, prefixes))
             }
             Step::Delete { by, zone } => {
                 let id = pick(&zones, *zone)?;
@@ -333,14 +400,20 @@ impl History {
             Step::Tenant { by, tenant, enabled } => {
                 let tenant = pick(&tenants, *tenant)?;
                 let (name, enabled) = (None, Some(*enabled));
-                (operator(*by), Action::UpdateTenant { tenant, name, enabled, limits: Vec::new() })
+                (
+                    operator(*by),
+                    Action::UpdateTenant { tenant, name, enabled, limits: Vec::new(), source_prefixes: None },
+                )
             }
             Step::Limit { by, tenant, limit, value } => {
                 let tenant = pick(&tenants, *tenant)?;
                 let limit = pick(Limit::ALL, *limit)?;
                 let value = value.map(|value| limit.range().start() + u64::from(value % 8));
                 let limits = vec![(limit, value)];
-                (operator(*by), Action::UpdateTenant { tenant, name: None, enabled: None, limits })
+                (
+                    operator(*by),
+                    Action::UpdateTenant { tenant, name: None, enabled: None, limits, source_prefixes: None },
+                )
             }
             Step::DeleteTenant { by, .. } if by % 4 > 0 => return None,
             Step::DeleteTenant { by, tenant } => {
@@ -375,10 +448,16 @@ impl History {
         let mut served = HashSet::new();
         let mut held = HashSet::new();
         for zone in state.zones() {
-            assert!(!zone.is_served() || served.insert(zone.name.clone()), "{} is served twice", zone.name);
-            assert!(held.insert((zone.tenant, zone.name.clone())), "{} is held twice by one", zone.name);
+            let is_public = zone.is_served() && !zone.is_private();
+            assert!(!is_public || served.insert(zone.name.clone()), "{} is served twice", zone.name);
+            let holding = (zone.tenant, zone.name.clone(), zone.is_private());
+            assert!(held.insert(holding), "{} is held twice by one", zone.name);
             assert!(state.tenant(zone.tenant).is_some() && state.ns_set(zone.ns_set).is_some());
-            assert_eq!(state.tenant_zone(zone.tenant, &zone.name), Some(zone));
+            let found = match zone.is_private() {
+                true => state.private_zone(zone.tenant, &zone.name),
+                false => state.tenant_zone(zone.tenant, &zone.name),
+            };
+            assert_eq!(found, Some(zone));
             assert!(state.zones_named(&zone.name).any(|named| named.id == zone.id));
 
             let fresh: Content =
@@ -394,10 +473,32 @@ impl History {
         }
         assert_eq!(state.zones_by_name(None).count(), state.zone_count());
         self.check_usage();
+        self.check_insiders();
         assert_eq!(
             state.ns_sets().filter(|set| set.is_default).count(),
             usize::from(state.ns_sets().next().is_some())
         );
+    }
+
+    /// No address is inside of private zones of two tenants, nor inside of one whose tenant wasn't granted it.
+    fn check_insiders(&self) {
+        let state = &self.world.state;
+        let mut inside: Vec<(TenantId, Prefix)> = Vec::new();
+        for zone in state.zones().filter(|zone| zone.is_private()) {
+            let tenant = state.tenant(zone.tenant).unwrap();
+            for (key, rrset) in zone.content.iter().filter(|(key, _)| key.rtype == VIEW) {
+                let Ok(Item::View(view)) = Item::read(key.rtype, &rrset.rdatas) else { panic!("{key}") };
+                let all = if view.prefixes.is_empty() { Prefix::everybody().to_vec() } else { view.prefixes };
+                for prefix in all {
+                    assert!(tenant.has_source(&prefix), "{prefix} in {} of {}", zone.name, tenant.name);
+                    inside.push((tenant.id, prefix));
+                }
+            }
+        }
+        for (place, (tenant, prefix)) in inside.iter().enumerate() {
+            let meets = |other: &Prefix| prefix.covers(other) || other.covers(prefix);
+            assert!(inside[..place].iter().all(|(other, theirs)| other == tenant || !meets(theirs)));
+        }
     }
 
     /// What is kept count of is what a recount finds.
@@ -446,7 +547,8 @@ impl History {
     fn check_published_serials(&mut self) {
         for zone in self.world.state.zones().filter(|zone| zone.is_served()) {
             let now = (zone.id, zone.generation, zone.serial);
-            let Some(last) = self.published.insert(zone.name.clone(), now) else { continue };
+            let of = (zone.private_holder(), zone.name.clone());
+            let Some(last) = self.published.insert(of, now) else { continue };
             assert!(
                 last == now || serial_is_newer(now.2, last.2),
                 "{} went from serial {} to {}",
@@ -643,6 +745,8 @@ fn check_lists(state: &State) {
             let queries = [
                 all(),
                 ZoneQuery { status: Some(ZoneStatus::Pending), ..all() },
+                ZoneQuery { private: Some(true), ..all() },
+                ZoneQuery { private: Some(false), name: Some(some.name.clone()), ..all() },
                 ZoneQuery { status: Some(ZoneStatus::Active), labels: vec![label("k", "1")], ..all() },
                 ZoneQuery {
                     labels: vec![label("k", "0"), label("l", "0")],
@@ -667,7 +771,11 @@ fn check_lists(state: &State) {
                         && tenant.is_none_or(|tenant| tenant == zone.tenant)
                         && query.name.as_ref().is_none_or(|name| *name == zone.name)
                         && query.below.as_ref().is_none_or(|top| zone.name.is_at_or_below(top))
-                        && query.status.is_none_or(|status| status == zone.status)
+                        && query.status.is_none_or(|status| match status {
+                            ZoneStatus::Active => zone.is_served(),
+                            status => status == zone.status,
+                        })
+                        && query.private.is_none_or(|private| private == zone.is_private())
                         && query.ns_set.is_none_or(|set| set == zone.ns_set)
                         && query.labels.iter().all(|(key, value)| zone.labels.get(key) == Some(value))
                 });
@@ -699,8 +807,15 @@ fn assert_same(a: &State, b: &State) {
             a.served_zone(&zone.name).map(|zone| zone.id),
             b.served_zone(&zone.name).map(|zone| zone.id)
         );
-        assert_eq!(a.published_serial(&zone.name), b.published_serial(&zone.name));
-        assert_eq!(a.tenant_zone(zone.tenant, &zone.name).map(|zone| zone.id), Some(zone.id));
+        for holder in [None, Some(zone.tenant)] {
+            assert_eq!(a.published_serial(holder, &zone.name), b.published_serial(holder, &zone.name));
+        }
+        let found = |state: &State| {
+            [state.tenant_zone(zone.tenant, &zone.name), state.private_zone(zone.tenant, &zone.name)]
+                .map(|zone| zone.map(|zone| zone.id))
+        };
+        assert_eq!(found(a), found(b));
+        assert!(found(a).contains(&Some(zone.id)));
         let published = |state: &State| state.zone(zone.id).map(|zone| zone.published_digest());
         assert_eq!(published(a), published(b));
     }

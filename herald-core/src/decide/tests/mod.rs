@@ -3,6 +3,7 @@
 mod accounts;
 mod brakes;
 mod history;
+mod private;
 mod records;
 mod steering;
 mod zones;
@@ -19,6 +20,7 @@ use crate::content::Content;
 use crate::rdata::{Lexer, parse_rdata_relative};
 use crate::rejection::{Rejection, RejectionKind};
 use crate::state::{At, State};
+use crate::steering::Prefix;
 use crate::zone::{SoaFields, Zone, ZoneStatus};
 use crate::zonefile::parse_zone_file;
 use crate::{Generation, Name, NsSetId, Rtype, TenantId, TokenId, ZoneId};
@@ -132,6 +134,12 @@ impl World {
         self.token(Some(tenant), Scope::default())
     }
 
+    /// Clients of this tenant's own come from there.
+    fn grant(&mut self, tenant: TenantId, prefixes: &[&str]) -> Result<Decision, Rejection> {
+        let prefixes = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        self.run(self.operator, grant(tenant, prefixes))
+    }
+
     fn token(&mut self, tenant: Option<TenantId>, scope: Scope) -> Principal {
         let action = create_token(tenant, scope);
         let Some(Subject::Token(token)) = self.operate(action).subject else { panic!("no token") };
@@ -232,7 +240,19 @@ fn create_token(tenant: Option<TenantId>, scope: Scope) -> Action {
 }
 
 fn create_zone(zone: &str, tenant: Option<TenantId>, content: Option<Prepared>) -> Action {
-    Action::CreateZone { name: name(zone), tenant, ns_set: None, labels: BTreeMap::new(), content }
+    Action::CreateZone {
+        name: name(zone),
+        tenant,
+        ns_set: None,
+        labels: BTreeMap::new(),
+        content,
+        insiders: None,
+    }
+}
+
+fn grant(tenant: TenantId, prefixes: Vec<Prefix>) -> Action {
+    let source_prefixes = Some(prefixes);
+    Action::UpdateTenant { tenant, name: None, enabled: None, limits: Vec::new(), source_prefixes }
 }
 
 fn ns_set_input(set: &str, nameservers: &[&str]) -> NsSetInput {
