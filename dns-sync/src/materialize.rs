@@ -55,8 +55,10 @@ pub enum Materialized {
 /// What the files hold.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// The zones, with the serials of their SOAs.
+    /// The zones that knotd has, with the serials of their SOAs.
     pub zones: Vec<(Name, u32)>,
+    /// Private zones, which the module alone has.
+    pub private_zones: u64,
     /// Records in all zones.
     pub records: u64,
     /// The wrapping sum of the zones' content digests.
@@ -112,12 +114,13 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
         Err(error) => return leave_alone(knot, error.to_string()),
     };
     let in_files = || members_in_files(knot).len();
+    let for_knot = zones.iter().filter(|zone| !zone.is_private).count();
     let is_complete = match reader.is_complete() {
         Ok(is_complete) => is_complete,
         Err(error) => return leave_alone(knot, error.to_string()),
     };
-    if !is_complete && zones.len() < in_files() {
-        let reason = format!("it is still being filled, and has {} zones of {}", zones.len(), in_files());
+    if !is_complete && for_knot < in_files() {
+        let reason = format!("it is still being filled, and has {for_knot} zones of {}", in_files());
         return leave_alone(knot, reason);
     }
 
@@ -230,7 +233,10 @@ fn write_zones(
         let reader = Reader::open(replica).map_err(|error| ReplicaError::Failed(with_causes(&error)))?;
         let mut written = Written::default();
         while let Some(zone) = zones.get(next.fetch_add(1, Ordering::Relaxed)) {
-            written.write_zone(&reader, knot, zone.id, snapshot)?;
+            match zone.is_private {
+                true => written.write_private_zone(&reader, knot, zone.id, snapshot)?,
+                false => written.write_zone(&reader, knot, zone.id, snapshot)?,
+            }
         }
         Ok::<Written, MaterializeError>(written)
     };
@@ -242,6 +248,7 @@ fn write_zones(
     for part in parts {
         let part = part?;
         all.zones.extend(part.zones);
+        all.private_zones += part.private_zones;
         all.records += part.records;
         all.digest = all.digest.wrapping_add(part.digest);
         all.damaged.extend(part.damaged);
@@ -255,7 +262,7 @@ fn leave_out_shared_files(zones: &mut Vec<ZoneRow>) {
     zones.sort_by_key(|zone| zone.id);
     let mut taken = HashSet::new();
     zones.retain(|zone| {
-        let is_free = taken.insert(zone_file_name(&zone.name));
+        let is_free = zone.is_private || taken.insert(zone_file_name(&zone.name));
         if !is_free {
             tracing::error!("the zone {} is left out: its file is another zone's", zone.name);
         }
@@ -309,15 +316,65 @@ impl Written {
                 self.digest = self.digest.wrapping_add(zone.digest);
                 return Ok(());
             }
-            Err(ReadZoneError::Gone) => {}
-            Err(ReadZoneError::Damaged(what)) => {
-                tracing::error!("the zone {id} is damaged in the replica and is left out: {what}");
-                self.damaged.push(id);
-            }
-            Err(ReadZoneError::Replica(error)) => return Err(error.into()),
-            Err(ReadZoneError::Write(source)) => return Err(failed(source)),
+            Err(error) => self.unreadable(id, error, &temporary)?,
         }
         fs::remove_file(&temporary).map_err(failed)
+    }
+
+    /// The module alone gets a private zone: neither a file nor a catalog tells knotd of it.
+    fn write_private_zone(
+        &mut self,
+        reader: &Reader,
+        knot: &KnotConfig,
+        id: ZoneId,
+        snapshot: &Mutex<Option<SnapshotWriter>>,
+    ) -> Result<(), MaterializeError> {
+        let mut nowhere = io::sink();
+        let mut writer = ZoneWriter::new(&mut nowhere);
+        let each = |read: Read<'_>| match read {
+            Read::Zone(row) => {
+                writer.zone(row);
+                Ok(())
+            }
+            Read::Rrset(key, rrset) => writer.rrset(&key.owner, key.rtype, rrset),
+        };
+        let path = knot.module_snapshot();
+        let zone = match reader.zone_and_rrsets(id, None, each) {
+            Ok(zone) => zone,
+            Err(error) => return self.unreadable(id, error, &path),
+        };
+        let Some(whole) = writer.finish().steering.filter(|whole| whole.steering_rrsets > 0) else {
+            // Nobody is inside.
+            return Ok(());
+        };
+        match &mut *snapshot.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => {
+                tracing::error!("the private zone {} is left out: {NO_MODULE}", zone.name);
+                self.refused.push(zone.name);
+            }
+            Some(snapshot) => {
+                let failed = |source| MaterializeError::Write { path, source };
+                snapshot.frames(&whole.frames).map_err(failed)?;
+                self.private_zones += 1;
+                self.records += zone.record_count;
+                self.digest = self.digest.wrapping_add(zone.digest);
+            }
+        }
+        Ok(())
+    }
+
+    /// A zone that can't be read is left out, unless nothing can.
+    fn unreadable(&mut self, id: ZoneId, error: ReadZoneError, out: &Path) -> Result<(), MaterializeError> {
+        match error {
+            ReadZoneError::Gone => Ok(()),
+            ReadZoneError::Damaged(what) => {
+                tracing::error!("the zone {id} is damaged in the replica and is left out: {what}");
+                self.damaged.push(id);
+                Ok(())
+            }
+            ReadZoneError::Replica(error) => Err(error.into()),
+            ReadZoneError::Write(source) => Err(MaterializeError::Write { path: out.into(), source }),
+        }
     }
 }
 

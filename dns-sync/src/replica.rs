@@ -11,7 +11,7 @@
 //!
 //! ```text
 //!   record     name ─▶ value                        format, newest generation, whether it was ever complete
-//!   zone       id ─▶ name, generation, digest, serial, counts, content number
+//!   zone       id ─▶ name (private: name and id), generation, digest, serial, counts, content number
 //!   rrset      content number, owner and type ─▶ TTL and RDATA
 //!   unapplied  id ─▶ name, generation               durable here, not yet known to be answered by knotd
 //!   discarded  content number                       no zone's: to be deleted, or of a whole zone on its way
@@ -36,8 +36,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 
 pub use read::{Read, ReadZoneError, Reader};
 pub(crate) use row::soa_serial;
-pub use row::{SteeringRow, ZoneRow};
-use row::{parse_row_value, row_key, row_value, sum};
+pub use row::{SteeringRow, Target, ZoneRow};
+use row::{name_column, parse_name_column, parse_row_value, row_key, row_value, sum};
 
 /// Name and version of the format.
 pub const FORMAT: &str = "koder-dns-sync replica 1";
@@ -456,7 +456,15 @@ impl Replica {
         one_zone(select.query((id.0.to_be_bytes(),))?)
     }
 
-    /// The zone of this name.
+    /// What there is of a target.
+    pub fn target(&self, target: &Target) -> Result<Option<ZoneRow>, ReplicaError> {
+        match target {
+            Target::Public(name) => self.zone_named(name),
+            Target::Private(zone, _) => Ok(self.zone(*zone)?.filter(|row| row.is_private)),
+        }
+    }
+
+    /// The zone of this name that is served to everybody.
     pub fn zone_named(&self, name: &Name) -> Result<Option<ZoneRow>, ReplicaError> {
         let mut select =
             self.db.prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE name = ?1"))?;
@@ -486,17 +494,17 @@ impl Replica {
     }
 
     /// What is durable but was not yet known to be answered by knotd: zones, and removed ones.
-    pub fn unapplied(&self) -> Result<Vec<(Name, ZoneGeneration)>, ReplicaError> {
+    pub fn unapplied(&self) -> Result<Vec<(Target, ZoneGeneration)>, ReplicaError> {
         let mut select = self.db.prepare_cached("SELECT id, name, epoch, counter FROM unapplied")?;
         let mut rows = select.query(())?;
         let mut unapplied = Vec::new();
         while let Some(row) = rows.next()? {
             let damaged = || ReplicaError::Damaged("a mark of an unapplied zone can't be read".into());
-            let id: [u8; 16] = row.get(0)?;
-            let name =
-                Name::from_wire(row.get_ref(1)?.as_blob().unwrap_or_default()).map_err(|_| damaged())?;
+            let zone = ZoneId(u128::from_be_bytes(row.get(0)?));
+            let column = row.get_ref(1)?.as_blob().unwrap_or_default();
+            let target = parse_name_column(zone, column).ok_or_else(damaged)?;
             let generation = Generation { epoch: unsigned(row.get(2)?), counter: unsigned(row.get(3)?) };
-            unapplied.push((name, ZoneGeneration { zone: ZoneId(u128::from_be_bytes(id)), generation }));
+            unapplied.push((target, ZoneGeneration { zone, generation }));
         }
         Ok(unapplied)
     }
@@ -607,7 +615,7 @@ impl Replica {
         let mut rows: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let mut changes = Vec::with_capacity(delta.puts.len() + delta.deletes.len());
         let mut soa = None;
-        let mut is_steering_changed = old.steering.with_records();
+        let mut is_steering_changed = old.with_records();
         let puts = delta.puts.iter().map(|put| (&put.key, Some(&put.rrset)));
         for (key, rrset) in delta.deletes.iter().map(|key| (key, None)).chain(puts) {
             let Some(row_key) = row_key(&zone.name, key) else {
@@ -729,7 +737,11 @@ impl Replica {
         let generation = incoming.begin.generation;
         let old = self.zone(id)?;
         let have = old.as_ref().map(|old| old.generation);
-        let namesake = self.zone_named(&incoming.begin.name)?.filter(|namesake| namesake.id != id);
+        let is_private = incoming.begin.is_private();
+        let namesake = match is_private {
+            true => None,
+            false => self.zone_named(&incoming.begin.name)?.filter(|namesake| namesake.id != id),
+        };
         let is_older = incoming.fate == Fate::Older
             || have.is_some_and(|have| have > generation)
             || namesake.as_ref().is_some_and(|namesake| namesake.generation > generation);
@@ -758,6 +770,7 @@ impl Replica {
         let zone = ZoneRow {
             id,
             name: incoming.begin.name,
+            is_private,
             generation,
             digest: incoming.digest,
             serial: incoming.serial.unwrap_or_default(),
@@ -793,7 +806,7 @@ impl Replica {
         self.saw(generation);
         let Some(row) = self.zone(zone)? else { return Ok(None) };
         self.delete_zone(&row)?;
-        self.mark(&row.name, zone, generation)?;
+        self.mark(&row.target(), zone, generation)?;
         Ok(Some(row))
     }
 
@@ -885,7 +898,7 @@ impl Replica {
             ))?
             .execute((
                 zone.id.0.to_be_bytes(),
-                zone.name.as_wire(),
+                name_column(&zone.target()),
                 signed(zone.generation.epoch),
                 signed(zone.generation.counter),
                 zone.digest.to_be_bytes(),
@@ -899,7 +912,7 @@ impl Replica {
                 signed(zone.steering.generation.epoch),
                 signed(zone.steering.generation.counter),
             ))?;
-        self.mark(&zone.name, zone.id, zone.generation)?;
+        self.mark(&zone.target(), zone.id, zone.generation)?;
         let before = old.map_or(0, digest_of);
         self.count(zone.id, digest_of(zone).wrapping_sub(before));
         self.draft.zones += i64::from(old.is_none());
@@ -923,14 +936,14 @@ impl Replica {
         self.draft.digest = self.draft.digest.wrapping_add(change);
     }
 
-    fn mark(&self, name: &Name, zone: ZoneId, generation: Generation) -> Result<(), ReplicaError> {
+    fn mark(&self, target: &Target, zone: ZoneId, generation: Generation) -> Result<(), ReplicaError> {
         self.db
             .prepare_cached(
                 "INSERT OR REPLACE INTO unapplied (id, name, epoch, counter) VALUES (?1, ?2, ?3, ?4)",
             )?
             .execute((
                 zone.0.to_be_bytes(),
-                name.as_wire(),
+                name_column(target),
                 signed(generation.epoch),
                 signed(generation.counter),
             ))?;
@@ -1081,9 +1094,15 @@ fn damaged_zone_row() -> ReplicaError {
 
 /// A zone's row; none if it is damaged.
 fn read_zone_row(row: &Row<'_>) -> Option<ZoneRow> {
+    let id = ZoneId(u128::from_be_bytes(row.get(0).ok()?));
+    let (is_private, name) = match parse_name_column(id, row.get_ref(1).ok()?.as_blob().ok()?)? {
+        Target::Public(name) => (false, name),
+        Target::Private(_, name) => (true, name),
+    };
     let zone = ZoneRow {
-        id: ZoneId(u128::from_be_bytes(row.get(0).ok()?)),
-        name: Name::from_wire(row.get_ref(1).ok()?.as_blob().ok()?).ok()?,
+        id,
+        name,
+        is_private,
         generation: Generation { epoch: unsigned(row.get(2).ok()?), counter: unsigned(row.get(3).ok()?) },
         digest: u128::from_be_bytes(row.get(4).ok()?),
         serial: row.get(5).ok()?,

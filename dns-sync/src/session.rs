@@ -272,6 +272,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: self.geo.as_ref().map(GeoKeeper::status),
             verdicts: None,
+            knows_private: Some(true),
         };
         let mut bytes = Vec::new();
         stream::encode_frame(&ToHerald::Hello(hello), &mut bytes);

@@ -412,7 +412,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         let (digest, rrset_count, name) = (0, 2, example());
         let generation = generation(counter);
         [
-            ToPop::ZoneBegin(ZoneBegin { zone, name, generation, digest, rrset_count }),
+            ToPop::ZoneBegin(ZoneBegin { zone, name, generation, digest, rrset_count, private: None }),
             ToPop::ZonePart { zone, rrsets: vec![soa(counter as u8), address(1)] },
             ToPop::ZoneEnd { zone },
         ]

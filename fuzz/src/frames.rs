@@ -103,6 +103,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         bucket_digests: vec![0; BUCKETS * 16],
         geo: Some(GeoStatus::default()),
         verdicts: Some(Generation::default()),
+        knows_private: Some(true),
     })
 }
 
@@ -166,7 +167,14 @@ fn to_pop() -> Vec<ToPop> {
             puts: vec![rrset.clone()],
             deletes: vec![key],
         }),
-        ToPop::ZoneBegin(ZoneBegin { zone, name, generation, digest: 5, rrset_count: 1 }),
+        ToPop::ZoneBegin(ZoneBegin {
+            zone,
+            name,
+            generation,
+            digest: 5,
+            rrset_count: 1,
+            private: Some(true),
+        }),
         ToPop::ZonePart { zone, rrsets: vec![rrset] },
         ToPop::ZoneEnd { zone },
         ToPop::Remove { zone, generation },

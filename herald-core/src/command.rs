@@ -172,7 +172,7 @@ pub enum Action {
         /// Its first content; apex NS alone if none.
         content: Option<Prepared>,
         /// Who is inside, if it is to be private.
-        insiders: Option<View>,
+        insiders: Option<Insiders>,
     },
     /// Make several zones: all or none.
     CreateZones {
@@ -244,7 +244,16 @@ pub struct ZoneDraft {
     /// Its first content; apex NS alone if none.
     pub content: Option<Prepared>,
     /// Who is inside, if it is to be private.
-    pub insiders: Option<View>,
+    pub insiders: Option<Insiders>,
+}
+
+/// Who is inside a new private zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Insiders {
+    /// These, by a view `insiders`.
+    View(View),
+    /// Whom the views in its first content have inside.
+    OfContent,
 }
 
 /// Content that was parsed, checked and perhaps staged before the command was given.

@@ -44,6 +44,9 @@ pub struct Zone {
     pub tenant: String,
     /// Whether it is served.
     pub status: ZoneStatus,
+    /// Whether it is private: it exists for those alone who are inside its views. Paths take `private:` and its name.
+    #[serde(default)]
+    pub private: bool,
     /// SOA serial (RFC 1982), made by the system.
     pub serial: u32,
     /// Log revision of the last change; also the ETag.
@@ -102,6 +105,12 @@ pub struct ZoneCreate {
     /// First content as a zone file (RFC 1035 §5), instead of `rrsets`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_file: Option<String>,
+    /// Make it private, for good: it then exists for `insiders` alone, and everybody else gets what they would get without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
+    /// Who is inside a private zone: its view `insiders`. Their prefixes are source prefixes of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insiders: Option<steering::View>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -753,6 +762,9 @@ pub struct Tenant {
     /// How much it has.
     #[serde(default)]
     pub usage: TenantUsage,
+    /// Where queries of its own clients come from: who is inside of its private zones comes from there.
+    #[serde(default)]
+    pub source_prefixes: Vec<String>,
     /// When it was made.
     pub created_at_ms: u64,
 }
@@ -792,6 +804,9 @@ pub struct TenantPatch {
     /// Limits by their names; null goes back to the default, and what is left out stays.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_keys")]
     pub limits: BTreeMap<String, Option<u64>>,
+    /// Replaces all prefixes that queries of its own clients come from. No address is in those of two tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_prefixes: Option<Vec<String>>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

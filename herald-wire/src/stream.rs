@@ -145,7 +145,7 @@ pub enum ToPop {
     #[n(2)]
     Delta(#[n(0)] ZoneDelta),
     /// A whole zone follows in parts; what the PoP has of it stays served until [`ToPop::ZoneEnd`]. A zone of
-    /// another id and the same name is then replaced in the same step, and both are confirmed.
+    /// another id and the same name is then replaced in the same step, and both are confirmed, unless one of them is private.
     #[n(3)]
     ZoneBegin(#[n(0)] ZoneBegin),
     /// RRsets of a zone begun, in canonical order. Other messages, whole small zones too, may come between parts.
@@ -350,6 +350,10 @@ pub struct Hello {
     /// As of when it has verdicts, [`Generation::default`] if it has none; none if it knows of no monitors.
     #[n(7)]
     pub verdicts: Option<Generation>,
+    /// Whether it keeps private zones from everybody but their insiders. Who doesn't say so would serve them to all, and is
+    /// refused as long as there are any.
+    #[n(8)]
+    pub knows_private: Option<bool>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -393,7 +397,7 @@ pub struct InventoryZone {
     /// Digest of its content.
     #[cbor(n(2), with = "herald_core::cbor_u128")]
     pub digest: u128,
-    /// Its apex, if known: who takes the name over is no loss of a zone.
+    /// Its apex, if known: who takes the name over is no loss of a zone. Nobody takes over that of a private one, and none is told.
     #[n(3)]
     pub name: Option<Name>,
     /// How many RRsets it has with its SOA, if known: by it a loss of many is noticed before it is done.
@@ -502,6 +506,16 @@ pub struct ZoneBegin {
     /// How many RRsets come.
     #[n(4)]
     pub rrset_count: u64,
+    /// Whether it is private: it exists for those alone who are inside its views, and its name is in no other zone's way.
+    #[n(5)]
+    pub private: Option<bool>,
+}
+
+impl ZoneBegin {
+    /// Whether it is private.
+    pub fn is_private(&self) -> bool {
+        self.private == Some(true)
+    }
 }
 
 /// What a PoP says of itself, once a second.
@@ -676,6 +690,7 @@ mod tests {
             bucket_digests: Vec::new(),
             geo: None,
             verdicts: None,
+            knows_private: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

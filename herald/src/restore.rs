@@ -210,7 +210,8 @@ mod tests {
         assert!(is.generation > was.generation);
         assert!(herald_core::zone::serial_is_newer(is.serial, was.serial), "{} {}", is.serial, was.serial);
         assert_eq!(is.content.digest(), copied.zone(kept).unwrap().content.digest());
-        let retired = |state: &herald_core::State| state.published_serial(&name("gone.example")).unwrap();
+        let retired =
+            |state: &herald_core::State| state.published_serial(None, &name("gone.example")).unwrap();
         assert!(herald_core::zone::serial_is_newer(retired(&after), retired(&before)));
         drop(platform.stop().await);
 

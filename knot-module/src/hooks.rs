@@ -69,18 +69,16 @@ pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun
         return Begun::GoOn;
     }
     let Some(slot) = private::find(query) else { return Begun::GoOn };
-    // A zone of knotd's that is deeper is what the private one has delegated, or knows nothing of.
-    let is_deepest = query.zone_name().is_none_or(|zone| zone.len() <= slot.name().as_wire().len());
-    match slot.settled(query) {
-        Some(version) if is_deepest => {
-            let begun = answer_insider(version, query, answer);
-            if begun != Begun::GoOn {
-                counts::zone(slot.number());
-            }
-            begun
-        }
-        _ => Begun::GoOn,
+    let Some(version) = slot.settled(query) else { return Begun::GoOn };
+    // A zone of knotd's beneath the private one answers what that delegates to it, and nothing else: anybody may have made it.
+    if query.zone_name().is_some_and(|zone| version.part.delegates(zone)) {
+        return Begun::GoOn;
     }
+    let begun = answer_insider(version, query, answer);
+    if begun != Begun::GoOn {
+        counts::zone(slot.number());
+    }
+    begun
 }
 
 /// Before knotd looks into the zone: insiders of views are answered.

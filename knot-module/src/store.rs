@@ -205,6 +205,10 @@ impl Store {
         }
         pending.push(version);
         self.changed.insert(zone);
+        if private {
+            // There are no records of knotd's that it would have to wait for.
+            self.settle(zone, generation);
+        }
     }
 
     /// What was prepared is in use, and what was before is dropped.

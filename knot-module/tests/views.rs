@@ -126,6 +126,7 @@ fn insiders_get_what_their_view_has() {
 fn private_zones_are_there_for_insiders_alone() {
     let public = TestZone::new("example.com.").records(&["www A 192.0.2.1", "*.corp A 192.0.2.5"]);
     let deeper = TestZone::new("deep.corp.example.com.").records(&["www A 192.0.2.6"]);
+    let another = TestZone::new("other.corp.example.com.").records(&["www A 192.0.2.7"]);
     let private = |apex: &str, address: &str| {
         let mut zone = TestZone::new(apex).view("office", office());
         zone.id.0 += 1;
@@ -134,10 +135,11 @@ fn private_zones_are_there_for_insiders_alone() {
         zone
     };
     // Below a public zone, with the name of one, and where there is none.
-    let corp = private("corp.example.com.", "10.0.0.1");
+    let mut corp = private("corp.example.com.", "10.0.0.1");
+    add_records(&mut corp, &[("deep", Rtype::NS, "ns.example.com.")]);
     let same = private("example.com.", "10.0.0.2");
     let alone = private("internal.test.", "10.0.0.3");
-    let knot = Knot::start(&[&public, &deeper], Some(&snapshot(&[&corp, &same, &alone])));
+    let knot = Knot::start(&[&public, &deeper, &another], Some(&snapshot(&[&corp, &same, &alone])));
 
     for (name, inner, outer) in [
         ("www.corp.example.com.", "10.0.0.1", Some("192.0.2.5")),
@@ -153,6 +155,10 @@ fn private_zones_are_there_for_insiders_alone() {
             None => assert_eq!((outsider.rcode, outsider.authority.len()), (Rcode::REFUSED, 0), "{name}"),
         }
     }
+    // A zone beneath a private one that doesn't delegate it is anybody's, and not for insiders.
+    assert_eq!(inside(&knot, "www.other.corp.example.com.", "A").rcode, Rcode::NXDOMAIN);
+    assert_eq!(knot.ask("www.other.corp.example.com.", "A").values(), ["192.0.2.7"]);
+    assert_eq!(inside(&knot, "deep.corp.example.com.", "DS").values(), Vec::<&str>::new());
     let none = inside(&knot, "nobody.internal.test.", "A");
     assert_eq!((none.rcode, none.authority.len()), (Rcode::NXDOMAIN, 1));
     // It changes, and goes.

@@ -16,8 +16,14 @@ pub fn qualify(text: &str, zone: &Name) -> Result<Name, NameError> {
     }
 }
 
+/// What says before a name that the private zone is meant.
+pub const PRIVATE: &str = "private:";
+
 /// A zone's id or name as paths take it: U-labels become A-labels.
 pub fn zone_for_path(text: &str) -> String {
+    if let Some(name) = text.strip_prefix(PRIVATE) {
+        return format!("{PRIVATE}{}", zone_for_path(name));
+    }
     match Name::parse(text) {
         Ok(name) if !text.is_ascii() => name.to_string(),
         _ => text.to_owned(),
@@ -65,6 +71,7 @@ mod tests {
     fn zones_in_paths() {
         assert_eq!(zone_for_path("bücher.example"), "xn--bcher-kva.example.");
         assert_eq!(zone_for_path("example.com"), "example.com");
+        assert_eq!(zone_for_path("private:bücher.example"), "private:xn--bcher-kva.example.");
         assert_eq!(zone_for_path("01J9ZQ4T9V"), "01J9ZQ4T9V");
     }
 

@@ -264,6 +264,7 @@ impl Control {
                     ns_set: None,
                     labels: BTreeMap::new(),
                     content: None,
+                    insiders: None,
                 };
                 (tenant, action, said)
             }

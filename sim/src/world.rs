@@ -639,6 +639,7 @@ impl World {
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: None,
             verdicts: None,
+            knows_private: Some(true),
         };
         self.trace.line(self.now_us, format_args!("pop{pop}: dials as {link} with {}", greeting.newest));
         if let Some(running) = &mut self.control.running {

@@ -119,6 +119,20 @@ impl Part {
         inside
     }
 
+    /// Whether the zone leaves another one, whose apex this is (in wire format and lower case), to itself: there is a delegation at the
+    /// apex or above, beneath the zone's own.
+    pub fn delegates(&self, apex: &[u8]) -> bool {
+        let Some(mut rest) = relative(apex, self.apex()) else { return false };
+        while let Some(label_bytes) = rest.first() {
+            let mut at_node = self.node_at(rest).into_iter().flatten();
+            if at_node.any(|one| one.view == EVERYBODY && one.rtype == Rtype::NS) {
+                return true;
+            }
+            rest = rest.get(1 + usize::from(*label_bytes)..).unwrap_or_default();
+        }
+        false
+    }
+
     /// Answers an insider, from a part that has the zone's records. Answers of policies are written to `out` first, as [`Part::decide`] does.
     pub fn lookup(&self, query: &Query<'_>, geo: &Geo, out: &mut Vec<u8>, reply: &mut impl Reply) -> Verdict {
         let ecs = query.client.ecs.filter(|_| self.settings().ecs);

@@ -103,6 +103,7 @@ impl Zone {
             generation: self.generation,
             digest: self.content.digest(),
             rrset_count: self.content.rrset_count(),
+            private: None,
         });
         let rrsets: Vec<ZoneRrset> = self
             .content
@@ -157,6 +158,7 @@ impl Herald {
             bucket_digests: Vec::new(),
             geo: None,
             verdicts: None,
+            knows_private: Some(true),
         };
         let mut peer = Peer { stream, bytes: Vec::new(), hello };
         let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };

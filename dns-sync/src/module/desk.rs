@@ -48,6 +48,8 @@ pub struct Change {
     pub after: Option<Generation>,
     /// The zone's generation afterwards.
     pub generation: Generation,
+    /// Whether the zone is private.
+    pub is_private: bool,
     /// Whether all records are for the module, too.
     pub with_records: bool,
     /// Whether what is for the module can't be told from the change: it has to be told the whole zone.
@@ -83,7 +85,9 @@ pub enum Prepare {
 /// What the module said of a zone that was being prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The zone's name.
+    /// The zone.
+    pub zone: ZoneId,
+    /// Its name.
     pub name: Name,
     /// Whether it is prepared, or why not.
     pub result: Result<(), String>,
@@ -144,8 +148,14 @@ impl Desk {
             return Prepare::WholeNeeded;
         }
         let zone = change.zone;
-        let head =
-            ZoneHead { zone, name: name.clone(), generation, serial, private: false, soa: soa.clone() };
+        let head = ZoneHead {
+            zone,
+            name: name.clone(),
+            generation,
+            serial,
+            private: change.is_private,
+            soa: soa.clone(),
+        };
         let (mut puts, mut deletes, mut bytes) = (Vec::new(), Vec::new(), 0);
         for (key, rrset) in rrsets {
             bytes += about_bytes(&key.owner, rrset);
@@ -205,10 +215,10 @@ impl Desk {
             Ok(()) => pending.is_prepared = true,
             Err(_) => drop(self.pending.remove(&zone)),
         }
-        Some(Answer { name, result })
+        Some(Answer { zone, name, result })
     }
 
-    /// knotd serves what was prepared.
+    /// knotd serves what was prepared, or the zone is private, and nothing more is to be waited for.
     pub fn settle(&mut self, zone: ZoneId) {
         let Some(Pending { generation, is_empty, .. }) = self.pending.remove(&zone) else { return };
         self.say(&ToModule::Settle { zone, generation });
@@ -268,6 +278,7 @@ mod tests {
             before: before.map(generation),
             after: after.map(generation),
             generation: generation(at),
+            is_private: false,
             with_records: false,
             is_whole_needed: false,
         }

@@ -1,7 +1,7 @@
 //! A zone as the module gets it: its steering, and all records if insiders of a view are answered from there.
 
 use herald_core::steering::is_steering_type;
-use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
+use herald_core::{Generation, Name, Rdatas, RrKey, Rrset, Rtype, ZoneId};
 use steering::link::{ToModule, ZoneHead, encode_frame};
 
 use crate::replica::{ZoneRow, soa_serial};
@@ -22,6 +22,23 @@ pub struct WholeZone {
     pub frames: Vec<u8>,
 }
 
+impl WholeZone {
+    /// A private zone that nobody is inside of any more.
+    pub fn without_insiders(zone: ZoneId, name: Name, generation: Generation) -> WholeZone {
+        let soa = Rrset { ttl: 0, rdatas: Rdatas::single(&[]) };
+        WholeZone::new(ZoneHead { zone, name, generation, serial: 0, private: true, soa }, 0, &[])
+    }
+
+    fn new(head: ZoneHead, steering_rrsets: u64, parts: &[u8]) -> WholeZone {
+        let (zone, generation) = (head.zone, head.generation);
+        let mut frames = Vec::with_capacity(parts.len() + 256);
+        encode_frame(&ToModule::Begin(head), &mut frames);
+        frames.extend_from_slice(parts);
+        encode_frame(&ToModule::End { zone }, &mut frames);
+        WholeZone { zone, generation, steering_rrsets, frames }
+    }
+}
+
 /// Which zone it is that is gathered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
@@ -31,6 +48,8 @@ pub struct About {
     pub name: Name,
     /// The generation at which what is for the module last changed.
     pub generation: Generation,
+    /// Whether it is private.
+    pub is_private: bool,
     /// Whether all records are for the module.
     pub with_records: bool,
 }
@@ -41,7 +60,8 @@ impl From<&ZoneRow> for About {
             zone: row.id,
             name: row.name.clone(),
             generation: row.steering.expected().unwrap_or(row.generation),
-            with_records: row.steering.with_records(),
+            is_private: row.is_private,
+            with_records: row.with_records(),
         }
     }
 }
@@ -52,6 +72,7 @@ pub struct Gatherer {
     zone: ZoneId,
     name: Name,
     generation: Generation,
+    is_private: bool,
     with_records: bool,
     soa: Option<Rrset>,
     steering_rrsets: u64,
@@ -63,11 +84,12 @@ pub struct Gatherer {
 impl Gatherer {
     /// For this zone.
     pub fn new(about: About) -> Gatherer {
-        let About { zone, name, generation, with_records } = about;
+        let About { zone, name, generation, is_private, with_records } = about;
         Gatherer {
             zone,
             name,
             generation,
+            is_private,
             with_records,
             soa: None,
             steering_rrsets: 0,
@@ -112,15 +134,10 @@ impl Gatherer {
             name: self.name,
             generation: self.generation,
             serial: soa_serial(&soa)?,
-            private: false,
+            private: self.is_private,
             soa,
         };
-        let mut frames = Vec::with_capacity(self.parts.len() + 256);
-        encode_frame(&ToModule::Begin(head), &mut frames);
-        frames.append(&mut self.parts);
-        encode_frame(&ToModule::End { zone: self.zone }, &mut frames);
-        let (zone, generation, steering_rrsets) = (self.zone, self.generation, self.steering_rrsets);
-        Some(WholeZone { zone, generation, steering_rrsets, frames })
+        Some(WholeZone::new(head, self.steering_rrsets, &self.parts))
     }
 }
 

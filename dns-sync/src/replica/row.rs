@@ -26,6 +26,8 @@ pub struct ZoneRow {
     pub id: ZoneId,
     /// Its apex.
     pub name: Name,
+    /// Whether it is private.
+    pub is_private: bool,
     /// What the replica has of it.
     pub generation: Generation,
     /// The wrapping sum of its RRsets' digests, the SOA's included.
@@ -40,6 +42,42 @@ pub struct ZoneRow {
     pub steering: SteeringRow,
     /// The number under which its RRsets are kept; another one with each whole zone that comes.
     pub(super) content: i64,
+}
+
+/// What there is one of at a PoP: whatever is done to it is done in order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// What knotd serves to everybody under this name.
+    Public(Name),
+    /// A private zone, of this name. Others may have the name too, a public one among them, and knotd has none of them: the module
+    /// alone does.
+    Private(ZoneId, Name),
+}
+
+impl Target {
+    /// Its name in knotd, if it is for knotd.
+    pub fn public_name(&self) -> Option<&Name> {
+        match self {
+            Target::Public(name) => Some(name),
+            Target::Private(..) => None,
+        }
+    }
+}
+
+impl From<Name> for Target {
+    /// What everybody gets under this name.
+    fn from(name: Name) -> Target {
+        Target::Public(name)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Public(name) => name.fmt(f),
+            Target::Private(zone, name) => write!(f, "{name} (private, {zone})"),
+        }
+    }
 }
 
 /// What the module in knotd has to have of a zone.
@@ -59,7 +97,7 @@ impl SteeringRow {
         (self.rrset_count > 0).then_some(self.generation)
     }
 
-    /// Whether all records are for the module.
+    /// Whether all records are for the module since there are overlays.
     pub fn with_records(&self) -> bool {
         self.overlay_count > 0
     }
@@ -77,6 +115,19 @@ impl SteeringRow {
 }
 
 impl ZoneRow {
+    /// What it is at this PoP.
+    pub fn target(&self) -> Target {
+        match self.is_private {
+            true => Target::Private(self.id, self.name.clone()),
+            false => Target::Public(self.name.clone()),
+        }
+    }
+
+    /// Whether all records are for the module.
+    pub fn with_records(&self) -> bool {
+        self.is_private || self.steering.with_records()
+    }
+
     /// Covers all columns, so that a flipped bit in any of them is noticed.
     pub(super) fn sum(&self) -> i64 {
         let mut bytes = Vec::with_capacity(128);
@@ -89,6 +140,9 @@ impl ZoneRow {
         bytes.extend_from_slice(&self.record_count.to_be_bytes());
         bytes.extend_from_slice(&self.content.to_be_bytes());
         bytes.extend_from_slice(self.name.as_wire());
+        if self.is_private {
+            bytes.push(1);
+        }
         // Rows of zones without steering are as they were before there was any.
         if self.steering != SteeringRow::default() {
             let SteeringRow { rrset_count, overlay_count, generation } = self.steering;
@@ -98,6 +152,24 @@ impl ZoneRow {
         }
         sum(&bytes)
     }
+}
+
+/// The column `name`, which has no two equal ones: the name of a private zone has the zone's id behind it. What doesn't know of private
+/// zones finds no name in it, and takes the row for damaged.
+pub(super) fn name_column(target: &Target) -> Vec<u8> {
+    match target {
+        Target::Public(name) => name.as_wire().to_vec(),
+        Target::Private(zone, name) => [name.as_wire(), &zone.0.to_be_bytes()].concat(),
+    }
+}
+
+/// Reads [`name_column`] of this zone; none if it is none.
+pub(super) fn parse_name_column(zone: ZoneId, column: &[u8]) -> Option<Target> {
+    if let Ok(name) = Name::from_wire(column) {
+        return Some(Target::Public(name));
+    }
+    let name = column.strip_suffix(&zone.0.to_be_bytes())?;
+    Name::from_wire(name).ok().map(|name| Target::Private(zone, name))
 }
 
 /// A checksum as SQLite's signed integer: the upper half of the content digest.

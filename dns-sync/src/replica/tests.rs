@@ -37,6 +37,7 @@ fn soa(serial: u32) -> Rrset {
 struct Zone {
     id: ZoneId,
     name: Name,
+    is_private: bool,
     generation: Generation,
     content: Content,
 }
@@ -46,6 +47,7 @@ impl Zone {
         let mut zone = Zone {
             id: ZoneId(id),
             name: name(apex),
+            is_private: false,
             generation: generation(counter),
             content: Content::default(),
         };
@@ -85,6 +87,7 @@ impl Zone {
             generation: self.generation,
             digest: self.content.digest(),
             rrset_count: self.content.rrset_count(),
+            private: self.is_private.then_some(true),
         }
     }
 
@@ -383,7 +386,7 @@ fn marks_stay_until_what_they_mark_is_applied() {
     // A confirmation of what went before leaves the newer mark.
     commit(&mut replica, |replica| replica.applied(first[0].1));
     let second = replica.unapplied().unwrap();
-    assert_eq!((second[0].0.clone(), second[0].1.generation), (old.name.clone(), generation(7)));
+    assert_eq!((second[0].0.clone(), second[0].1.generation), (old.name.clone().into(), generation(7)));
     drop(replica);
     let mut replica = Replica::open(dir.path()).unwrap();
     assert_eq!(replica.unapplied().unwrap(), second);
@@ -391,6 +394,64 @@ fn marks_stay_until_what_they_mark_is_applied() {
     assert!(replica.unapplied().unwrap().is_empty());
     commit(&mut replica, |replica| replica.remove(old.id, generation(9)));
     assert_eq!(replica.unapplied().unwrap()[0].1.generation, generation(9));
+}
+
+/// Private zones have a public one's name and each other's, and nothing is mixed up, also in a replica that an earlier agent wrote: what
+/// that reads of a private zone is no name.
+#[test]
+fn private_zones_stand_beside_the_public_one_of_their_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let public = Zone::new(1, "one.test", 5);
+    {
+        // As agents wrote it that knew of nothing private.
+        let mut replica = Replica::open(dir.path()).unwrap();
+        put_whole(&mut replica, &public);
+    }
+    let mut replica = Replica::open(dir.path()).unwrap();
+    assert_eq!(
+        replica.zone_named(&public.name).unwrap().map(|row| (row.id, row.is_private)),
+        Some((public.id, false))
+    );
+    let private = [2, 3]
+        .map(|id| Zone { is_private: true, ..Zone::new(id, "one.test", 4 + u64::try_from(id).unwrap()) });
+    for zone in &private {
+        let outcome = put_whole(&mut replica, zone);
+        assert!(matches!(outcome, WholeOutcome::Taken { replaced: None, .. }), "{outcome:?}");
+    }
+    let mut changed = private[0].clone();
+    changed.set_a("www", [10, 0, 0, 1]);
+    changed.renumber(9);
+    assert!(matches!(put_delta(&mut replica, &private[0].delta(&changed)), DeltaOutcome::Taken(_)));
+    let all = BTreeMap::from([(1, public.clone()), (2, changed.clone()), (3, private[1].clone())]);
+    check(&replica, &all);
+    drop(replica);
+    let mut replica = Replica::open(dir.path()).unwrap();
+    check(&replica, &all);
+    assert_eq!(replica.set_aside_at_opening(), 0);
+    let targets: Vec<Target> = replica.unapplied().unwrap().into_iter().map(|(target, _)| target).collect();
+    assert_eq!(
+        targets,
+        [
+            Target::Public(public.name.clone()),
+            Target::Private(ZoneId(2), public.name.clone()),
+            Target::Private(ZoneId(3), public.name.clone())
+        ]
+    );
+    // Another zone takes the public one's name over, and no other's.
+    let next = Zone::new(4, "one.test", 10);
+    let outcome = put_whole(&mut replica, &next);
+    assert!(matches!(&outcome, WholeOutcome::Taken { replaced: Some(row), .. } if row.id == public.id));
+    commit(&mut replica, |replica| replica.remove(ZoneId(2), generation(11)));
+    let (target, _) = replica.unapplied().unwrap().remove(0);
+    assert_eq!(target, Target::Private(ZoneId(2), public.name.clone()), "it is known what is to be removed");
+    assert_eq!(replica.target(&target).unwrap(), None);
+    assert_eq!(replica.target(&next.name.clone().into()).unwrap().map(|row| row.id), Some(next.id));
+    drop(replica);
+    let db = Connection::open(dir.path().join(DATABASE)).unwrap();
+    let column: Vec<u8> = db
+        .query_row("SELECT name FROM zone WHERE id = ?1", (3_u128.to_be_bytes(),), |row| row.get(0))
+        .unwrap();
+    assert!(Name::from_wire(&column).is_err(), "what knows of nothing private takes it for damaged");
 }
 
 /// Changes the file of a replica that nobody has open.

@@ -5,10 +5,11 @@
 //! in private zones of one tenant at most, whatever their names are.
 
 use crate::account::Tenant;
+use crate::command::Insiders;
 use crate::content::Content;
 use crate::rejection::{RejectedItem, Rejection};
 use crate::state::State;
-use crate::steering::{Item, Prefix, VIEW, View, faults, held_name, holder, view_key};
+use crate::steering::{Item, Prefix, VIEW, faults, held_name, holder, view_key};
 use crate::zone::Zone;
 use crate::{Name, RrKey, Rrset};
 
@@ -56,9 +57,19 @@ pub(super) fn grant(state: &State, tenant: &mut Tenant, prefixes: &[Prefix]) -> 
     Ok(())
 }
 
-/// The view that a new private zone has.
-pub(super) fn insiders(tenant: &Tenant, zone: &Name, view: &View) -> Result<(RrKey, Rrset), Rejection> {
+/// The view that a new private zone gets, beside those in its first content.
+pub(super) fn insiders(
+    tenant: &Tenant,
+    zone: &Name,
+    content: &Content,
+    insiders: &Insiders,
+) -> Result<Option<(RrKey, Rrset)>, Rejection> {
     let invalid = |detail: String| Rejection::invalid(detail);
+    let given = views(zone, content);
+    if let Some((key, prefix)) = foreign(tenant, given.iter().map(|(key, rrset)| (key, rrset))).first() {
+        return Err(invalid(not_granted(&held_name(&key.owner).unwrap_or_default(), prefix)));
+    }
+    let Insiders::View(view) = insiders else { return Ok(None) };
     let item = Item::View(view.clone());
     if let Some(fault) = faults(&item).into_iter().next() {
         return Err(invalid(format!("insiders: {}: {}", fault.pointer, fault.detail)));
@@ -67,7 +78,7 @@ pub(super) fn insiders(tenant: &Tenant, zone: &Name, view: &View) -> Result<(RrK
     let rrset = item.write().map_err(|bytes| invalid(format!("insiders: {bytes} bytes are too many")))?;
     match foreign(tenant, [(&key, &rrset)]).first() {
         Some((_, prefix)) => Err(invalid(not_granted(INSIDERS, prefix))),
-        None => Ok((key, rrset)),
+        None => Ok(Some((key, rrset))),
     }
 }
 

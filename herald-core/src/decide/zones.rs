@@ -7,12 +7,11 @@ use super::quotas::{need_room, need_room_for_content};
 use super::{Decision, Subject, derived, new_id, nth, private};
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
-use crate::command::{Context, Prepared, ZONES_PER_BATCH_MAX, ZoneDraft, ZoneRef};
+use crate::command::{Context, Insiders, Prepared, ZONES_PER_BATCH_MAX, ZoneDraft, ZoneRef};
 use crate::content::{Content, Difference};
 use crate::limits::Limit;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::{At, Shared, State};
-use crate::steering::View;
 use crate::zone::{Zone, ZoneStatus, newest_serial, next_serial_above};
 use crate::{Generation, Name, NsSetId, RrKey, Rtype, TenantId, ZoneId};
 
@@ -27,7 +26,7 @@ pub(super) struct NewZone<'a> {
     pub labels: &'a BTreeMap<String, String>,
     pub content: Option<&'a Prepared>,
     /// Who is inside, if it is to be private.
-    pub insiders: Option<&'a View>,
+    pub insiders: Option<&'a Insiders>,
     pub is_operator: bool,
 }
 
@@ -87,7 +86,10 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         false if is_operator || conflicting_tenants(state, tenant, name).is_empty() => ZoneStatus::Active,
         false => ZoneStatus::Pending,
     };
-    let view = insiders.map(|insiders| private::insiders(holder, name, insiders)).transpose()?;
+    let view = match insiders {
+        Some(insiders) => private::insiders(holder, name, &content.content, insiders)?,
+        None => None,
+    };
     let private_holder = is_private.then_some(tenant);
     let floor = new.content.and_then(|prepared| prepared.serial_floor);
     let id = ZoneId(new_id(context, 0));

@@ -30,9 +30,10 @@ pub fn zone(state: &State, zone: &Zone) -> api::Zone {
         name_unicode: zone.name.to_unicode(),
         tenant: zone.tenant.to_string(),
         status: match zone.status {
-            ZoneStatus::Active => api::ZoneStatus::Active,
+            ZoneStatus::Active | ZoneStatus::Private => api::ZoneStatus::Active,
             ZoneStatus::Pending => api::ZoneStatus::Pending,
         },
+        private: zone.is_private(),
         serial: zone.serial,
         revision: zone.revision,
         rrset_count: zone.content.rrset_count() + 1,
@@ -222,6 +223,7 @@ pub fn tenant(state: &State, tenant: &Tenant) -> api::Tenant {
             .map(|limit| (limit.name().into(), limit.of(tenant.limits.as_ref())))
             .collect(),
         usage: api::TenantUsage { zones: usage.zones, records: usage.records, tokens: usage.tokens },
+        source_prefixes: tenant.source_prefixes.iter().flatten().map(ToString::to_string).collect(),
         created_at_ms: tenant.created_at_ms,
     }
 }

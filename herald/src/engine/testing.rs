@@ -303,6 +303,7 @@ pub(crate) fn create_zone(zone: &str) -> Action {
         ns_set: None,
         labels: BTreeMap::new(),
         content: None,
+        insiders: None,
     }
 }
 

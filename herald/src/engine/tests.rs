@@ -223,7 +223,7 @@ async fn a_big_zone_is_staged_and_found_again() {
     let Action::CreateZone { name, tenant, ns_set, labels, .. } = create_zone("example.com") else {
         unreachable!()
     };
-    let action = Action::CreateZone { name, tenant, ns_set, labels, content: Some(prepared) };
+    let action = Action::CreateZone { name, tenant, ns_set, labels, content: Some(prepared), insiders: None };
     let committed = platform.submit(action).await.unwrap();
     let entry = &platform.store.read(committed.revision - 1, 1, 1).unwrap()[0];
     assert!(entry.payload.len() < 1024, "{} bytes", entry.payload.len());

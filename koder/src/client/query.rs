@@ -32,6 +32,8 @@ pub struct ZoneQuery {
     pub tenant: Option<String>,
     /// Whether it is served.
     pub status: Option<ZoneStatus>,
+    /// Whether it is private.
+    pub private: Option<bool>,
     /// Its set of name servers, by id or name.
     pub nameserver_set: Option<String>,
     /// Labels that it has, all of them.
@@ -176,6 +178,7 @@ impl ZoneQuery {
                 ZoneStatus::Pending => "pending",
             }),
         );
+        query.set("private", self.private.map(|private| if private { "true" } else { "false" }));
         for (key, value) in &self.labels {
             query.set("label", Some(format!("{key}={value}")));
         }

@@ -426,6 +426,7 @@ mod tests {
             name_unicode: "example.com.".into(),
             tenant: "t1".into(),
             status: ZoneStatus::Active,
+            private: false,
             serial: 1,
             revision: 42,
             rrset_count: 3,

@@ -221,8 +221,10 @@ impl RrsetKey {
 
 /// The zone's name: the argument, or what the server says if that may be an id.
 fn apex(client: &Client, zone: &str) -> Result<Name, Failure> {
-    let name =
-        if zone.contains('.') || !zone.is_ascii() { zone.to_owned() } else { client.zone(zone)?.value.name };
+    let name = match zone.contains('.') || !zone.is_ascii() {
+        true => zone.strip_prefix(names::PRIVATE).unwrap_or(zone).to_owned(),
+        false => client.zone(zone)?.value.name,
+    };
     Name::parse(&name).map_err(|source| Failure::Name { text: name, source })
 }
 

@@ -21,7 +21,7 @@ pub enum TenantCommand {
     },
     /// Make a tenant
     Create(CreateArgs),
-    /// Rename a tenant, enable or disable it, set its limits
+    /// Rename a tenant, enable or disable it, set its limits and where its clients are
     Set(SetArgs),
     /// Delete a tenant that holds no zones
     Delete(DeleteArgs),
@@ -45,7 +45,8 @@ pub struct CreateArgs {
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("settings").multiple(true).required(true))]
 #[command(after_help = "Examples:\n  koder dns tenant set acme --disable -m 'unpaid'\n  \
-    koder dns tenant set acme --limit zones=500 --limit writes_per_s=default")]
+    koder dns tenant set acme --limit zones=500 --limit writes_per_s=default\n  \
+    koder dns tenant set acme --source-prefix 10.1.0.0/16 --source-prefix 2001:db8:1::/48")]
 pub struct SetArgs {
     /// Name or id of the tenant
     pub tenant: String,
@@ -61,6 +62,12 @@ pub struct SetArgs {
     /// A limit by its name, a number or `default`; may be repeated. `tenant show` lists them
     #[arg(long = "limit", value_name = "NAME=VALUE", group = "settings", value_parser = parse_limit)]
     pub limits: Vec<(String, Option<u64>)>,
+    /// Where queries of its own clients come from, who can be inside of its private zones; may be repeated, and replaces all there were
+    #[arg(long = "source-prefix", value_name = "PREFIX", group = "settings")]
+    pub source_prefixes: Vec<String>,
+    /// It has no clients of its own
+    #[arg(long, group = "settings", conflicts_with = "source_prefixes")]
+    pub no_source_prefixes: bool,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -104,6 +111,8 @@ pub(super) fn run(session: &mut Session<'_>, command: &TenantCommand) -> Result<
                 name: args.name.clone(),
                 enabled: (args.enable || args.disable).then_some(args.enable),
                 limits: args.limits.iter().cloned().collect(),
+                source_prefixes: (args.no_source_prefixes || !args.source_prefixes.is_empty())
+                    .then(|| args.source_prefixes.clone()),
                 message: args.reason.message.clone(),
             };
             let answer = client.patch_tenant(&args.tenant, &patch, &args.write.options())?;
@@ -159,6 +168,7 @@ pub(super) fn show(tenant: &Tenant) -> String {
         ("id", Some(tenant.id.clone())),
         ("enabled", Some(yes_no(tenant.enabled))),
         ("zones", Some(tenant.zone_count.to_string())),
+        ("source prefixes", (!tenant.source_prefixes.is_empty()).then(|| tenant.source_prefixes.join(", "))),
         ("created", Some(format_time(tenant.created_at_ms))),
     ]);
     if tenant.limits.is_empty() { about } else { format!("{about}\nlimits\n{}", table::pairs(limits)) }
@@ -179,6 +189,7 @@ mod tests {
             zone_count: 3,
             limits: BTreeMap::new(),
             usage: TenantUsage { zones: 3, ..TenantUsage::default() },
+            source_prefixes: Vec::new(),
             created_at_ms: 0,
         };
         assert_eq!(

@@ -33,6 +33,7 @@ mod tests {
             enabled: true,
             zone_count: 3,
             limits: [("zones".into(), 9)].into(),
+            source_prefixes: Vec::new(),
             usage: TenantUsage { zones: 3, ..TenantUsage::default() },
             created_at_ms: 0,
         };

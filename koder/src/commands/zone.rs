@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use herald_core::Name;
+use herald_wire::api::steering::View;
 use herald_wire::api::{
     Admission, DelegationState, Zone, ZoneCheck, ZoneCreate, ZonePatch, ZoneProof, ZoneStatus,
 };
@@ -67,7 +68,11 @@ pub struct ZoneArgs {
 Examples:
   koder dns zone create example.com
   koder dns zone create example.com --label team=web --nameserver-set vanity -m 'new customer'
-  koder dns zone create 0/25.2.0.192.in-addr.arpa")]
+  koder dns zone create 0/25.2.0.192.in-addr.arpa
+  koder dns zone create corp.example.com --private --inside 10.1.0.0/16 --inside 2001:db8:1::/48
+
+A private zone exists for those alone who are inside; everybody else gets what they would get without it. It may bear the
+name of another zone: `private:corp.example.com` names it then and in all commands.")]
 pub struct CreateArgs {
     /// Name of the zone
     pub name: String,
@@ -83,6 +88,15 @@ pub struct CreateArgs {
     /// First content: a zone file, "-" is stdin
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Make it private, for good: for those who are inside
+    #[arg(long, requires = "inside")]
+    pub private: bool,
+    /// Who is inside a private zone: a source prefix of the tenant, or some of one; may be given more than once
+    #[arg(long, value_name = "PREFIX", requires = "private")]
+    pub inside: Vec<String>,
+    /// Only whose query comes to this PoP is inside; may be given more than once
+    #[arg(long = "inside-pop", value_name = "POP", requires = "private")]
+    pub inside_pops: Vec<String>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -117,6 +131,12 @@ pub struct ListZonesArgs {
     /// Only those in this state
     #[arg(long)]
     pub status: Option<StatusArg>,
+    /// Only private ones
+    #[arg(long, conflicts_with = "public")]
+    pub private: bool,
+    /// Only those that aren't private
+    #[arg(long)]
+    pub public: bool,
     /// Only those with this set of name servers
     #[arg(long, value_name = "SET")]
     pub nameserver_set: Option<String>,
@@ -276,6 +296,10 @@ fn create(session: &mut Session<'_>, client: &Client, args: &CreateArgs) -> Resu
         labels: args.labels.iter().cloned().collect(),
         rrsets: Vec::new(),
         zone_file,
+        private: args.private,
+        insiders: args
+            .private
+            .then(|| View { prefixes: args.inside.clone(), pops: args.inside_pops.clone() }),
         message: args.reason.message.clone(),
     };
     let answer = client.create_zone(&zone, &args.write.options())?;
@@ -288,7 +312,7 @@ pub(super) fn created(write: &WriteArgs, zone: &Zone) -> String {
     let mut text = format!(
         "{verb} {} ({}, {} RRsets, {} records)\n",
         zone.name_unicode,
-        status_word(zone.status),
+        status_word(zone),
         zone.rrset_count,
         zone.record_count
     );
@@ -309,6 +333,7 @@ fn list(session: &mut Session<'_>, client: &Client, args: &ListZonesArgs) -> Res
             StatusArg::Active => ZoneStatus::Active,
             StatusArg::Pending => ZoneStatus::Pending,
         }),
+        private: (args.private || args.public).then_some(args.private),
         labels: args.labels.clone(),
         ..ZoneQuery::default()
     };
@@ -366,7 +391,7 @@ fn table_of(zones: &[Zone]) -> String {
         zones.iter().map(|zone| {
             [
                 zone.name_unicode.clone(),
-                status_word(zone.status).to_owned(),
+                status_word(zone).to_owned(),
                 zone.serial.to_string(),
                 zone.rrset_count.to_string(),
                 zone.record_count.to_string(),
@@ -382,7 +407,7 @@ fn show(zone: &Zone) -> String {
         ("name", (zone.name != zone.name_unicode).then(|| zone.name.clone())),
         ("id", Some(zone.id.clone())),
         ("tenant", Some(zone.tenant.clone())),
-        ("status", Some(status_word(zone.status).to_owned())),
+        ("status", Some(status_word(zone).to_owned())),
         ("serial", Some(zone.serial.to_string())),
         ("etag", Some(zone.revision.to_string())),
         ("rrsets", Some(zone.rrset_count.to_string())),
@@ -444,8 +469,9 @@ fn let_in(is_dry_run: bool, zone: &str) -> String {
     if is_dry_run { format!("{zone} would be let in\n") } else { format!("{zone} is let in\n") }
 }
 
-fn status_word(status: ZoneStatus) -> &'static str {
-    match status {
+fn status_word(zone: &Zone) -> &'static str {
+    match zone.status {
+        ZoneStatus::Active if zone.private => "private",
         ZoneStatus::Active => "active",
         ZoneStatus::Pending => "pending",
     }
@@ -466,6 +492,7 @@ mod tests {
             name_unicode: unicode.into(),
             tenant: "t1".into(),
             status: ZoneStatus::Active,
+            private: false,
             serial: 2_026_010_100,
             revision: 42,
             rrset_count: 3,

@@ -1,43 +1,45 @@
 //! What was given to the driver of knotd and has yet to be confirmed.
 //!
-//! Each job has a tag. The newest job of a zone's name answers for all that went before it: knotd then has the newest
+//! Each job has a tag. The newest job of a target answers for all that went before it: knotd then has the newest
 //! content, whatever became of the older jobs.
 
 use std::collections::{BTreeMap, HashMap};
 
-use herald_core::{Name, ZoneId};
+use herald_core::ZoneId;
 use herald_wire::stream::ZoneGeneration;
+
+use crate::replica::Target;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Flights {
     last_tag: u64,
     by_tag: HashMap<u64, Flight>,
-    newest: HashMap<Name, u64>,
+    newest: HashMap<Target, u64>,
     /// The newest job that each zone waits for.
     zones: BTreeMap<ZoneId, u64>,
 }
 
 struct Flight {
-    name: Name,
+    target: Target,
     zones: Vec<ZoneGeneration>,
 }
 
 /// A job that has come to its end.
 pub(super) struct Landed {
-    pub name: Name,
+    pub target: Target,
     pub zones: Vec<ZoneGeneration>,
     /// Whether no other job followed it.
     pub is_newest: bool,
 }
 
 impl Flights {
-    /// A job for this name starts; once it is done, these zones are. Gives its tag.
-    pub fn launch(&mut self, name: &Name, mut zones: Vec<ZoneGeneration>) -> u64 {
+    /// A job for this target starts; once it is done, these zones are. Gives its tag.
+    pub fn launch(&mut self, target: &Target, mut zones: Vec<ZoneGeneration>) -> u64 {
         self.last_tag += 1;
         let tag = self.last_tag;
         if let Some(before) =
-            self.newest.insert(name.clone(), tag).and_then(|before| self.by_tag.get(&before))
+            self.newest.insert(target.clone(), tag).and_then(|before| self.by_tag.get(&before))
         {
             let is_new = |old: &ZoneGeneration| !zones.iter().any(|zone| zone.zone == old.zone);
             let carried: Vec<ZoneGeneration> = before.zones.iter().copied().filter(is_new).collect();
@@ -46,23 +48,23 @@ impl Flights {
         for zone in &zones {
             self.zones.insert(zone.zone, tag);
         }
-        self.by_tag.insert(tag, Flight { name: name.clone(), zones });
+        self.by_tag.insert(tag, Flight { target: target.clone(), zones });
         tag
     }
 
     /// A job has come to its end; none if it was forgotten.
     pub fn land(&mut self, tag: u64) -> Option<Landed> {
-        let Flight { name, zones } = self.by_tag.remove(&tag)?;
-        let is_newest = self.newest.get(&name) == Some(&tag);
+        let Flight { target, zones } = self.by_tag.remove(&tag)?;
+        let is_newest = self.newest.get(&target) == Some(&tag);
         if is_newest {
-            self.newest.remove(&name);
+            self.newest.remove(&target);
             for zone in &zones {
                 if self.zones.get(&zone.zone) == Some(&tag) {
                     self.zones.remove(&zone.zone);
                 }
             }
         }
-        Some(Landed { name, zones, is_newest })
+        Some(Landed { target, zones, is_newest })
     }
 
     /// What a zone waits for makes it be at this generation, too: then that is confirmed. `false` if it waits for nothing.
@@ -75,15 +77,15 @@ impl Flights {
         true
     }
 
-    /// Whether no job followed this one.
-    pub fn name_if_newest(&self, tag: u64) -> Option<&Name> {
+    /// What a job is for, if no other followed it.
+    pub fn target_if_newest(&self, tag: u64) -> Option<&Target> {
         let flight = self.by_tag.get(&tag)?;
-        (self.newest.get(&flight.name) == Some(&tag)).then_some(&flight.name)
+        (self.newest.get(&flight.target) == Some(&tag)).then_some(&flight.target)
     }
 
-    /// Whether a job of this name is under way.
-    pub fn has_name(&self, name: &Name) -> bool {
-        self.newest.contains_key(name)
+    /// Whether a job for it is under way.
+    pub fn has(&self, target: &Target) -> bool {
+        self.newest.contains_key(target)
     }
 
     /// Whether this zone waits for a job.
@@ -91,9 +93,9 @@ impl Flights {
         self.zones.contains_key(&zone)
     }
 
-    /// The name under which this zone waits for a job.
-    pub fn name_of(&self, zone: ZoneId) -> Option<&Name> {
-        Some(&self.by_tag.get(self.zones.get(&zone)?)?.name)
+    /// What the job is for that this zone waits for.
+    pub fn target_of(&self, zone: ZoneId) -> Option<&Target> {
+        Some(&self.by_tag.get(self.zones.get(&zone)?)?.target)
     }
 
     /// The zones that wait for a job.
@@ -114,7 +116,7 @@ impl Flights {
 
 #[cfg(test)]
 mod tests {
-    use herald_core::Generation;
+    use herald_core::{Generation, Name};
 
     use super::*;
 
@@ -126,7 +128,7 @@ mod tests {
     /// the older generation that took the name.
     #[test]
     fn a_removal_is_confirmed_with_what_took_the_name() {
-        let name = Name::parse("example.com").unwrap();
+        let name = Target::Public(Name::parse("example.com").unwrap());
         let mut flights = Flights::default();
         let tag = flights.launch(&name, vec![receipt(1, 5), receipt(2, 5)]);
         assert!(flights.raise(receipt(2, 9)));

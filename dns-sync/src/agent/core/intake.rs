@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use herald_core::{Name, ZoneId};
+use herald_core::ZoneId;
 use herald_wire::stream::{InventoryZone, RefusalCause, Refused, ToHerald, ToPop, ZoneDelta, ZoneGeneration};
 
 use super::knot::{ZONE_WAIT_MAX, ZONE_WAIT_MIN};
@@ -10,7 +10,7 @@ use super::queue::{Class, Queued};
 use super::{Action, Core};
 use crate::knot::driver::{Delta, Job, Task};
 use crate::module::desk::Change;
-use crate::replica::{DeltaOutcome, ReplicaError, SteeringRow, TakenDelta, WholeOutcome, ZoneRow};
+use crate::replica::{DeltaOutcome, ReplicaError, SteeringRow, TakenDelta, Target, WholeOutcome, ZoneRow};
 use crate::session::Frame;
 
 /// How many frames go into one transaction.
@@ -27,7 +27,7 @@ const GROUP_FILLING_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Default)]
 pub(super) struct Group {
     pub frames: Vec<Queued>,
-    jobs: Vec<(Name, Vec<ZoneGeneration>, Task)>,
+    jobs: Vec<(Target, Vec<ZoneGeneration>, Task)>,
     refusals: Vec<Refused>,
     bad: Vec<Refused>,
     /// Of zones that were set aside.
@@ -136,13 +136,13 @@ impl Core {
             ToPop::Remove { zone, generation } => {
                 let receipt = ZoneGeneration { zone: *zone, generation: *generation };
                 match self.replica.remove(*zone, *generation)? {
-                    None => match self.name_only_knot_has(*zone)? {
-                        Some(name) => group.jobs.push((name, vec![receipt], Task::Remove)),
+                    None => match self.only_knot_has(*zone)? {
+                        Some(target) => group.jobs.push((target, vec![receipt], Task::Remove)),
                         None => group.known.push(receipt),
                     },
                     Some(row) => {
                         group.unsteered.extend(row.steering.expected().map(|_| row.id));
-                        group.jobs.push((row.name, vec![receipt], Task::Remove));
+                        group.jobs.push((row.target(), vec![receipt], Task::Remove));
                         group.is_garbage = true;
                         group.changes += 1;
                     }
@@ -165,10 +165,10 @@ impl Core {
         Ok(())
     }
 
-    /// The name of a zone that isn't in the replica, was set aside say, and that knotd may still have.
-    fn name_only_knot_has(&self, zone: ZoneId) -> Result<Option<Name>, ReplicaError> {
-        let Some(name) = self.flights.name_of(zone) else { return Ok(None) };
-        Ok(self.replica.zone_named(name)?.is_none().then(|| name.clone()))
+    /// A zone that isn't in the replica, was set aside say, and that knotd may still have.
+    fn only_knot_has(&self, zone: ZoneId) -> Result<Option<Target>, ReplicaError> {
+        let Some(target) = self.flights.target_of(zone) else { return Ok(None) };
+        Ok(self.replica.target(target)?.is_none().then(|| target.clone()))
     }
 
     fn take_delta(&mut self, delta: &ZoneDelta, group: &mut Group) -> Result<(), ReplicaError> {
@@ -190,7 +190,7 @@ impl Core {
                 let receipt = ZoneGeneration { zone: zone.id, generation: zone.generation };
                 let steering = steering_change(&zone, steering_before);
                 let task = Task::Delta(Delta { soa, changes, whole, steering });
-                group.jobs.push((zone.name, vec![receipt], task));
+                group.jobs.push((zone.target(), vec![receipt], task));
                 group.changes += 1;
             }
             DeltaOutcome::Known => {
@@ -217,7 +217,7 @@ impl Core {
                 let zones = [Some(id), replaced.map(|row| row.id)].into_iter().flatten();
                 let receipts = zones.map(|zone| ZoneGeneration { zone, generation }).collect();
                 let put = self.contents.put_of(&zone);
-                group.jobs.push((zone.name, receipts, Task::Put(put)));
+                group.jobs.push((zone.target(), receipts, Task::Put(put)));
                 group.whole.push(id);
                 group.is_garbage = true;
                 group.changes += 1;
@@ -276,7 +276,9 @@ impl Core {
         for (zone, receipts, task) in group.jobs {
             receipts.iter().for_each(|receipt| drop(self.missing.remove(&receipt.zone)));
             let tag = self.flights.launch(&zone, receipts);
-            self.leftovers.remove(&zone);
+            if let Some(name) = zone.public_name() {
+                self.leftovers.remove(name);
+            }
             jobs.push(Job { zone, tag, task });
         }
         if !jobs.is_empty() {
@@ -331,13 +333,15 @@ fn steering_change(zone: &ZoneRow, before: SteeringRow) -> Option<Change> {
     if before == after {
         return None;
     }
+    let with_records = |row: SteeringRow| row.expected().is_some() && (zone.is_private || row.with_records());
     Some(Change {
         zone: zone.id,
         before: before.expected(),
         after: after.expected(),
         generation: zone.generation,
-        with_records: after.with_records(),
+        is_private: zone.is_private,
+        with_records: with_records(after),
         // All records come in, or go out.
-        is_whole_needed: after.expected().is_some() && before.with_records() != after.with_records(),
+        is_whole_needed: after.expected().is_some() && with_records(before) != with_records(after),
     })
 }

@@ -9,6 +9,7 @@ use herald_wire::stream::{RefusalCause, Refused, ToHerald, ZoneGeneration};
 use super::flights::Landed;
 use super::{Action, Core};
 use crate::knot::driver::{Job, Report, Task, TaskError};
+use crate::replica::Target;
 
 /// The first wait before a zone that knotd refused, or that came wrong, is tried again; it doubles up to
 /// [`ZONE_WAIT_MAX`].
@@ -23,22 +24,22 @@ impl Core {
             Ok(unapplied) => unapplied,
             Err(error) => return self.replica_failed(&error),
         };
-        for (name, receipt) in unapplied {
-            self.give_again(&name, vec![receipt]);
+        for (target, receipt) in unapplied {
+            self.give_again(&target, vec![receipt]);
         }
     }
 
-    /// Gives knotd what the replica has of this name: the zone, or that there is none.
-    fn give_again(&mut self, name: &Name, receipts: Vec<ZoneGeneration>) {
-        let tag = self.flights.launch(name, receipts);
-        self.give(name.clone(), tag);
+    /// Gives knotd what the replica has of this: the zone, or that there is none.
+    fn give_again(&mut self, target: &Target, receipts: Vec<ZoneGeneration>) {
+        let tag = self.flights.launch(target, receipts);
+        self.give(target.clone(), tag);
     }
 
-    pub(super) fn give(&mut self, name: Name, tag: u64) {
-        match self.replica.zone_named(&name) {
-            Ok(zone) => {
-                let task = zone.map_or(Task::Remove, |zone| Task::Put(self.contents.put_of(&zone)));
-                self.actions.push(Action::Submit(vec![Job { zone: name, tag, task }]));
+    pub(super) fn give(&mut self, zone: Target, tag: u64) {
+        match self.replica.target(&zone) {
+            Ok(row) => {
+                let task = row.map_or(Task::Remove, |row| Task::Put(self.contents.put_of(&row)));
+                self.actions.push(Action::Submit(vec![Job { zone, tag, task }]));
             }
             Err(error) => self.replica_failed(&error),
         }
@@ -58,7 +59,7 @@ impl Core {
     pub(super) fn expected(&mut self) -> Vec<(Name, u32)> {
         let mut expected = Vec::new();
         let all = self.replica.for_each_zone(|zone| {
-            if !self.flights.has_name(&zone.name) {
+            if !zone.is_private && !self.flights.has(&zone.target()) {
                 expected.push((zone.name, zone.serial));
             }
         });
@@ -95,8 +96,8 @@ impl Core {
         let gone = zones.filter(|zone| self.unsteered.contains(zone)).collect();
         self.forget_steering(gone);
         if landed.is_newest {
-            if self.retry_waits.remove(&landed.name).is_some() {
-                self.actions.push(Action::KnotRefuses { zone: landed.name.clone(), reason: None });
+            if self.retry_waits.remove(&landed.target).is_some() {
+                self.actions.push(Action::KnotRefuses { zone: landed.target.clone(), reason: None });
             }
             self.applied.extend(&landed.zones);
         }
@@ -106,28 +107,28 @@ impl Core {
     /// knotd doesn't have the newest content of a zone. It is put by file: at once if it was a change that failed, and
     /// later and later if that fails as well.
     fn failed(&mut self, landed: Landed, error: &TaskError) {
-        let Landed { name, zones, .. } = landed;
+        let Landed { target, zones, .. } = landed;
         match error {
             TaskError::Ended => return,
-            TaskError::NotServed => return self.give_again(&name, zones),
+            TaskError::NotServed => return self.give_again(&target, zones),
             _ => {}
         }
         let reason = error.to_string();
-        self.error(format!("the zone {name}: {reason}"));
-        self.actions.push(Action::KnotRefuses { zone: name.clone(), reason: Some(reason.clone()) });
+        self.error(format!("the zone {target}: {reason}"));
+        self.actions.push(Action::KnotRefuses { zone: target.clone(), reason: Some(reason.clone()) });
         for ZoneGeneration { zone, generation } in zones.iter().copied() {
             let (cause, reason) = (RefusalCause::Knot, reason.clone());
             self.send(ToHerald::Refused(Refused { zone, generation, cause, reason, have: Some(generation) }));
         }
-        match self.retry_waits.get_mut(&name) {
+        match self.retry_waits.get_mut(&target) {
             None => {
-                self.retry_waits.insert(name.clone(), ZONE_WAIT_MIN);
-                self.give_again(&name, zones);
+                self.retry_waits.insert(target.clone(), ZONE_WAIT_MIN);
+                self.give_again(&target, zones);
             }
             Some(wait) => {
                 let at = self.now + *wait;
                 *wait = (*wait * 2).min(ZONE_WAIT_MAX);
-                let tag = self.flights.launch(&name, zones);
+                let tag = self.flights.launch(&target, zones);
                 self.retries.insert((at, tag));
             }
         }
@@ -147,10 +148,10 @@ impl Core {
             return self.replica_failed(&error);
         }
         // What is under way makes it right.
-        differing.retain(|row| !self.flights.has_name(&row.name));
+        differing.retain(|row| !self.flights.has(&row.target()));
         for row in differing {
             let receipt = ZoneGeneration { zone: row.id, generation: row.generation };
-            self.give_again(&row.name, vec![receipt]);
+            self.give_again(&row.target(), vec![receipt]);
         }
         // A replica that is being filled may have lost them: what knotd has of them needs them.
         self.unsteered.extend(left.into_keys());
@@ -175,7 +176,8 @@ impl Core {
 
     fn found_stale(&mut self, name: &Name, serving: Option<u32>) {
         // What is under way makes it right.
-        if self.flights.has_name(name) {
+        let target = Target::Public(name.clone());
+        if self.flights.has(&target) {
             return;
         }
         tracing::warn!(
@@ -184,7 +186,7 @@ impl Core {
         match self.replica.zone_named(name) {
             Ok(Some(row)) => {
                 let receipt = ZoneGeneration { zone: row.id, generation: row.generation };
-                self.give_again(name, vec![receipt]);
+                self.give_again(&target, vec![receipt]);
             }
             Ok(None) => {}
             Err(error) => self.replica_failed(&error),
@@ -209,7 +211,7 @@ impl Core {
     pub(super) fn remove_leftovers(&mut self) {
         if self.replica.is_complete() && self.figures.in_sync {
             for name in std::mem::take(&mut self.leftovers) {
-                self.give_again(&name, Vec::new());
+                self.give_again(&Target::Public(name), Vec::new());
             }
             let gone = self.unsteered.iter().copied().filter(|zone| !self.flights.has_zone(*zone));
             self.forget_steering(gone.collect());
@@ -223,7 +225,7 @@ impl Core {
                 self.error(format!("the zone {} is damaged in the replica and is asked for anew", row.name));
                 // It waits for what comes: not to be taken for confirmed, nor for absent, as knotd has it.
                 let receipt = ZoneGeneration { zone, generation: row.generation };
-                self.flights.launch(&row.name, vec![receipt]);
+                self.flights.launch(&row.target(), vec![receipt]);
                 self.damaged.push(zone);
             }
             Ok(None) => {}

@@ -35,7 +35,7 @@ use self::store::ReplicaState;
 use super::Contents;
 use super::scrubber::{Scrub, Scrubbed};
 use crate::knot::driver::{Job, Report};
-use crate::replica::Replica;
+use crate::replica::{Replica, Target};
 use crate::session::Frame;
 
 /// How long there has to be nothing to do before what can wait is done.
@@ -96,8 +96,8 @@ pub enum Action {
     Error(String),
     /// knotd refuses a zone, or (without a reason) doesn't any more.
     KnotRefuses {
-        /// Its name.
-        zone: Name,
+        /// Which.
+        zone: Target,
         /// Why.
         reason: Option<String>,
     },
@@ -177,7 +177,7 @@ pub struct Core {
 
     /// When to give zones to knotd again, by the tags they wait under.
     retries: BTreeSet<(Duration, u64)>,
-    retry_waits: HashMap<Name, Duration>,
+    retry_waits: HashMap<Target, Duration>,
     /// How long zones that weren't what was announced are waited for.
     bad_wholes: HashMap<ZoneId, Duration>,
     /// Refusals that are sent later, so that a zone that always comes wrong isn't sent all the time.
@@ -323,8 +323,8 @@ impl Core {
                 break;
             }
             // A newer job may have taken its place.
-            if let Some(name) = self.flights.name_if_newest(tag).cloned() {
-                self.give(name, tag);
+            if let Some(target) = self.flights.target_if_newest(tag).cloned() {
+                self.give(target, tag);
             }
         }
         while let Some((due, refused)) = self.late_refusals.pop_first() {

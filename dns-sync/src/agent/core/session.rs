@@ -8,7 +8,7 @@ use herald_wire::stream::{BUCKETS, InventoryZone, ToHerald, bucket_of, inventory
 use super::queue::Queue;
 use super::store::ReplicaState;
 use super::{Action, Core};
-use crate::replica::{ReplicaError, ZoneRow};
+use crate::replica::{ReplicaError, Target, ZoneRow};
 use crate::session::Greeting;
 
 /// Zones in one frame of an inventory: each takes up to 60 bytes.
@@ -90,8 +90,8 @@ impl Core {
                 && let Told::AsIs = told(self, &zone)
             {
                 held.insert(zone.id);
-                let ZoneRow { id, name, generation, digest, rrset_count, .. } = zone;
-                let (name, rrset_count) = (Some(name), Some(rrset_count));
+                let ZoneRow { id, name, is_private, generation, digest, rrset_count, .. } = zone;
+                let (name, rrset_count) = (Some(name).filter(|_| !is_private), Some(rrset_count));
                 zones.push(InventoryZone { zone: id, generation, digest, name, rrset_count });
             }
         })?;
@@ -101,7 +101,7 @@ impl Core {
             zone,
             generation: Generation::default(),
             digest: 0,
-            name: self.flights.name_of(zone).cloned(),
+            name: self.flights.target_of(zone).and_then(Target::public_name).cloned(),
             rrset_count: None,
         }));
         Ok(zones)

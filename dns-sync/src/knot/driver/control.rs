@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use herald_core::{Name, ZoneId};
 
+use super::private::PrivateZone;
 use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
 use super::zone::{Base, HeldDelta, Phase, Zone, without_slashes};
@@ -18,10 +19,13 @@ use crate::knot::probe::{self, WatchOrder};
 use crate::knot::zonefile::Written;
 use crate::module::desk::Desk;
 use crate::module::link::{Link, LinkEvent};
+use crate::module::zone::WholeZone;
+use crate::replica::Target;
 
 pub(super) enum Event {
     Submit(Vec<Job>),
     Written(Name, io::Result<Written>),
+    Gathered(ZoneId, io::Result<Option<WholeZone>>),
     Deleted,
     Served(Name, u32),
     WatcherFailed(io::Error),
@@ -78,6 +82,8 @@ pub(super) struct Control {
     pub(super) sweeper: Sender<Vec<(Name, u32)>>,
 
     pub(super) zones: HashMap<Name, Zone>,
+    /// Private zones with something to be done.
+    pub(super) private: BTreeMap<ZoneId, PrivateZone>,
     /// Zones whose file name isn't their own text, by the name that it is the text of.
     pub(super) file_names: HashMap<Name, Name>,
     pub(super) mode: Mode,
@@ -148,6 +154,7 @@ impl Control {
             watcher,
             sweeper,
             zones: HashMap::new(),
+            private: BTreeMap::new(),
             file_names: HashMap::new(),
             mode: Mode::Suspended,
             suspending: Vec::new(),
@@ -204,6 +211,7 @@ impl Control {
         for (zone, tags) in open {
             self.report(&zone, tags, &Err(TaskError::Ended));
         }
+        self.end_private();
     }
 
     /// When there's something to do even if no event comes.
@@ -240,6 +248,7 @@ impl Control {
                 }
             }
             Event::Written(zone, result) => self.file_written(&zone, result),
+            Event::Gathered(zone, result) => self.private_gathered(zone, result),
             Event::Deleted => self.file_orders_under_way -= 1,
             Event::Served(zone, serial) => self.serial_seen(&zone, serial),
             Event::WatcherFailed(error) => {
@@ -301,7 +310,11 @@ impl Control {
 
     // -- tasks ------------------------------------------------------------------------------------
 
-    pub(super) fn take_job(&mut self, Job { zone: name, tag, task }: Job) {
+    pub(super) fn take_job(&mut self, Job { zone, tag, task }: Job) {
+        let name = match zone {
+            Target::Public(name) => name,
+            Target::Private(zone, name) => return self.take_private_job(zone, name, tag, task),
+        };
         let zone = self.zones.entry(name.clone()).or_insert_with(Zone::absent);
         match task {
             Task::Put(put) => zone.hold_base(Base::Put(put), tag),
@@ -414,6 +427,10 @@ impl Control {
     }
 
     pub(super) fn report(&self, zone: &Name, tags: Vec<u64>, result: &Result<(), TaskError>) {
+        self.report_target(&Target::Public(zone.clone()), tags, result);
+    }
+
+    pub(super) fn report_target(&self, zone: &Target, tags: Vec<u64>, result: &Result<(), TaskError>) {
         for tag in tags {
             // Nobody may want to know any more.
             let _ = self.reports.send(Report::Done { zone: zone.clone(), tag, result: result.clone() });
@@ -674,6 +691,7 @@ impl Control {
         for name in held {
             self.advance(&name);
         }
+        self.advance_all_private();
         self.look_for_module();
         Ok(())
     }

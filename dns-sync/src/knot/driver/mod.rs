@@ -19,6 +19,8 @@
 //! Tasks for a zone that is under way are held and coalesced: a later `Put` or `Remove` replaces what is held, a `Delta`
 //! is merged by owner and type. What was replaced is reported done with what replaced it.
 //!
+//! Private zones are the module's alone (`private`).
+//!
 //! A change that is for the module, too, is told that first, and goes on when it is ready for it (`steered`).
 //!
 //! Small deltas go as transactions, one a zone, many zones on one connection, in two steps: all transactions are opened and filled,
@@ -27,6 +29,7 @@
 mod control;
 mod encode;
 mod members;
+mod private;
 mod socket;
 mod steered;
 mod sweep;
@@ -50,6 +53,7 @@ use super::zonefile::{self, ZoneWriter};
 use crate::geo::GeoFile;
 use crate::module::desk::Change;
 use crate::module::link::Link;
+use crate::replica::Target;
 
 // ---------------------------------------------------------------------------------------------------
 // What is asked and what is answered
@@ -67,7 +71,7 @@ pub trait ZoneContent: Send + Sync {
 /// One thing to be done for one zone.
 pub struct Job {
     /// The zone.
-    pub zone: Name,
+    pub zone: Target,
     /// Comes back in the [`Report`].
     pub tag: u64,
     /// What is to be done.
@@ -156,7 +160,7 @@ pub enum Report {
     /// A task is done: the content is served (or the zone no more), or will not be.
     Done {
         /// The zone.
-        zone: Name,
+        zone: Target,
         /// The tag of its [`Job`].
         tag: u64,
         /// Whether it was done.
@@ -414,8 +418,19 @@ impl Drop for Driver {
 // ---------------------------------------------------------------------------------------------------
 
 enum FileOrder {
-    Write { zone: Name, path: PathBuf, content: Arc<dyn ZoneContent> },
-    Delete { path: PathBuf },
+    Write {
+        zone: Name,
+        path: PathBuf,
+        content: Arc<dyn ZoneContent>,
+    },
+    /// What the module is to have of a private zone, which has no file.
+    Gather {
+        zone: ZoneId,
+        content: Arc<dyn ZoneContent>,
+    },
+    Delete {
+        path: PathBuf,
+    },
 }
 
 /// Does one order after the other, so that a zone that comes back doesn't lose its new file to the removal of its old
@@ -425,6 +440,12 @@ fn keep_files(orders: &Receiver<FileOrder>, events: &Sender<Event>) {
         let event = match order {
             FileOrder::Write { zone, path, content } => {
                 Event::Written(zone, zonefile::write_file(&path, |out| content.write(out)))
+            }
+            FileOrder::Gather { zone, content } => {
+                let mut nowhere = io::sink();
+                let mut writer = ZoneWriter::new(&mut nowhere);
+                let written = content.write(&mut writer);
+                Event::Gathered(zone, written.map(|()| writer.finish().steering))
             }
             FileOrder::Delete { path } => {
                 // A file that stays is in nobody's way: without the member nobody reads it.

@@ -31,13 +31,17 @@ impl Control {
                     })
                     .collect();
                 waiting.iter().for_each(|name| self.advance(name));
+                self.advance_all_private();
             }
             LinkEvent::Said { connection, message } => {
                 if !self.desk.is_connection(connection) {
                     return;
                 }
                 if let Some(answer) = self.desk.answered(message.clone()) {
-                    self.module_answered(&answer.name, answer.result);
+                    match self.private.contains_key(&answer.zone) {
+                        true => self.private_answered(answer.zone, answer.result),
+                        false => self.module_answered(&answer.name, answer.result),
+                    }
                 } else {
                     let _ = self.reports.send(Report::ModuleSaid(message));
                 }
@@ -63,6 +67,7 @@ impl Control {
             return;
         }
         self.desk.down();
+        self.private_lost();
         let mut lost = Vec::new();
         for (name, zone) in &mut self.zones {
             match zone.phase {
@@ -74,11 +79,7 @@ impl Control {
                 Phase::Awaiting { member, .. } => {
                     zone.phase = if member { Phase::Broken } else { Phase::Absent };
                     zone.waits_for_module = true;
-                    match (zone.current.take(), &mut zone.base) {
-                        // What came meanwhile takes its place.
-                        (Some((_, tags)), Some((_, later))) => later.splice(0..0, tags).for_each(drop),
-                        (current, base) => *base = current.or(base.take()),
-                    }
+                    zone.hold_current();
                 }
                 _ => continue,
             }
@@ -155,13 +156,7 @@ impl Control {
             }
             zone.phase = if member { Phase::Broken } else { Phase::Absent };
             zone.waits_for_module = true;
-            let current = zone.current.take();
-            match &mut zone.base {
-                Some((_, later)) => {
-                    later.splice(0..0, current.map(|(_, tags)| tags).unwrap_or_default()).for_each(drop);
-                }
-                None => zone.base = current,
-            }
+            zone.hold_current();
             return;
         }
         match self.desk.prepare_whole(name, whole) {

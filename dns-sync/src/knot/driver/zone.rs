@@ -166,6 +166,14 @@ impl Zone {
         }
     }
 
+    /// What is under way is held again, unless something came meanwhile, which takes its place.
+    pub(super) fn hold_current(&mut self) {
+        match (self.current.take(), &mut self.base) {
+            (Some((_, tags)), Some((_, later))) => later.splice(0..0, tags).for_each(drop),
+            (current, base) => *base = current.or(base.take()),
+        }
+    }
+
     /// Holds a task that replaces everything that's held.
     pub(super) fn hold_base(&mut self, base: Base, tag: u64) {
         let mut tags = self.base.take().map(|(_, tags)| tags).unwrap_or_default();

@@ -35,7 +35,7 @@ fn adopt(start: impl FnOnce(&mut TestHooks)) {
     assert_eq!(pop.seen.recv_timeout(DEADLINE).unwrap(), Seen::Up { adopted: true });
     pop.do_ok(&zones[0].apex.clone(), Task::Delta(zones[0].change_a([192, 0, 2, 7])));
     let new: Vec<TestZone> = (0..20).map(|number| TestZone::new(&format!("new{number}.test"), 1)).collect();
-    let job = |(tag, zone): (u64, &TestZone), task| Job { zone: zone.apex.clone(), tag, task };
+    let job = |(tag, zone): (u64, &TestZone), task| Job { zone: zone.apex.clone().into(), tag, task };
     pop.driver.submit((0..).zip(&new).map(|at| job(at, Task::Put(at.1.put()))).collect());
     assert!(pop.wait_done(0..20).values().all(Result::is_ok), "{}", pop.log());
     pop.driver.submit((0..).zip(&zones[1..]).map(|at| job(at, Task::Remove)).collect());

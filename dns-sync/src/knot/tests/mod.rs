@@ -101,7 +101,7 @@ impl ZoneContent for TestZone {
     fn write(&self, out: &mut ZoneWriter<'_>) -> io::Result<()> {
         if let Some(zone) = self.steered {
             let (name, generation) = (self.apex.clone(), generation(self.serial.into()));
-            out.zone(About { zone, name, generation, with_records: false });
+            out.zone(About { zone, name, generation, is_private: false, with_records: false });
         }
         out.rrset(&self.apex, Rtype::SOA, &soa(self.serial))?;
         for (key, rrset) in self.records.iter() {
@@ -245,7 +245,7 @@ impl Pop {
     }
 
     fn submit(&self, zone: &Name, tag: u64, task: Task) {
-        self.driver.submit(vec![Job { zone: zone.clone(), tag, task }]);
+        self.driver.submit(vec![Job { zone: zone.clone().into(), tag, task }]);
     }
 
     fn next_report(&self) -> Report {
@@ -491,7 +491,7 @@ fn deltas_of_a_hundred_zones() {
     for round in 2..12 {
         let since = Instant::now();
         let jobs = zones.iter_mut().enumerate().map(|(tag, zone)| Job {
-            zone: zone.apex.clone(),
+            zone: zone.apex.clone().into(),
             tag: tag as u64,
             task: Task::Delta(zone.change_a([192, 0, 2, round])),
         });
@@ -529,7 +529,7 @@ fn a_bad_record_spoils_its_own_zone_only() {
             let foreign = RrKey::new(name("not.in.this.zone"), Rtype::A);
             delta.changes.push((foreign, Some(rrset(60, &[&[192, 0, 2, 9]]))));
         }
-        Job { zone: zone.apex.clone(), tag: tag as u64, task: Task::Delta(delta) }
+        Job { zone: zone.apex.clone().into(), tag: tag as u64, task: Task::Delta(delta) }
     });
     pop.driver.submit(jobs.collect());
     for (tag, result) in pop.wait_done(0..100) {
@@ -759,9 +759,13 @@ fn a_zone_comes_changes_goes_and_comes_back_while_deltas_flow() {
         // What comes back has a lower serial than what was there before.
         let mut zone = TestZone::new("other.test", 100 - u32::from(round)).with_a([10, 0, 0, round]);
         let jobs = vec![
-            Job { zone: other.clone(), tag: 1, task: Task::Put(zone.put()) },
-            Job { zone: other.clone(), tag: 2, task: Task::Delta(zone.change_a([10, 0, 1, round])) },
-            Job { zone: steady.apex.clone(), tag: 3, task: Task::Delta(steady.change_a([192, 0, 2, round])) },
+            Job { zone: other.clone().into(), tag: 1, task: Task::Put(zone.put()) },
+            Job { zone: other.clone().into(), tag: 2, task: Task::Delta(zone.change_a([10, 0, 1, round])) },
+            Job {
+                zone: steady.apex.clone().into(),
+                tag: 3,
+                task: Task::Delta(steady.change_a([192, 0, 2, round])),
+            },
         ];
         pop.driver.submit(jobs);
         assert!(pop.wait_done(1..=3).values().all(Result::is_ok), "{}", pop.log());
@@ -770,18 +774,18 @@ fn a_zone_comes_changes_goes_and_comes_back_while_deltas_flow() {
         if round % 2 == 0 {
             // Removed, and put again before it's gone.
             pop.driver.submit(vec![
-                Job { zone: other.clone(), tag: 4, task: Task::Remove },
+                Job { zone: other.clone().into(), tag: 4, task: Task::Remove },
                 Job {
-                    zone: steady.apex.clone(),
+                    zone: steady.apex.clone().into(),
                     tag: 5,
                     task: Task::Delta(steady.change_a([192, 0, 3, round])),
                 },
             ]);
         } else {
             pop.driver.submit(vec![
-                Job { zone: other.clone(), tag: 4, task: Task::Remove },
+                Job { zone: other.clone().into(), tag: 4, task: Task::Remove },
                 Job {
-                    zone: steady.apex.clone(),
+                    zone: steady.apex.clone().into(),
                     tag: 5,
                     task: Task::Delta(steady.change_a([192, 0, 3, round])),
                 },
@@ -889,7 +893,7 @@ fn thousands_of_zones_come_and_go() {
     let zones: Vec<TestZone> = (0..ZONES)
         .map(|number| TestZone::new(&format!("z{number}.many.test"), 5).with_a([10, 0, 0, 1]))
         .collect();
-    let job = |tag: u64, zone: &TestZone, task: Task| Job { zone: zone.apex.clone(), tag, task };
+    let job = |tag: u64, zone: &TestZone, task: Task| Job { zone: zone.apex.clone().into(), tag, task };
     let since = Instant::now();
     pop.driver
         .submit(zones.iter().zip(1..).map(|(zone, tag)| job(tag, zone, Task::Put(zone.put()))).collect());

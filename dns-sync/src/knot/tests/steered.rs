@@ -100,6 +100,7 @@ fn change(zone: &mut TestZone, serial: u32, before: Option<u32>, changes: &[(RrK
         before: before.map(|before| generation(before.into())),
         after: is_steered.then_some(at),
         generation: at,
+        is_private: false,
         with_records: false,
         is_whole_needed: false,
     };

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::{NamePattern, Verb, ZonePattern};
 use crate::authorise::Access;
-use crate::command::{EditOp, RrsetEdit, RrsetMatch, ZoneEdit};
+use crate::command::{EditOp, Insiders, RrsetEdit, RrsetMatch, ZoneEdit};
 use crate::history::{ChangeKind, FoldPlan, ZoneFold};
 use crate::idempotency::KeyHolder;
 use crate::limits::{Limit, Usage};
@@ -304,7 +304,7 @@ impl History {
                 // Mostly from where it may.
                 let own = pick(&granted, *prefix).filter(|_| !prefix.is_multiple_of(4));
                 let prefixes = own.into_iter().chain(random_prefix(*prefix).filter(|_| own.is_none()));
-                let insiders = Some(View { prefixes: prefixes.collect(), pops: Vec::new() });
+                let insiders = Some(Insiders::View(View { prefixes: prefixes.collect(), pops: Vec::new() }));
                 let (labels, tenant) = (BTreeMap::new(), Some(tenant));
                 (
                     principal,

@@ -5,7 +5,7 @@ use ZoneStatus::{Active, Pending, Private};
 
 use super::*;
 use crate::RrKey;
-use crate::command::{EditOp, RrsetEdit, ZoneEdit};
+use crate::command::{EditOp, Insiders, RrsetEdit, ZoneEdit};
 use crate::steering::{Item, VIEW, View, view_key};
 
 fn view(prefixes: &[&str]) -> View {
@@ -13,7 +13,7 @@ fn view(prefixes: &[&str]) -> View {
 }
 
 fn create_private(zone: &str, tenant: Option<TenantId>, inside: &[&str]) -> Action {
-    let (labels, insiders) = (BTreeMap::new(), Some(view(inside)));
+    let (labels, insiders) = (BTreeMap::new(), Some(Insiders::View(view(inside))));
     Action::CreateZone { name: name(zone), tenant, ns_set: None, labels, content: None, insiders }
 }
 

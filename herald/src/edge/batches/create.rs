@@ -14,7 +14,7 @@ use crate::edge::lookup;
 use crate::edge::present;
 use crate::edge::problem::{ApiError, Code, Pointers, item};
 use crate::edge::zones::content::{self, File};
-use crate::edge::zones::create::{first_set, replaced};
+use crate::edge::zones::create::{self, first_set, replaced};
 
 /// Makes the zones of a batch.
 pub(super) async fn zones(
@@ -56,11 +56,15 @@ pub(super) async fn zones(
             }
         });
     let (drafts, warnings) = read.await??;
-    let names: Vec<Name> = drafts.iter().map(|draft| draft.name.clone()).collect();
+    let names: Vec<(Name, bool)> =
+        drafts.iter().map(|draft| (draft.name.clone(), draft.insiders.is_some())).collect();
     let action = Action::CreateZones { tenant, zones: drafts };
     let done = writer.submit(action, message, Pointers::Create).await?;
     let holder = tenant.or(writer.access().tenant);
-    let made = names.iter().filter_map(|name| done.state.tenant_zone(holder?, name));
+    let made = names.iter().filter_map(|(name, is_private)| match is_private {
+        true => done.state.private_zone(holder?, name),
+        false => done.state.tenant_zone(holder?, name),
+    });
     let made = made.map(|zone| present::zone(&done.state, zone)).collect();
     Ok(writer.answer_with(done, Some(made), warnings).await?.created())
 }
@@ -84,12 +88,14 @@ fn draft(
     sets: &BTreeMap<Option<String>, Arc<NsSet>>,
     warnings: &mut Vec<Warning>,
 ) -> Result<ZoneDraft, Vec<ProblemItem>> {
-    let ZoneCreate { name, tenant, nameserver_set, labels, rrsets, zone_file, message } = zone;
+    let ZoneCreate { name, tenant, nameserver_set, labels, rrsets, zone_file, private, insiders, message } =
+        zone;
     if tenant.is_some() || message.is_some() {
         let field = if tenant.is_some() { "/tenant" } else { "/message" };
         return Err(vec![item(field, "is said once for the whole batch, beside `create`")]);
     }
     let name = Name::parse(&name).map_err(|e| vec![item("/name", e.to_string())])?;
+    let insiders = create::insiders(&name, private, insiders.as_ref())?;
     let set = &sets[&nameserver_set];
     let content = match (rrsets.is_empty(), zone_file) {
         (true, None) => None,
@@ -122,5 +128,5 @@ fn draft(
             Some(Prepared { content, staged: None, serial_floor: file.serial })
         }
     };
-    Ok(ZoneDraft { name, ns_set: Some(set.id), labels, content })
+    Ok(ZoneDraft { name, ns_set: Some(set.id), labels, content, insiders })
 }

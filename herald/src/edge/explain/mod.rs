@@ -74,7 +74,7 @@ pub struct ExplainQuery {
 pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<Explanation>, ApiError> {
     let Reading { caller, query, .. } = request;
     let asked = Asked::read(&query)?;
-    let zone = zone_of(&caller, &asked.name, query.zone.as_deref())?;
+    let zone = zone_of(&caller, &asked, query.zone.as_deref())?;
     let zone = at::zone(&caller, &zone, query.at.as_deref()).await?;
     if !asked.name.is_at_or_below(&zone.name) {
         let detail = format!("{} is not in the zone {}", asked.name, zone.name);
@@ -130,25 +130,45 @@ impl Asked {
     }
 }
 
-/// The zone that has a name, among those that the caller may see: the nearest above it.
-fn zone_of(caller: &Caller, name: &Name, zone: Option<&str>) -> Result<ZoneRef, ApiError> {
+/// The zone that has a name, among those that the caller may see: the nearest private one that the client is inside of, or else the nearest.
+fn zone_of(caller: &Caller, asked: &Asked, zone: Option<&str>) -> Result<ZoneRef, ApiError> {
     if let Some(text) = zone {
         return ZoneRef::parse(text).map_err(|e| {
             ApiError::malformed(format!("`{}` is neither a zone's id nor its name: {e}", shortened(text)))
         });
     }
     let (state, access) = (caller.state(), caller.access());
-    let above = std::iter::successors(Some(name.clone()), Name::parent);
-    for apex in above {
+    let above = || std::iter::successors(Some(asked.name.clone()), Name::parent);
+    let public = above().find_map(|apex| {
         let served = state.served_zone(&apex).filter(|zone| access.sees(zone));
         let own = || {
             access.tenant.and_then(|tenant| state.tenant_zone(tenant, &apex)).filter(|zone| access.sees(zone))
         };
-        if let Some(zone) = served.or_else(own) {
-            return Ok(ZoneRef::Id(caller.zone(&ZoneRef::Id(zone.id), Verb::Read)?.id));
-        }
-    }
-    Err(Rejection::not_found(format_args!("zone that has {name}")).into())
+        served.or_else(own)
+    });
+    // As the module in knotd does it: DS at an apex is the parent's.
+    let is_ds = asked.rtype == Rtype::DS;
+    let private = above().skip(usize::from(is_ds)).find_map(|apex| {
+        let is_inside =
+            |zone: &Zone| !lookup::views_of(zone, asked.client.source, asked.pop.as_deref()).is_empty();
+        let mut named = state.zones_named(&apex);
+        named.find(|zone| zone.is_private() && access.sees(zone) && is_inside(zone))
+    });
+    let zone = match (private, public) {
+        (Some(private), Some(public)) if delegates(private, &public.name) => public,
+        (private, public) => private
+            .or(public)
+            .ok_or_else(|| Rejection::not_found(format_args!("zone that has {}", asked.name)))?,
+    };
+    Ok(ZoneRef::Id(caller.zone(&ZoneRef::Id(zone.id), Verb::Read)?.id))
+}
+
+/// Whether a private zone leaves another one, beneath it, to itself.
+fn delegates(private: &Zone, below: &Name) -> bool {
+    let between = std::iter::successors(Some(below.clone()), Name::parent);
+    between
+        .take_while(|name| name.is_below(&private.name))
+        .any(|name| private.content.get(&RrKey::new(name, Rtype::NS)).is_some())
 }
 
 /// How the answer comes about.

@@ -356,7 +356,7 @@ impl Caller {
         {
             let is_there = match zone {
                 ZoneRef::Id(id) => self.state.zone(*id).is_some(),
-                ZoneRef::Name(name) => self.state.zones_named(name).next().is_some(),
+                ZoneRef::Name(name) | ZoneRef::Private(name) => self.state.zones_named(name).next().is_some(),
             };
             notes.hidden.fetch_or(is_there, Ordering::Relaxed);
         }

@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::draft::Draft;
-use self::read::Reader;
+pub(super) use self::read::Reader;
 use super::at;
 use super::gate::{AppState, Caller, Done, Preconditions, Writer, rrset_tag};
 use super::names::Faults;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use herald_core::command::Action;
 use herald_core::decide::Subject;
 use herald_core::limits::Limit;
+use herald_core::steering::{Prefix, PrefixError};
 use herald_wire::api::{Problem, Tenant, TenantPatch, Written};
 
 use crate::edge::gate::{Answer, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing};
@@ -25,7 +26,7 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<Tenant>, ApiErr
     Ok(respond::Ok(present::tenant(caller.state(), lookup::tenant(&caller, &path)?)))
 }
 
-/// Change a tenant: its name, its limits, whether its tokens work.
+/// Change a tenant: its name, its limits, its source prefixes, whether its tokens work.
 ///
 /// A limit that is lowered takes nothing away: only growth over it is refused. The tokens of a disabled one are refused; its zones are served all the same.
 #[utoipa::path(patch, path = "/tenants/{tenant}", tag = "tenants", operation_id = "update_tenant",
@@ -41,9 +42,21 @@ pub async fn update(request: Writing<String, Json<TenantPatch>>) -> Result<Answe
     writer.access().need_operator()?;
     let tenant = lookup::tenant(&writer, &path)?.id;
     let limits = read_limits(&patch.limits)?;
-    let action = Action::UpdateTenant { tenant, name: patch.name, enabled: patch.enabled, limits };
+    let source_prefixes = patch.source_prefixes.as_deref().map(read_prefixes).transpose()?;
+    let (name, enabled) = (patch.name, patch.enabled);
+    let action = Action::UpdateTenant { tenant, name, enabled, limits, source_prefixes };
     let done = writer.submit(action, patch.message, Pointers::None).await?;
     answer_tenant(&writer, done, false).await
+}
+
+fn read_prefixes(prefixes: &[String]) -> Result<Vec<Prefix>, ApiError> {
+    let mut items = Vec::new();
+    let read = prefixes.iter().enumerate().filter_map(|(place, text)| {
+        let fault = |e: PrefixError| items.push(item(format!("/source_prefixes/{place}"), e.to_string()));
+        text.parse().map_err(fault).ok()
+    });
+    let read = read.collect();
+    if items.is_empty() { Ok(read) } else { Err(ApiError::new(Code::Invalid, "").with_items(items)) }
 }
 
 /// Limits by their names.

@@ -4,21 +4,25 @@ use std::sync::Arc;
 
 use herald_core::Name;
 use herald_core::account::{NsSet, Verb};
-use herald_core::command::Action;
+use herald_core::command::{Action, Insiders};
 use herald_core::rejection::Rejection;
+use herald_core::steering::Item;
 use herald_core::zonefile::parse_zone_file;
-use herald_wire::api::{self, Problem, Warning, Written, ZoneCreate};
+use herald_wire::api::steering::View;
+use herald_wire::api::{self, Problem, ProblemItem, Warning, Written, ZoneCreate};
 
 use super::content::{self, File};
 use super::one::answer_zone_with;
 use crate::edge::gate::{Answer, Json, WriteQuery, Writer, Writing, blocking};
 use crate::edge::lookup;
+use crate::edge::names::Faults;
 use crate::edge::problem::{ApiError, Code, Pointers, item};
+use crate::edge::steering::Reader;
 
 /// Make a zone.
 ///
 /// A zone whose name conflicts with another tenant's is made *pending*: its `proof` says how to show the right to
-/// the name.
+/// the name. A private zone is in nobody's way, and is never pending.
 #[utoipa::path(post, path = "/zones", tag = "zones", operation_id = "create_zone",
     params(WriteQuery), request_body = ZoneCreate, responses(
     (status = 201, body = Written<api::Zone>, headers(("Location" = String), ("ETag" = String))),
@@ -40,11 +44,46 @@ pub async fn create(request: Writing<(), Json<ZoneCreate>>) -> Result<Answer<api
         Some(text) => Some(lookup::nameserver_set(writer.state(), text)?.id),
         None => None,
     };
+    let insiders =
+        insiders(&name, body.private, body.insiders.as_ref()).map_err(|items| invalid().with_items(items))?;
     let (content, warnings) = first_content(&writer, &name, &mut body).await?;
-    let action = Action::CreateZone { name, tenant, ns_set, labels: body.labels, content };
+    let action = Action::CreateZone { name, tenant, ns_set, labels: body.labels, content, insiders };
     let done = writer.submit(action, body.message, Pointers::None).await?;
     let path = done.zone().map(|zone| format!("/zones/{}", zone.id));
     Ok(answer_zone_with(&writer, done, warnings).await?.created_at(path))
+}
+
+/// Who is inside a zone that is to be private.
+pub(in crate::edge) fn insiders(
+    zone: &Name,
+    private: bool,
+    insiders: Option<&View>,
+) -> Result<Option<Insiders>, Vec<ProblemItem>> {
+    let view = match (private, insiders) {
+        (false, None) => return Ok(None),
+        (true, Some(view)) => view,
+        (true, None) => {
+            let detail = "say who is inside the private zone: `prefixes` of clients, and perhaps `pops`";
+            return Err(vec![item("/insiders", detail)]);
+        }
+        (false, Some(_)) => {
+            return Err(vec![item(
+                "/insiders",
+                "nobody is inside unless the zone is private: say `private`",
+            )]);
+        }
+    };
+    let mut faults = Faults::default();
+    let read = Reader { zone, faults: &mut faults }.view(view, "/insiders");
+    faults.check().map_err(ApiError::into_items)?;
+    match read {
+        Some(Item::View(view)) => Ok(Some(Insiders::View(view))),
+        _ => Ok(None),
+    }
+}
+
+fn invalid() -> ApiError {
+    ApiError::new(Code::Invalid, "")
 }
 
 /// The content that the zone is to have from the first, if any was given.

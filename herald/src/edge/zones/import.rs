@@ -198,6 +198,7 @@ async fn create(
         ns_set: Some(set.id),
         labels: BTreeMap::new(),
         content: Some(content),
+        insiders: None,
     };
     let done = writer.submit(action, None, Pointers::None).await?;
     let report = differences.report(&done, &file, &set);

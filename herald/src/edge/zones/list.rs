@@ -34,6 +34,8 @@ pub struct ZoneListQuery {
     /// Whether it is served.
     #[param(inline)]
     status: Option<api::ZoneStatus>,
+    /// Whether it is private.
+    private: Option<bool>,
     /// Its set of name servers (id or name).
     nameserver_set: Option<String>,
     /// A label that it has, `key=value`; may be repeated, and then it has all of them.
@@ -103,6 +105,7 @@ fn zone_query<'a>(caller: &'a Caller, query: &ZoneListQuery) -> Result<ZoneQuery
             api::ZoneStatus::Active => ZoneStatus::Active,
             api::ZoneStatus::Pending => ZoneStatus::Pending,
         }),
+        private: query.private,
         ns_set: match &query.nameserver_set {
             Some(text) => Some(lookup::nameserver_set(caller.state(), text)?.id),
             None => None,

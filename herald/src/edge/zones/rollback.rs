@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use herald_core::account::Verb;
-use herald_core::command::{Action, ZoneRef};
+use herald_core::command::{Action, Insiders, ZoneRef};
 use herald_core::content::Content;
 use herald_core::rejection::Rejection;
 use herald_core::{RrKey, Rtype};
@@ -131,6 +131,7 @@ pub async fn restore(request: Writing<ZoneRef, NoBody>) -> Result<Answer<api::Zo
         ns_set: Some(set.id),
         labels: then.labels.clone(),
         content: Some(content),
+        insiders: then.is_private().then_some(Insiders::OfContent),
     };
     let message = query.message.unwrap_or_else(|| format!("restored {}", held.id));
     let done = writer.submit(action, Some(message), Pointers::None).await?;

@@ -24,6 +24,10 @@ use crate::publisher::sum::{Sum, read_digests};
 /// How long a PoP may take to say hello, or to send its inventory.
 const HANDSHAKE_S: u64 = 30;
 
+/// Why an agent is refused that would serve private zones to everybody.
+pub(super) const KNOWS_NOTHING_PRIVATE: &str =
+    "there are private zones, which this agent would serve to everybody: install a newer one";
+
 /// A PoP that is not heard from for this long is gone.
 const SILENCE_S: u64 = 10;
 
@@ -43,8 +47,8 @@ const SILENCE_S: u64 = 10;
 /// let mut now = Duration::ZERO;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
-/// let (newest, bucket_digests, geo, verdicts) = (Default::default(), Vec::new(), None, None);
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts }), now)?;
+/// let (newest, bucket_digests, geo, verdicts, knows_private) = (Default::default(), Vec::new(), None, None, None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -90,6 +94,7 @@ struct Awaited {
     buckets: Buckets,
     inventory: Vec<InventoryZone>,
     geo: Option<GeoStatus>,
+    knows_private: bool,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -262,8 +267,17 @@ impl Session {
         if let Some(geo) = &hello.geo {
             self.shared.rollout().told(up.pop, geo);
         }
-        let geo = hello.geo;
-        self.phase = Phase::Inventory(Box::new(Awaited { pop, up, state, sum, buckets, inventory, geo }));
+        let (geo, knows_private) = (hello.geo, hello.knows_private == Some(true));
+        self.phase = Phase::Inventory(Box::new(Awaited {
+            pop,
+            up,
+            state,
+            sum,
+            buckets,
+            inventory,
+            geo,
+            knows_private,
+        }));
         if is_same {
             self.compared(now);
         }
@@ -275,7 +289,7 @@ impl Session {
         let Phase::Inventory(awaited) = std::mem::replace(&mut self.phase, Phase::Hello) else {
             unreachable!("only an inventory is compared")
         };
-        let Awaited { pop, up, state, sum, buckets, inventory, geo } = *awaited;
+        let Awaited { pop, up, state, sum, buckets, inventory, geo, knows_private } = *awaited;
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
         // Where nothing differs, it holds what it should.
@@ -283,6 +297,7 @@ impl Session {
         let zones = (others + inventory.len()) as u64;
         let mut feed = Feed::new(&pop, up, state, sum, now);
         feed.knows_geo(geo.map(|geo| geo.hash));
+        feed.knows_private(knows_private);
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }
@@ -311,6 +326,9 @@ fn judge(state: &State, hello: &Hello) -> Result<Pop, String> {
             hello.newest,
             state.head()
         ));
+    }
+    if hello.knows_private != Some(true) && state.zones().any(|zone| zone.is_private()) {
+        return Err(KNOWS_NOTHING_PRIVATE.into());
     }
     Ok((**pop).clone())
 }

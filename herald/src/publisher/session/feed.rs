@@ -18,7 +18,7 @@ use herald_wire::stream::{
 
 use super::SessionError;
 use super::compare::{Buckets, Comparison, Different, Mend};
-use super::core::Next;
+use super::core::{KNOWS_NOTHING_PRIVATE, Next};
 use super::gaps::Gaps;
 use super::holds::{Held, Holds, Why};
 use crate::publisher::TableFile;
@@ -77,6 +77,8 @@ pub(super) struct Feed {
     ping_at: Duration,
     geo: Option<GeoFeed>,
     out: Vec<u8>,
+    /// Whether the PoP keeps private zones private.
+    knows_private: bool,
 }
 
 /// The table of places on its way to a PoP that can take it.
@@ -133,6 +135,7 @@ impl Feed {
             mending: HashSet::new(),
             ping_at: now,
             geo: None,
+            knows_private: false,
             out: Vec::new(),
         }
     }
@@ -205,6 +208,11 @@ impl Feed {
 
     pub(super) fn credit(&mut self, bytes: u64) {
         self.bulk_credited_bytes = self.bulk_credited_bytes.saturating_add(bytes);
+    }
+
+    /// Whether it keeps private zones private.
+    pub(super) fn knows_private(&mut self, knows_private: bool) {
+        self.knows_private = knows_private;
     }
 
     /// It can be offered tables of places, and has this one.
@@ -370,6 +378,7 @@ impl Feed {
         let is_lost = |different: &Different| {
             matches!(different.mend, Mend::Remove)
                 && different.theirs.as_ref().is_some_and(|theirs| {
+                    // A private zone's name is none that somebody takes over, and isn't told.
                     theirs.name.as_ref().is_none_or(|name| state.served_zone(name).is_none())
                 })
         };
@@ -482,7 +491,7 @@ impl Feed {
             return ids.into_iter().for_each(|zone| self.unhold(zone));
         }
         for zone in lost {
-            let name = Some(zone.name.clone());
+            let name = public_name(&zone).cloned();
             let held = match self.holds.get(zone.id) {
                 Some(held) => Held { version: held.version, name, why: Why::Lost, zone: held.zone.clone() },
                 None => Held { version: Version::of(&zone), name, why: Why::Lost, zone: Some(zone.clone()) },
@@ -493,7 +502,8 @@ impl Feed {
 
     /// A zone is now to be served like this: what is held of it, or under its name, may be so no more.
     fn supersede(&mut self, zone: &Zone, to: &State) {
-        if let Some(other) = self.holds.named(&zone.name).filter(|other| *other != zone.id) {
+        let named = public_name(zone).and_then(|name| self.holds.named(name));
+        if let Some(other) = named.filter(|other| *other != zone.id) {
             self.unhold(other);
             self.large.take_if(|large| large.zone.id == other);
             self.removals.push(other);
@@ -582,7 +592,7 @@ impl Feed {
                 match (old, zone) {
                     (Some(old), None) => {
                         self.large.take_if(|large| large.zone.id == id);
-                        self.remove(id, Some(&old.name), &new);
+                        self.remove(id, public_name(&old), &new);
                     }
                     (Some(old), Some(zone)) if !self.is_to_be_whole(id) => self.put_delta(&old, &zone),
                     (_, Some(_)) => self.want_whole(id),
@@ -590,7 +600,7 @@ impl Feed {
                 }
             } else if let Some(id) = step.ceased.pop_front() {
                 if !self.holds.has(id) && served(&new, id).is_none() {
-                    let name = old.zone(id).or(new.zone(id)).map(|zone| &zone.name);
+                    let name = old.zone(id).or(new.zone(id)).and_then(|zone| public_name(zone));
                     self.remove(id, name, &new);
                 }
             } else {
@@ -616,10 +626,13 @@ impl Feed {
         let seen = Arc::clone(&self.seen);
         let (mut zones, mut lost) = (VecDeque::new(), Vec::new());
         for PublishedDiff { old, new } in seen.published_diff(&to) {
+            if !self.knows_private && new.is_some_and(|zone| zone.is_private()) {
+                return Err(SessionError::Rejected(KNOWS_NOTHING_PRIVATE.into()));
+            }
             zones.extend(new.or(old).map(|zone| zone.id));
             // Where another zone takes the name over, nothing is lost.
             if let (Some(old), None) = (old, new)
-                && to.served_zone(&old.name).is_none()
+                && !to.is_taken_over(old)
             {
                 lost.push(old.arc());
             }
@@ -730,6 +743,7 @@ impl Feed {
             generation: zone.generation,
             digest: zone.published_digest(),
             rrset_count: zone.content.rrset_count() + 1,
+            private: zone.is_private().then_some(true),
         }));
         let soa = ZoneRrset { key: zone.soa_key(), rrset: zone.soa_rrset() };
         self.put(&ToPop::ZonePart { zone: zone.id, rrsets: vec![soa] });
@@ -829,4 +843,9 @@ fn content_bytes_within(content: &Content, bytes_max: usize) -> bool {
         }
         None => false,
     })
+}
+
+/// The zone's name, if another zone may take it over.
+fn public_name(zone: &Zone) -> Option<&Name> {
+    (!zone.is_private()).then_some(&zone.name)
 }

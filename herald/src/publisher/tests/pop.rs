@@ -72,6 +72,7 @@ impl Replica {
             bucket_digests: self.bucket_digests(),
             geo: None,
             verdicts: None,
+            knows_private: Some(true),
         }
     }
 
