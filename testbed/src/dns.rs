@@ -237,18 +237,34 @@ pub fn query_as(
             builder.finish()
         }
     };
-    let socket = UdpSocket::bind((asked.source, 0))?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
-    socket.connect(server)?;
-    socket.send(&request)?;
-    let mut reply = vec![0; 65_535];
-    let length = socket.recv(&mut reply)?;
-    reply.truncate(length);
+    let reply = exchange(server, &request, asked.source)?;
     let scope = Message::from_octets(reply.as_slice())
         .ok()
         .and_then(|message| message.opt()?.opt().client_subnet())
         .map(|subnet| subnet.scope_prefix_len());
     Ok((read(reply, request, asked.id)?, scope))
+}
+
+/// The octets of an answer by UDP.
+///
+/// # Errors
+/// If nobody answers.
+///
+/// # Panics
+/// If `name` or `rtype` isn't one.
+pub fn octets(server: SocketAddr, name: &str, rtype: &str, source: IpAddr) -> io::Result<Vec<u8>> {
+    exchange(server, &question(1, name, rtype), source)
+}
+
+fn exchange(server: SocketAddr, request: &[u8], source: IpAddr) -> io::Result<Vec<u8>> {
+    let socket = UdpSocket::bind((source, 0))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.connect(server)?;
+    socket.send(request)?;
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply)?;
+    reply.truncate(length);
+    Ok(reply)
 }
 
 /// A query message without EDNS.

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::row::{parse_row_key, row_key};
+use crate::replica::Target;
 use super::{
     DATABASE, DeltaOutcome, OpenError, ReadZoneError, Reader, Replica, ReplicaError, STEERING_COLUMNS,
     SteeringRow, WholeOutcome, ZoneRow,

@@ -14,6 +14,7 @@ mod kill;
 mod packaging;
 mod peers;
 mod pops;
+mod private;
 mod sessions;
 mod steering;
 mod steering_faults;
