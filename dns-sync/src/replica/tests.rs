@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::row::{parse_row_key, row_key};
-use crate::replica::Target;
 use super::{
     DATABASE, DeltaOutcome, OpenError, ReadZoneError, Reader, Replica, ReplicaError, STEERING_COLUMNS,
     SteeringRow, WholeOutcome, ZoneRow,
 };
+use crate::replica::Target;
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
