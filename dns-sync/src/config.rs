@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::counts::ApiPlace;
 use crate::knot::config::{KnotConfig, LogTarget};
 
 const DEFAULT_KNOTD: &str = "/usr/sbin/knotd";
@@ -32,6 +33,7 @@ struct File {
     heralds: Vec<String>,
     tls_ca: Option<PathBuf>,
     tls_name: Option<String>,
+    api: Option<String>,
     data: PathBuf,
     #[serde(default)]
     stop_knot_on_exit: bool,
@@ -98,6 +100,8 @@ pub struct Config {
     pub tls_ca: Option<PathBuf>,
     /// The name in the control plane's certificate, if it isn't the host that is dialled.
     pub tls_name: Option<String>,
+    /// Where the control plane's HTTP API is, which counts of queries go to; none: where the session says, on the host that is dialled.
+    pub api: Option<ApiPlace>,
     /// Directory of the replica, of knotd's files, of the lock and of the status socket.
     pub data: PathBuf,
     /// Whether knotd ends with the agent.
@@ -142,6 +146,9 @@ pub enum ConfigError {
         "{0} is not on loopback, and the credential would cross the network in the clear: give tls_ca = \"FILE\""
     )]
     TlsNeeded(String),
+    /// No address of the HTTP API.
+    #[error("`{0}` is no address of the HTTP API: give https://HOST:PORT")]
+    BadApi(String),
     /// knotd has no address.
     #[error("knotd needs an address to answer on: listen = [\"192.0.2.1@53\"] in [knot]")]
     NoListen,
@@ -240,6 +247,11 @@ impl Config {
         crate::geo::dir(&self.data)
     }
 
+    /// Where counts are that aren't confirmed.
+    pub fn counts_file(&self) -> PathBuf {
+        self.data.join("counts.sqlite")
+    }
+
     /// The socket at which the agent tells how it is.
     pub fn status_socket(&self) -> PathBuf {
         self.data.join("status.sock")
@@ -261,6 +273,7 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
         }
     }
 
+    let api = file.api.map(|url| ApiPlace::parse(&url).ok_or(ConfigError::BadApi(url))).transpose()?;
     let data = base.join(file.data);
     let mut listen = Vec::new();
     for text in &file.knot.listen {
@@ -301,6 +314,7 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
         heralds,
         tls_ca: file.tls_ca.map(|path| base.join(path)),
         tls_name: file.tls_name,
+        api,
         data,
         stop_knot_on_exit: file.stop_knot_on_exit,
         mode: file.knot.mode,

@@ -7,10 +7,12 @@
 //! - [`materialize`]: knotd's files from the replica, before every start of it.
 //! - [`knot`]: knotd's configuration, its process, and changes to what it serves.
 //! - [`module`]: what the module in knotd is told.
+//! - [`counts`]: counts of queries, from the module to the control plane.
 //! - [`status`]: how all that is.
 
 pub mod agent;
 pub mod config;
+pub mod counts;
 pub mod geo;
 pub mod knot;
 pub mod materialize;

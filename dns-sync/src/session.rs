@@ -25,10 +25,11 @@ use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretError, herald_host};
+use crate::counts::ApiPlace;
 use crate::geo::GeoKeeper;
 use crate::materialize::with_causes;
 use crate::status::{Board, now_ms};
@@ -163,17 +164,23 @@ pub struct Dialer<E> {
     events: mpsc::Sender<E>,
     board: Arc<Board>,
     geo: Option<GeoKeeper>,
+    api: Option<watch::Sender<Option<ApiPlace>>>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board, geo: None }
+        Dialer { config, events, board, geo: None, api: None }
     }
 
     /// The same, fetching tables of places for this keeper.
     pub fn fetching(self, geo: GeoKeeper) -> Dialer<E> {
         Dialer { geo: Some(geo), ..self }
+    }
+
+    /// The same, telling where the control plane says that its API is.
+    pub fn telling_api(self, api: watch::Sender<Option<ApiPlace>>) -> Dialer<E> {
+        Dialer { api: Some(api), ..self }
     }
 
     /// Keeps one session up until `ending`.
@@ -290,6 +297,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
         }
         if welcome.head < greeting.newest {
             return Err(SessionError::Behind { head: welcome.head, newest: greeting.newest });
+        }
+        if let (Some(api), Some(listener), Some(host)) = (&self.api, welcome.api, herald_host(herald)) {
+            let place = ApiPlace { host: host.to_owned(), port: listener.port, tls: listener.tls };
+            api.send_replace(Some(place));
         }
         tracing::info!("the session with {herald} is up (control plane {})", welcome.herald_version);
         self.board.update(|status| {
@@ -446,7 +457,7 @@ async fn in_time<T, E: Into<SessionError>>(
     }
 }
 
-fn tls_config(ca: &std::path::Path) -> Result<rustls::ClientConfig, SessionError> {
+pub(crate) fn tls_config(ca: &std::path::Path) -> Result<rustls::ClientConfig, SessionError> {
     let bad = |error: String| SessionError::BadCa(format!("{}: {error}", ca.display()));
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| bad(error.to_string()))? {

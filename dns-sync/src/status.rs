@@ -70,6 +70,9 @@ pub struct Status {
     /// The module in knotd; none where there is none, so that zones with steering are refused.
     #[serde(default)]
     pub module: Option<ModuleStatus>,
+    /// Counts of queries.
+    #[serde(default)]
+    pub counts: CountsStatus,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
     pub refused: BTreeMap<String, String>,
     /// What went wrong lately, the newest last.
@@ -155,6 +158,19 @@ pub struct ModuleStatus {
     pub geo: String,
 }
 
+/// Counts of queries, on their way from the module to the control plane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CountsStatus {
+    /// Queries that were taken in since the agent started.
+    pub taken: u64,
+    /// Counts of a zone and a minute that the control plane hasn't confirmed yet.
+    pub unconfirmed: u64,
+    /// Why they wait, if they do.
+    pub reason: Option<String>,
+    /// Why none can be taken in, if that is so.
+    pub error: Option<String>,
+}
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorStatus {
@@ -200,6 +216,7 @@ impl Board {
             drift: DriftStatus::default(),
             knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
             module: None,
+            counts: CountsStatus::default(),
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
         };
@@ -253,6 +270,11 @@ impl Board {
                 "knotd did not serve {drifted} of {zones} zones as it should: they are put right"
             ));
         }
+    }
+
+    /// Notes what there is to say of counts.
+    pub fn counts(&self, change: impl FnOnce(&mut CountsStatus)) {
+        change(&mut self.lock().status.counts);
     }
 
     /// Notes what there is to say of the module; the first word of it says that knotd has one.

@@ -13,6 +13,7 @@ use herald::edge::{AppState, Limits, router};
 use herald::engine::{Engine, Writer};
 use herald::history::History;
 use herald::publisher::{Publisher, Shared};
+use herald::stats::{Retention, Stats};
 use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
 use herald_core::decide::Subject;
@@ -61,6 +62,7 @@ impl ControlPlane {
             publisher,
             history,
             access_log,
+            Stats::open(dir.path(), Retention::default()).expect("counts"),
             resolver,
             Limits::default(),
             CancellationToken::new(),

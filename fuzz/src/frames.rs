@@ -7,9 +7,9 @@ use std::time::Duration;
 use herald::publisher::{Next, Session};
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    AgentStatus, BUCKETS, GeoProblem, GeoStatus, Hello, Holding, InventoryZone, ModuleState, PROTOCOL,
-    RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset,
-    decode_frame, encode_frame,
+    AgentStatus, ApiListener, BUCKETS, GeoProblem, GeoStatus, Hello, Holding, InventoryZone, ModuleState,
+    PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration,
+    ZoneRrset, decode_frame, encode_frame,
 };
 use minicbor::{Decode, Encode};
 
@@ -157,6 +157,7 @@ fn to_pop() -> Vec<ToPop> {
             herald_version: "0.1.0".into(),
             head: generation,
             buckets: vec![0, 255],
+            api: Some(ApiListener { port: 8053, tls: true }),
         }),
         ToPop::Reject { reason: "words".into() },
         ToPop::Delta(ZoneDelta {

@@ -383,6 +383,20 @@ pub struct Welcome {
     /// Numbers of the buckets whose digests differ: send their inventory. Empty: nothing is missing.
     #[n(3)]
     pub buckets: Vec<u16>,
+    /// Where the HTTP API listens, on the same host unless the PoP is told otherwise.
+    #[n(20)]
+    pub api: Option<ApiListener>,
+}
+
+/// Where the HTTP API listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ApiListener {
+    /// Its port.
+    #[n(0)]
+    pub port: u16,
+    /// Whether it speaks TLS.
+    #[n(1)]
+    pub tls: bool,
 }
 
 /// A zone in the replica.

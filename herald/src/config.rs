@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
+use crate::stats::Retention;
+
 const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
 const DEFAULT_POP_LISTEN: &str = "127.0.0.1:8054";
 
@@ -50,6 +52,15 @@ pub struct ServeArgs {
     /// For how many days the past is kept: zones as they were, and who changed what [default: 400]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     pub history_days: Option<u32>,
+    /// For how many days counts of queries are kept by minute [default: 2]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub stats_minutes_days: Option<u32>,
+    /// For how many days counts of queries are kept by hour [default: 60]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub stats_hours_days: Option<u32>,
+    /// For how many days counts of queries are kept by day [default: 800]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub stats_days_days: Option<u32>,
     /// A TOML file with the same settings (`pop-listen = "…"`)
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -73,6 +84,8 @@ pub struct Config {
     pub resolvers: Vec<SocketAddr>,
     /// For how many days the past is kept.
     pub history_days: u32,
+    /// For how long counts of queries are kept.
+    pub stats: Retention,
 }
 
 /// What is wrong with the settings, and what to do.
@@ -146,6 +159,9 @@ impl Config {
             args.pop_tls_cert.or(file.pop_tls_cert),
             args.pop_tls_key.or(file.pop_tls_key),
         )?;
+        let default = Retention::default();
+        // None at all is one: the present day is kept.
+        let days = |days: Option<u32>, default: u64| days.map_or(default, |days| u64::from(days).max(1));
         let resolvers = if args.resolver.is_empty() { file.resolver } else { args.resolver };
         Ok(Config {
             data_dir: args.data.or(file.data).ok_or(ConfigError::NoData)?,
@@ -154,6 +170,11 @@ impl Config {
             tls,
             pop_tls,
             history_days: history_days(args.history_days.or(file.history_days))?,
+            stats: Retention {
+                minutes_days: days(args.stats_minutes_days.or(file.stats_minutes_days), default.minutes_days),
+                hours_days: days(args.stats_hours_days.or(file.stats_hours_days), default.hours_days),
+                days_days: days(args.stats_days_days.or(file.stats_days_days), default.days_days),
+            },
             resolvers: resolvers.into_iter().map(parse_resolver).collect::<Result<_, _>>()?,
         })
     }

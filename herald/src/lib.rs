@@ -16,3 +16,4 @@ pub mod history;
 pub mod publisher;
 pub mod restore;
 pub mod serve;
+pub mod stats;

@@ -12,6 +12,7 @@ use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
 use herald_core::decide::Subject;
 use herald_store::{EmbeddedStore, OpenError};
+use herald_wire::stream::ApiListener;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::edge::{self, AppState, ConnectionLimits, Limits, ServeLimits};
 use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::history::{History, HistoryError};
 use crate::publisher::{Publisher, Shared};
+use crate::stats::{Stats, StatsError};
 
 /// How long requests and sessions may take to end once the daemon was told to stop.
 const SHUTDOWN_S: u64 = 10;
@@ -61,6 +63,9 @@ pub enum ServeError {
     /// The history can't be followed.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Counts can't be kept.
+    #[error(transparent)]
+    Stats(#[from] StatsError),
     /// The first operator's token could not be made.
     #[error("the first operator's token can't be made: {0}")]
     Bootstrap(SubmitError),
@@ -141,11 +146,15 @@ async fn serve(
     keepers.history = history.take_thread();
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
+    let stats = Stats::open(&config.data_dir, config.stats)?;
     let publisher = Publisher::new(engine.clone(), shared).noting_logins(access_log.clone());
     let shutdown = CancellationToken::new();
     let places = tokio::spawn(publisher.places().clone().run(shutdown.clone()));
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
+    let listener = ApiListener { port: api.local_addr()?.port(), tls: config.tls.is_some() };
+    let publisher = publisher.telling_api(listener);
+    let stats_kept = tokio::spawn(stats.clone().keep(shutdown.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tracing::info!(
@@ -161,6 +170,7 @@ async fn serve(
         publisher.clone(),
         history,
         access_log,
+        stats,
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),
@@ -180,7 +190,7 @@ async fn serve(
     tracing::info!("herald is stopping");
     shutdown.cancel();
     compaction.abort();
-    let ended = async { tokio::join!(api, sessions, places) };
+    let ended = async { tokio::join!(api, sessions, places, stats_kept) };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }

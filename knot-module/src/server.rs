@@ -171,9 +171,12 @@ impl Connection {
             let taken = take_frames(&mut self.read, |message| {
                 if let ToModule::CountsKept { instance, sequence } = message {
                     counts::kept(instance, sequence);
-                    if self.next_counts.is_none() {
-                        self.next_counts = Some(0);
+                    let is_first = self.next_counts.is_none();
+                    if is_first {
                         counts::subscribe();
+                    }
+                    if is_first || instance == 0 {
+                        self.next_counts = Some(0);
                     }
                 } else if let Some(answer) = store.take(message, &mut self.telling) {
                     encode_frame(&answer, &mut self.unwritten);

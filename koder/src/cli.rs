@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::commands::{
-    brakes, change, context, explain, geoip, login, nsset, past, policy, pool, pop, record, steering, tenant,
-    token, view, zone,
+    brakes, change, context, explain, geoip, login, nsset, past, policy, pool, pop, record, stats, steering,
+    tenant, token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -74,6 +74,8 @@ pub enum DnsCommand {
     View(view::ViewCommand),
     /// Which answer a client gets, and why
     Explain(explain::ExplainArgs),
+    /// How many queries came, and of what kind
+    Stats(stats::StatsArgs),
     /// Receipts of changes
     #[command(subcommand)]
     Change(change::ChangeCommand),
@@ -224,6 +226,8 @@ mod tests {
             "koder dns view remove example.com office www ANY",
             "koder dns explain www.example.com --client 192.0.2.1",
             "koder dns explain www.example.com AAAA --client 192.0.2.1 --ecs 198.51.100.0/24 --pop p --at 1 --draw 7",
+            "koder dns stats",
+            "koder dns stats example.com --since 30d --step 1d --by country --pop fra1 --json",
             "koder dns change show c1",
             "koder dns change wait c1 --quorum --timeout 5m",
             "koder dns pop list",

@@ -94,10 +94,47 @@ impl Transport {
         }
     }
 
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Transport> {
+        Transport::ALL.into_iter().find(|transport| transport.name() == name)
+    }
+
     /// The one of this number.
     pub fn of(number: u8) -> Option<Transport> {
         Transport::ALL.get(usize::from(number)).copied()
     }
+}
+
+/// Mnemonics of response codes (RFC 6895 §2.3).
+const RCODES: [(u16, &str); 16] = [
+    (0, "NOERROR"),
+    (1, "FORMERR"),
+    (2, "SERVFAIL"),
+    (3, "NXDOMAIN"),
+    (4, "NOTIMP"),
+    (5, "REFUSED"),
+    (6, "YXDOMAIN"),
+    (7, "YXRRSET"),
+    (8, "NXRRSET"),
+    (9, "NOTAUTH"),
+    (10, "NOTZONE"),
+    (16, "BADVERS"),
+    (17, "BADKEY"),
+    (18, "BADTIME"),
+    (22, "BADTRUNC"),
+    (23, "BADCOOKIE"),
+];
+
+/// The mnemonic of a response code, or `RCODEnnn`.
+pub fn rcode_name(rcode: u16) -> String {
+    let known = RCODES.iter().find(|(known, _)| *known == rcode);
+    known.map_or_else(|| format!("RCODE{rcode}"), |(_, name)| (*name).to_owned())
+}
+
+/// The response code of what [`rcode_name`] says.
+pub fn rcode_of(name: &str) -> Option<u16> {
+    let known = RCODES.iter().find(|(_, known)| *known == name).map(|(rcode, _)| *rcode);
+    known.or_else(|| name.strip_prefix("RCODE")?.parse().ok().filter(|rcode| *rcode < 4096))
 }
 
 /// Counts of queries. What isn't known of a query is in none of the kinds, so that their sums may be lower than the number of queries.
@@ -154,6 +191,34 @@ impl Counts {
         }
     }
 
+    /// How many names it has, with one for itself: each may take 300 bytes.
+    pub fn weight(&self) -> usize {
+        1 + self.by_pool.values().map(|pools| 1 + pools.0.len()).sum::<usize>()
+    }
+
+    /// The same as several of which none weighs more than this, and of which the sum is the same. All but names is in the first one.
+    pub fn split(mut self, weight_max: usize) -> Vec<Counts> {
+        if self.weight() <= weight_max {
+            return vec![self];
+        }
+        let names = std::mem::take(&mut self.by_pool);
+        let mut parts = vec![self];
+        let mut weight = 1;
+        for (name, pools) in names {
+            for (pool, count) in pools.0 {
+                if weight + 2 > weight_max {
+                    parts.push(Counts::default());
+                    weight = 1;
+                }
+                weight += 2;
+                if let Some(part) = parts.last_mut() {
+                    part.by_pool.entry(name.clone()).or_default().add(pool, count);
+                }
+            }
+        }
+        parts
+    }
+
     /// Answers that a name doesn't exist.
     pub fn nxdomain(&self) -> u64 {
         const NXDOMAIN: u16 = 3;
@@ -186,6 +251,25 @@ mod tests {
         assert_eq!((all.nxdomain(), all.by_rcode.sum()), (3, 13));
         assert_eq!(all.by_pool["www.example."].get(&"a".to_owned()), 6);
         assert_eq!(all.by_country.get(b"DE"), 13);
+    }
+
+    #[test]
+    fn what_is_too_heavy_is_split_and_adds_up_to_the_same() {
+        let mut heavy = Counts::default();
+        for n in 0..10 {
+            let mut one = counts(5, 1, "a");
+            one.by_pool = BTreeMap::from([(
+                format!("www{n}.example."),
+                Tally::from_iter([("a".into(), 2), ("b".into(), 3)]),
+            )]);
+            heavy.merge(&one);
+        }
+        let parts = heavy.clone().split(8);
+        assert!(parts.len() > 3 && parts.iter().all(|part| part.weight() <= 8), "{parts:?}");
+        let mut sum = Counts::default();
+        parts.iter().for_each(|part| sum.merge(part));
+        assert_eq!(sum, heavy);
+        assert_eq!(parts[1].queries, 0);
     }
 
     #[test]

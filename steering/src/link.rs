@@ -121,7 +121,8 @@ pub enum ToModule {
     /// Says how the module is; answered with [`ToAgent::Status`].
     #[n(10)]
     Ask,
-    /// Counts up to this batch are durable with the agent. The first one of a connection, which may name none, asks for batches.
+    /// Counts up to this batch are durable with the agent. The first one of a connection asks for batches; one with the instance zero names
+    /// none, and asks for all batches that aren't kept, again.
     #[n(20)]
     CountsKept {
         /// As in [`CountsBatch::instance`].

@@ -26,6 +26,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use steering::link::ToAgent;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::content::Contents;
@@ -34,9 +35,11 @@ use self::hooks::AgentHooks;
 pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
+use crate::counts::{CountsKeeper, Sender as CountsSender};
 use crate::geo::GeoKeeper;
 use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
+use crate::materialize::with_causes;
 use crate::replica::{OpenError, Replica, ReplicaError};
 use crate::session::Dialer;
 use crate::status::{self, Board};
@@ -90,6 +93,7 @@ pub struct Agent {
     session: JoinHandle<()>,
     core: JoinHandle<()>,
     supervisor: Supervisor,
+    counts: Option<CountsKeeper>,
     /// Released last.
     _lock: File,
 }
@@ -128,12 +132,33 @@ impl Agent {
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
         driver.filling(!replica.is_complete());
+        let (api, api_places) = watch::channel(None);
+        let told = Arc::clone(&driver);
+        let counts = CountsKeeper::start(
+            config.counts_file(),
+            config.replica_dir(),
+            CountsSender::new(config.clone()),
+            api_places,
+            board.clone(),
+            move |message| told.tell_module(message),
+        );
+        // Answers matter more than counts, which the module keeps until somebody takes them.
+        let counts = counts.map_err(|error| note(&board, with_causes(&error))).ok();
+        let counted = counts.clone();
         let (forward, figures, places) = (events.clone(), board.clone(), geo.clone());
         spawn("knot-reports", move || {
             for report in reports {
                 show_report(&report, &figures);
                 if let Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem }) = &report {
                     places.module_says(hash, problem.clone());
+                }
+                match (&counted, &report) {
+                    (Some(counted), Report::ModuleSaid(ToAgent::Counts(batch))) => {
+                        counted.take(batch.clone());
+                        continue;
+                    }
+                    (Some(counted), Report::ModuleUp { counts: true, .. }) => counted.module_up(),
+                    _ => {}
                 }
                 if forward.send(Event::Knot(report)).is_err() {
                     return;
@@ -168,7 +193,8 @@ impl Agent {
         let supervisor = Supervisor::start(supervisor, Box::new(hooks)).map_err(StartError::System)?;
 
         let ending = CancellationToken::new();
-        let dialer = Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo);
+        let dialer =
+            Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo).telling_api(api);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {
@@ -192,7 +218,7 @@ impl Agent {
             }
         })?;
         tracing::info!("the agent of the PoP {} runs", config.pop);
-        Ok(Agent { config, board, events, ending, session, core, supervisor, _lock: lock })
+        Ok(Agent { config, board, events, ending, session, core, supervisor, counts, _lock: lock })
     }
 
     /// How the agent is.
@@ -211,6 +237,9 @@ impl Agent {
         }
         let _ = self.events.send(Event::End);
         let _ = self.core.join();
+        if let Some(counts) = self.counts {
+            counts.end();
+        }
         let _ = fs::remove_file(self.config.status_socket());
         tracing::info!("the agent of the PoP {} has ended", self.config.pop);
     }
@@ -228,7 +257,7 @@ fn show_report(report: &Report, board: &Board) {
     match report {
         // What a round found was reported zone by zone already.
         Report::Swept { zones, drifted } => board.swept(*zones, *drifted),
-        Report::ModuleUp { zones, version, geo } => {
+        Report::ModuleUp { zones, version, geo, .. } => {
             tracing::info!("the module {version} in knotd has {} zones with steering", zones.len());
             board.module(|module| {
                 module.connected = true;

@@ -189,6 +189,7 @@ impl Herald {
             herald_version: "test".into(),
             head: generation(head),
             buckets: buckets.clone(),
+            api: None,
         })]);
         let mut inventory = Vec::new();
         while !buckets.is_empty() {
@@ -586,6 +587,7 @@ fn a_session_goes_on_where_the_last_one_ended() {
         herald_version: "old".into(),
         head: generation(6),
         buckets: Vec::new(),
+        api: None,
     })]);
     let status = pop.wait_status("a refusal", |status| {
         status.session.reason.as_ref().is_some_and(|reason| reason.contains("old backup"))

@@ -39,6 +39,8 @@ pub enum LinkEvent {
         version: String,
         /// SHA-256 of the table of places that it has, empty if it has none.
         geo: Vec<u8>,
+        /// Whether it counts queries.
+        counts: bool,
     },
     /// The module said something.
     Said {
@@ -237,12 +239,13 @@ fn read(mut stream: UnixStream, connection: u64, tell: &impl Fn(LinkEvent)) -> R
                 ToAgent::Hello { protocol, version, .. } if protocol != PROTOCOL => {
                     return Err(format!("the module {version} speaks protocol {protocol}, not {PROTOCOL}"));
                 }
-                ToAgent::Hello { version, zones: more, last, geo, .. } if !is_up => {
+                ToAgent::Hello { version, zones: more, last, geo, counts, .. } if !is_up => {
                     zones.extend(more);
                     if last {
                         is_up = true;
                         let zones = std::mem::take(&mut zones);
-                        tell(LinkEvent::Up { connection, zones, version, geo });
+                        let counts = counts.unwrap_or(false);
+                        tell(LinkEvent::Up { connection, zones, version, geo, counts });
                     }
                 }
                 message if is_up => tell(LinkEvent::Said { connection, message }),

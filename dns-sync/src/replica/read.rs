@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use herald_core::{RrKey, Rrset, Rtype, ZoneId};
+use herald_core::{Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{BUCKETS, bucket_of};
 use rusqlite::{Connection, OpenFlags};
 
@@ -78,6 +78,16 @@ impl Reader {
     /// Whether the replica ever held everything that it was to hold.
     pub fn is_complete(&self) -> Result<bool, ReplicaError> {
         Ok(record(&self.db, COMPLETE_RECORD)? == [1])
+    }
+
+    /// Which zone has this name.
+    ///
+    /// # Errors
+    /// If the replica can't be read.
+    pub fn zone_named(&self, name: &Name) -> Result<Option<ZoneId>, ReplicaError> {
+        let mut select =
+            self.db.prepare_cached(&format!("SELECT {ZONE_COLUMNS} FROM zone WHERE name = ?1"))?;
+        Ok(one_zone(select.query((name.as_wire(),))?)?.map(|row| row.id))
     }
 
     /// All zones whose rows are sound, and how many are not.

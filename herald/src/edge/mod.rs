@@ -28,6 +28,7 @@ mod respond;
 mod rrsets;
 pub mod secret;
 mod server;
+mod stats;
 mod steering;
 mod tenants;
 mod tokens;

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::gate::AppState;
 use super::{
     access_log, admissions, batches, brakes, changes, explain, geoip, meta, nameserver_sets, pops, rrsets,
-    steering, tenants, tokens, zones,
+    stats, steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -34,6 +34,7 @@ use super::{
         (name = "tokens"),
         (name = "pops"),
         (name = "nameserver-sets"),
+        (name = "stats", description = "Counts of queries, by zone and minute."),
         (name = "geoip", description = "GeoIP databases, which tell where clients are."),
         (name = "brakes", description = "The emptiness brake: what would empty much of a PoP waits for an operator's word."),
     ),
@@ -57,6 +58,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(brakes::routes())
         .merge(geoip::routes())
         .merge(nameserver_sets::routes())
+        .merge(stats::routes())
         .merge(meta::routes())
 }
 

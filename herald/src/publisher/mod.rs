@@ -22,7 +22,7 @@ use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_store::Store;
 use herald_wire::api::{self, GeoipRolloutState, PopModule, PopRefusal, PopStatus, Wait};
-use herald_wire::stream::{GeoDatabase, GeoStatus};
+use herald_wire::stream::{ApiListener, GeoDatabase, GeoStatus};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -95,6 +95,12 @@ impl Publisher {
     /// The same, noting who logs in as a PoP.
     pub fn noting_logins(self, access_log: AccessLog) -> Publisher {
         Publisher { access_log: Some(access_log), ..self }
+    }
+
+    /// The same, telling PoPs where the HTTP API listens.
+    pub fn telling_api(self, api: ApiListener) -> Publisher {
+        self.shared.set_api(api);
+        self
     }
 
     /// The GeoIP databases and the table made of them.

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_wire::api;
-use herald_wire::stream::AgentStatus;
+use herald_wire::stream::{AgentStatus, ApiListener};
 use tokio_util::sync::CancellationToken;
 
 use super::geo::Rollout;
@@ -26,6 +26,7 @@ pub struct Shared {
     rollout: Rollout,
     pops: Mutex<HashMap<PopId, PopLive>>,
     pub(super) counters: Counters,
+    api: OnceLock<ApiListener>,
 }
 
 /// What is known of a PoP beside its receipts.
@@ -76,6 +77,17 @@ impl Shared {
         Box::new(move |after: &Arc<State>, commits: &[Commit]| {
             shared.tracker.committed(after, commits, clock::uptime());
         })
+    }
+
+    /// PoPs are told from now on that the HTTP API listens there.
+    pub(super) fn set_api(&self, api: ApiListener) {
+        // It is told once.
+        let _ = self.api.set(api);
+    }
+
+    /// Where the HTTP API listens, once that is known.
+    pub(super) fn api(&self) -> Option<ApiListener> {
+        self.api.get().copied()
     }
 
     /// What every PoP has confirmed.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use herald_core::{Name, ZoneId};
-use steering::counts::{Counts, Tally};
+use steering::counts::Counts;
 use steering::link::{CountsBatch, CountsRow};
 
 use super::file;
@@ -143,8 +143,8 @@ impl Outbox {
         let mut batches: Vec<CountsBatch> = Vec::new();
         let mut weight = BATCH_WEIGHT;
         for (key, counts) in rows {
-            for counts in split(counts, BATCH_WEIGHT) {
-                let heavy = weight_of(&counts);
+            for counts in counts.split(BATCH_WEIGHT) {
+                let heavy = counts.weight();
                 if weight + heavy > BATCH_WEIGHT {
                     let sequence = self.sequence + batches.len() as u64 + 1;
                     batches.push(CountsBatch { instance: self.instance, sequence, rows: Vec::new() });
@@ -210,31 +210,4 @@ impl Outbox {
             self.is_file_of_rows = false;
         }
     }
-}
-
-fn weight_of(counts: &Counts) -> usize {
-    1 + counts.by_pool.values().map(|pools| 1 + pools.iter().count()).sum::<usize>()
-}
-
-/// A row whose names don't fit into a batch, as several of which the sum is the same.
-fn split(mut counts: Counts, weight_max: usize) -> Vec<Counts> {
-    if weight_of(&counts) <= weight_max {
-        return vec![counts];
-    }
-    let names = std::mem::take(&mut counts.by_pool);
-    let mut parts = vec![counts];
-    let mut weight = 1;
-    for (name, pools) in names {
-        for (pool, count) in pools.iter() {
-            if weight + 2 > weight_max {
-                parts.push(Counts::default());
-                weight = 1;
-            }
-            weight += 2;
-            if let Some(part) = parts.last_mut() {
-                part.by_pool.entry(name.clone()).or_insert_with(Tally::default).add(pool.clone(), count);
-            }
-        }
-    }
-    parts
 }

@@ -23,7 +23,8 @@ use ureq::{Agent, Body, SendBody};
 
 pub use error::{ClientError, SetupError};
 pub use query::{
-    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
+    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
+    ZoneQuery,
 };
 pub use server::ServerUrl;
 

@@ -70,6 +70,17 @@ pub struct ChangeQuery {
     pub page: PageQuery,
 }
 
+/// Which counts.
+#[derive(Clone, Debug, Default)]
+pub struct StatsQuery {
+    /// Since when.
+    pub from_ms: u64,
+    /// How long a period is: `1m`, `1h` or `1d`.
+    pub step: Option<String>,
+    /// Of this PoP alone.
+    pub pop: Option<String>,
+}
+
 /// Who asks what, for an explanation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplainQuery {
@@ -194,6 +205,16 @@ impl RrsetQuery {
         query.set("type", self.rtype.as_deref());
         query.set("at", self.at.as_deref());
         query.append(self.page.query());
+        query
+    }
+}
+
+impl StatsQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = Query::default();
+        query.set("from", Some(self.from_ms));
+        query.set("step", self.step.as_deref());
+        query.set("pop", self.pop.as_deref());
         query
     }
 }

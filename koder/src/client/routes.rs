@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use herald_wire::api::stats::Stats;
 use herald_wire::api::{
     AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, Geoip, GeoipKind, ImportReport,
     MultiZoneBatch, NameserverSet, NameserverSetInput, Page, Pop, PopCreate, PopPatch, Release, Rollback,
@@ -12,7 +13,8 @@ use ureq::http::{Method, StatusCode};
 
 use super::query::{access_query, at_query, diff_query, import_query};
 use super::{
-    Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, WaitFor, WriteOptions, ZoneQuery,
+    Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
+    ZoneQuery,
 };
 use super::{FileUpload, ImportOptions};
 
@@ -107,6 +109,15 @@ impl Client {
     /// `GET /zones/{zone}/history`: what was done to it, newest first.
     pub fn zone_history(&self, zone: &str, page: &PageQuery) -> Result<Page<ZoneHistoryItem>> {
         self.call(Method::GET, &["zones", zone, "history"]).query(page.query()).send()
+    }
+
+    /// `GET /zones/{zone}/stats`, or `GET /stats` for what is of no zone.
+    pub fn stats(&self, zone: Option<&str>, query: &StatsQuery) -> Result<Stats> {
+        let call = match zone {
+            Some(zone) => self.call(Method::GET, &["zones", zone, "stats"]),
+            None => self.call(Method::GET, &["stats"]),
+        };
+        call.query(query.query()).send()
     }
 
     /// `GET /zones/{zone}/diff`: what leads from one revision or time to another, or to now.

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod pool;
 pub mod pop;
 pub mod record;
+pub mod stats;
 pub mod steering;
 pub mod tenant;
 pub mod token;
@@ -109,6 +110,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Policy(command) => policy::run(session, &command),
         DnsCommand::View(command) => view::run(session, &command),
         DnsCommand::Explain(args) => explain::run(session, &args),
+        DnsCommand::Stats(args) => stats::run(session, &args),
         DnsCommand::Change(command) => change::run(session, &command),
         DnsCommand::Changes(args) => past::changes(session, &args),
         DnsCommand::AccessLog(args) => past::access(session, &args),

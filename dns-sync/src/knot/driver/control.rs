@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use herald_core::{Name, ZoneId};
+use steering::link::ToModule;
 
 use super::private::PrivateZone;
 use super::socket::{WorkError, with_causes};
@@ -35,6 +36,7 @@ pub(super) enum Event {
     Filling(bool),
     /// The table of places that the module is to use.
     Geo(Option<GeoFile>),
+    TellModule(ToModule),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
     Compare(Vec<(Name, u32)>),
@@ -259,6 +261,7 @@ impl Control {
             Event::Module(event) => self.take_link_event(event),
             Event::ForgetSteering(zones) => zones.into_iter().for_each(|zone| self.desk.remove(zone)),
             Event::Filling(is_filling) => self.is_filling = is_filling,
+            Event::TellModule(message) => self.desk.say(&message),
             Event::Geo(file) => {
                 self.geo = file;
                 self.tell_geo();

@@ -44,7 +44,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
-use steering::link::ToAgent;
+use steering::link::{ToAgent, ToModule};
 
 use self::control::{Control, Event};
 use super::config::KnotConfig;
@@ -195,6 +195,8 @@ pub enum Report {
         version: String,
         /// SHA-256 of the table of places that it has, empty if it has none.
         geo: Vec<u8>,
+        /// Whether it counts queries.
+        counts: bool,
     },
     /// The module isn't there: changes of steering wait.
     ModuleDown {
@@ -372,6 +374,11 @@ impl Driver {
     /// The table of places that the module is to use; none at first.
     pub fn geo(&self, file: Option<GeoFile>) {
         let _ = self.events.send(Event::Geo(file));
+    }
+
+    /// The module is told this, which is of no zone; nothing if it isn't there.
+    pub fn tell_module(&self, message: ToModule) {
+        let _ = self.events.send(Event::TellModule(message));
     }
 
     /// Stops using knotd and the zone files, and returns when nothing is under way any more. Tasks are kept.

@@ -16,13 +16,13 @@ use crate::module::zone::WholeZone;
 impl Control {
     pub(super) fn take_link_event(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up { connection, zones, version, geo } => {
+            LinkEvent::Up { connection, zones, version, geo, counts } => {
                 self.module_lost();
                 self.desk.up(connection, zones.iter().copied());
                 if self.geo.as_ref().map_or(&[][..], |file| &file.hash) != geo {
                     self.tell_geo();
                 }
-                let _ = self.reports.send(Report::ModuleUp { zones, version, geo });
+                let _ = self.reports.send(Report::ModuleUp { zones, version, geo, counts });
                 let waiting = self.zones.iter_mut().filter(|(_, zone)| zone.waits_for_module);
                 let waiting: Vec<Name> = waiting
                     .map(|(name, zone)| {

@@ -81,6 +81,8 @@ impl MayBeLarge for herald_wire::api::steering::SteeringDocument {
     const MAY_BE_LARGE: bool = true;
 }
 
+impl MayBeLarge for herald_wire::api::stats::StatsReports {}
+
 macro_rules! small {
     ($($($body:ident)::+),*) => {
         $(impl MayBeLarge for herald_wire::api::$($body)::+ {})*

@@ -2,9 +2,11 @@
 //! variant (API tokens now; JWT, TSIG and others later), and all end in the same [`Principal`].
 
 use axum::http::{HeaderMap, header};
-use herald_core::TokenId;
-use herald_core::account::Principal;
+use herald_core::account::{Pop, Principal};
 use herald_core::state::State;
+use herald_core::{PopId, TokenId};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use crate::edge::problem::{ApiError, Code};
 use crate::edge::secret::PresentedToken;
@@ -30,6 +32,29 @@ pub(super) fn present(headers: &HeaderMap) -> Result<Credential, ApiError> {
         _ => return Err(refused("the authorisation is to be of the form `Bearer TOKEN`")),
     };
     PresentedToken::parse(token.trim_ascii()).map(Credential::ApiToken).ok_or_else(unknown)
+}
+
+/// The PoP whose credential a request presents.
+///
+/// # Errors
+/// If it presents none, or that of none that is enabled.
+pub(super) fn pop(headers: &HeaderMap, state: &State) -> Result<PopId, ApiError> {
+    let refused =
+        || ApiError::new(Code::Unauthenticated, "give a PoP's credential: `Authorization: Bearer khp_…`");
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(refused)?.as_bytes();
+    let secret = match value.split_at_checked("Bearer ".len()) {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"Bearer ") => secret.trim_ascii(),
+        _ => return Err(refused()),
+    };
+    let hash: [u8; 32] = Sha256::digest(secret).into();
+    // All are compared, each in the same time.
+    let is_same = |pop: &Pop| bool::from(pop.secret_hash.ct_eq(&hash));
+    let found = state.pops().fold(None, |found, pop| if is_same(pop) { Some(pop) } else { found });
+    let pop = found.ok_or_else(|| ApiError::new(Code::Unauthenticated, "the PoP's credential is unknown"))?;
+    match pop.enabled {
+        true => Ok(pop.id),
+        false => Err(ApiError::new(Code::Forbidden, "the PoP is disabled")),
+    }
 }
 
 impl Credential {

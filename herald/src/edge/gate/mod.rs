@@ -25,7 +25,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use herald_core::TokenId;
 use herald_core::account::Principal;
 use herald_core::account::Verb;
 use herald_core::authorise::Access;
@@ -34,6 +33,7 @@ use herald_core::limits::{Limit, TenantLimits};
 use herald_core::rejection::RejectionKind;
 use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
+use herald_core::{PopId, TokenId};
 use tokio_util::sync::CancellationToken;
 
 pub use body::{Body, GeoipFile, Json, NoBody, ZoneFileStream};
@@ -54,6 +54,7 @@ use crate::delegation::Resolver;
 use crate::engine::Engine;
 use crate::history::History;
 use crate::publisher::Publisher;
+use crate::stats::Stats;
 
 /// For so long `/readyz` repeats its last answer.
 const READY_TIME: Duration = Duration::from_secs(1);
@@ -117,6 +118,7 @@ struct App {
     publisher: Publisher,
     history: History,
     access_log: AccessLog,
+    stats: Stats,
     resolver: Resolver,
     metrics: Metrics,
     compressor: Compressor,
@@ -137,6 +139,7 @@ impl AppState {
         publisher: Publisher,
         history: History,
         access_log: AccessLog,
+        stats: Stats,
         resolver: Resolver,
         limits: Limits,
         shutdown: CancellationToken,
@@ -149,6 +152,7 @@ impl AppState {
             publisher,
             history,
             access_log,
+            stats,
             resolver,
             metrics,
             compressor: Compressor::default(),
@@ -175,6 +179,7 @@ impl AppState {
     pub fn metrics_text(&self) -> String {
         let mut text = self.0.metrics.text(&self.0.engine.state());
         self.0.publisher.metrics(&mut text);
+        self.0.stats.metrics(&mut text);
         text
     }
 
@@ -412,6 +417,11 @@ impl Caller {
         &self.app.history
     }
 
+    /// Counts of queries.
+    pub fn stats(&self) -> &Stats {
+        &self.app.stats
+    }
+
     /// Facts about addresses.
     pub fn geo(&self) -> Arc<steering::geo::Geo> {
         self.app.publisher.places().geo()
@@ -528,6 +538,41 @@ where
         }
         let writer = Writer::new(caller, options, message, key, notes, room);
         Ok(Writing { writer, path, body, query, preconditions })
+    }
+}
+
+/// A request of a PoP that reports something: who, and what.
+pub struct Reporting<B> {
+    /// Who.
+    pub pop: PopId,
+    /// The state that this request sees.
+    pub state: Arc<State>,
+    /// Counts of queries.
+    pub stats: Stats,
+    /// What.
+    pub body: B,
+}
+
+impl<B: Body + Send> FromRequest<AppState> for Reporting<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let app = Arc::clone(&app.0);
+        let state = app.engine.state();
+        let pop = match credential::pop(&parts.headers, &state) {
+            Ok(pop) => pop,
+            Err(refused) => {
+                let address = parts.extensions.get().map(|ClientAddress(address)| *address);
+                let now_ns = u64::try_from(app.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                app.buckets.count_failure(address, now_ns)?;
+                return Err(refused);
+            }
+        };
+        NoQuery::from_query(parts.uri.query())?;
+        let room = app.bodies.of_request();
+        let body = B::read(&parts.headers, body, &app.limits, &room).await?;
+        Ok(Reporting { pop, state, stats: app.stats.clone(), body })
     }
 }
 

@@ -14,6 +14,7 @@ mod public_dns;
 mod repetitions;
 mod rrsets;
 mod server;
+mod stats;
 mod steering;
 mod tokens;
 mod waits;
@@ -47,6 +48,7 @@ use crate::delegation::Resolver;
 use crate::engine::Engine;
 use crate::history::History;
 use crate::publisher::{Publisher, Shared};
+use crate::stats::{Retention, Stats};
 
 /// A control plane with an operator, a set of name servers, and the tenants alice and bob.
 struct World {
@@ -154,8 +156,17 @@ impl World {
         let publisher = Publisher::new(engine.clone(), shared);
         let history = History::start(dir.path(), engine.follow()).unwrap();
         let access_log = AccessLog::start(dir.path(), 400).unwrap();
-        let app =
-            AppState::new(engine.clone(), publisher, history, access_log, resolver, limits, shutdown.clone());
+        let stats = Stats::open(dir.path(), Retention::default()).unwrap();
+        let app = AppState::new(
+            engine.clone(),
+            publisher,
+            history,
+            access_log,
+            stats,
+            resolver,
+            limits,
+            shutdown.clone(),
+        );
         let mut world = World {
             router: router(app),
             engine,

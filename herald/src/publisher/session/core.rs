@@ -260,6 +260,7 @@ impl Session {
             herald_version: env!("CARGO_PKG_VERSION").into(),
             head: state.head(),
             buckets: buckets.clone(),
+            api: self.shared.api(),
         };
         stream::encode_frame(&ToPop::Welcome(welcome), &mut self.out);
         let is_same = buckets.is_empty();
