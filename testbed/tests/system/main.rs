@@ -5,6 +5,7 @@ mod api;
 mod bench;
 mod brakes;
 mod cli;
+mod counts;
 mod damage;
 mod disk_full;
 mod geoip;
