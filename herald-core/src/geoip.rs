@@ -49,14 +49,14 @@ pub(crate) fn need_base(state: &State, base: Option<[u8; 32]>) -> Result<(), Rej
     Err(Rejection::new(RejectionKind::Conflict, detail))
 }
 
-mod addresses {
+pub(crate) mod addresses {
     use minicbor::decode::Error;
     use minicbor::encode::Write;
     use minicbor::{Decoder, Encoder};
 
     use crate::change::ChunkAddress;
 
-    pub(super) fn encode<C, W: Write>(
+    pub(crate) fn encode<C, W: Write>(
         addresses: &[ChunkAddress],
         e: &mut Encoder<W>,
         _: &mut C,
@@ -65,7 +65,7 @@ mod addresses {
         addresses.iter().try_for_each(|address| e.bytes(address)?.ok())
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<ChunkAddress>, Error> {
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Vec<ChunkAddress>, Error> {
         let count = d.array()?.ok_or_else(|| Error::message("chunks of unknown number"))?;
         let address = |d: &mut Decoder<'_>| {
             d.bytes()?.try_into().map_err(|_| Error::message("an address has 32 bytes"))

@@ -8,6 +8,7 @@ pub mod check;
 pub mod command;
 pub mod content;
 pub mod decide;
+pub mod firewall;
 pub mod geoip;
 pub mod history;
 pub mod id;

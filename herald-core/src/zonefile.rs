@@ -10,6 +10,7 @@ use std::fmt;
 use crate::content::Content;
 use crate::name::Name;
 use crate::rdata::{Lexer, Soa};
+use crate::rrset::{Rdatas, RrKey};
 
 pub use write::write_zone_file;
 
@@ -36,6 +37,19 @@ pub struct ZoneFile {
     pub warnings: Vec<ZoneFileWarning>,
 }
 
+/// A record of a zone file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneFileRecord {
+    /// Its owner and type.
+    pub key: RrKey,
+    /// Its TTL in seconds.
+    pub ttl_s: u32,
+    /// Its RDATA, one.
+    pub rdata: Rdatas,
+    /// The line that it begins in, from 1.
+    pub line: usize,
+}
+
 /// What is wrong with a zone file, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
@@ -58,7 +72,8 @@ pub struct ZoneFileErrors {
 }
 
 impl ZoneFileErrors {
-    fn add(&mut self, mut error: ZoneFileError) {
+    /// Adds one, or counts it if there are enough.
+    pub fn add(&mut self, mut error: ZoneFileError) {
         self.count += 1;
         if self.first.len() < MAX_ERRORS {
             // It may quote a line of megabytes.
@@ -168,10 +183,26 @@ impl ZoneFileReader {
     /// # Errors
     /// [`ZoneFileErrors`].
     pub fn finish(mut self) -> Result<ZoneFile, ZoneFileErrors> {
+        self.read_rest();
+        self.parser.finish()
+    }
+
+    /// As [`ZoneFileReader::finish`], for who has more to say of the records than that they are the content of a zone: its SOA, and each
+    /// other record with its line, by owner and type.
+    ///
+    /// # Errors
+    /// [`ZoneFileErrors`].
+    pub fn finish_records(
+        mut self,
+    ) -> Result<(Option<Soa>, impl Iterator<Item = ZoneFileRecord>), ZoneFileErrors> {
+        self.read_rest();
+        let (soa, records) = self.parser.finish_records()?;
+        Ok((soa.map(|(_, soa)| soa), records.into_sorted().map(ZoneFileRecord::from)))
+    }
+
+    fn read_rest(&mut self) {
         let text = std::mem::take(&mut self.held);
         self.read_entries(&text, true);
-        drop(text);
-        self.parser.finish()
     }
 
     /// Reads the entries that are whole, and gives how many octets they take.

@@ -6,6 +6,7 @@ mod continents;
 pub mod counts;
 mod decide;
 pub mod explain;
+pub mod firewall;
 pub mod geo;
 pub mod link;
 pub mod lint;

@@ -339,6 +339,11 @@ impl Parser {
         self.errors.add(error);
     }
 
+    /// The TTL of the SOA and the SOA, and all other records.
+    pub(super) fn finish_records(self) -> Result<(Option<(u32, Soa)>, Records), ZoneFileErrors> {
+        if self.errors.count > 0 { Err(self.errors) } else { Ok((self.soa, self.records)) }
+    }
+
     pub(super) fn finish(mut self) -> Result<ZoneFile, ZoneFileErrors> {
         if self.errors.count > 0 {
             return Err(self.errors);

@@ -4,18 +4,25 @@ use crate::content::Content;
 use crate::rdata::format_rtype;
 use crate::rrset::{Rdatas, RrKey, Rrset};
 
-use super::Warnings;
+use super::{Warnings, ZoneFileRecord};
 
 /// Records as they were read, in any order. A million of them are in memory at once, beside the content that they become:
 /// so they are small, and the RDATA of most is never copied.
 #[derive(Default)]
 pub(super) struct Records(Vec<Record>);
 
-struct Record {
+pub(super) struct Record {
     key: RrKey,
     ttl_s: u32,
     line: u32,
     rdata: Rdatas,
+}
+
+impl From<Record> for ZoneFileRecord {
+    fn from(record: Record) -> ZoneFileRecord {
+        let Record { key, ttl_s, line, rdata } = record;
+        ZoneFileRecord { key, ttl_s, rdata, line: line as usize }
+    }
 }
 
 impl Records {
@@ -28,10 +35,20 @@ impl Records {
         self.0.len()
     }
 
-    /// All records by RRset.
-    pub(super) fn into_content(mut self, warnings: &mut Warnings) -> Content {
+    /// All records, by owner, type and line.
+    pub(super) fn into_sorted(mut self) -> impl Iterator<Item = Record> {
+        self.sort();
+        self.0.into_iter()
+    }
+
+    fn sort(&mut self) {
         // In place, and quick where the file is sorted already.
         self.0.sort_unstable_by(|a, b| a.key.cmp(&b.key).then(a.line.cmp(&b.line)));
+    }
+
+    /// All records by RRset.
+    pub(super) fn into_content(mut self, warnings: &mut Warnings) -> Content {
+        self.sort();
         let mut content = Content::default();
         content.extend(Grouped { records: self.0.into_iter().peekable(), warnings });
         content

@@ -15,7 +15,7 @@ mod format;
 mod known;
 mod mmdb;
 mod places;
-mod ranges;
+pub(crate) mod ranges;
 pub mod testing;
 mod widest;
 

@@ -74,7 +74,7 @@ impl Alias {
 
 /// Ranges of both families, IPv4's first: a range is known by its place among all.
 #[derive(Clone, Debug)]
-pub(super) struct Ranges {
+pub(crate) struct Ranges {
     /// First addresses of IPv4's ranges; the first one is zero.
     v4: Vec<u32>,
     /// For each value of an address' first bits the range that its first address is in, and the last range.
@@ -100,7 +100,7 @@ pub(super) struct Span {
 
 impl Ranges {
     /// Of the ranges' first addresses and values, ascending, the first address of all being zero in each family.
-    pub(super) fn new(v4: Vec<u32>, v6: Vec<u128>, values: Vec<u32>, aliases: Aliases) -> Ranges {
+    pub(crate) fn new(v4: Vec<u32>, v6: Vec<u128>, values: Vec<u32>, aliases: Aliases) -> Ranges {
         debug_assert!(
             v4.first() == Some(&0) && v6.first() == Some(&0) && values.len() == v4.len() + v6.len()
         );
@@ -126,7 +126,7 @@ impl Ranges {
 
     /// The value of an address.
     #[inline]
-    pub(super) fn get(&self, address: IpAddr) -> u32 {
+    pub(crate) fn get(&self, address: IpAddr) -> u32 {
         let range = match address {
             IpAddr::V4(v4) => self.find4(v4.to_bits()),
             IpAddr::V6(v6) => self.find6(v6),
@@ -241,7 +241,7 @@ impl Ranges {
         (&self.v4, (0..self.v6_high.len()).map(|range| self.start6(range)), &self.values, self.aliases)
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         (self.v4.len() + self.v4_index.len() + self.v6_index.len() + self.values.len()) * size_of::<u32>()
             + (self.v6_high.len() + self.v6_low.len()) * size_of::<u64>()
     }
