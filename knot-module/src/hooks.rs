@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use herald_core::Rtype;
 use herald_core::steering::{PLACEHOLDER_TTL_S, Prefix};
+use steering::firewall::{LocalRrset, Verdict};
 use steering::lookup::{self, Rcode, Reply};
 use steering::{Client, Outcome, Part, RrsetRef, Trace};
 
@@ -60,12 +61,18 @@ thread_local! {
 /// Whether queries have to be looked at that knotd may have no zone for.
 #[inline]
 pub fn is_begun_globally() -> bool {
-    private::is_any()
+    firewall::is_on() || private::is_any()
 }
 
-/// Before the instances of zones: insiders of private zones are answered.
+/// Before the instances of zones: the firewall has its say, and insiders of private zones are answered.
 pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
-    if !query.is_question() {
+    if firewall::is_on() {
+        let begun = ask_firewall(query, answer);
+        if begun != Begun::GoOn {
+            return begun;
+        }
+    }
+    if !private::is_any() || !query.is_question() {
         return Begun::GoOn;
     }
     let Some(slot) = private::find(query) else { return Begun::GoOn };
@@ -79,6 +86,101 @@ pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun
         counts::zone(slot.number());
     }
     begun
+}
+
+/// What the firewall does with a query, whatever it asks for. The agent's own pass: it would take what it doesn't get for damage.
+fn ask_firewall<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    let Some(source) = query.source() else { return Begun::GoOn };
+    let asked = firewall::Question {
+        source,
+        name: query.name(),
+        rtype: Rtype::from_int(query.rtype()),
+        is_udp: query.is_udp(),
+        zone: query.zone_name(),
+    };
+    let Some(decision) = firewall::decide(query, &asked) else { return Begun::GoOn };
+    if decision.verdict == Verdict::Pass || query.is_own() {
+        return Begun::GoOn;
+    }
+    match decision.verdict {
+        Verdict::Pass => Begun::GoOn,
+        Verdict::Drop => Begun::Drop,
+        // Transfers, NOTIFY and UPDATE have no other answer that would mean anything.
+        _ if !query.is_question() => refuse(query),
+        Verdict::Refuse => refuse(query),
+        Verdict::Truncate => {
+            query.fail_truncated();
+            Begun::Fail
+        }
+        Verdict::NxDomain => {
+            query.set_rcode(3);
+            answer_nothing(query, answer)
+        }
+        Verdict::NoData => answer_nothing(query, answer),
+        Verdict::Local(rrsets) => answer_locally(rrsets, query, answer),
+    }
+}
+
+fn refuse(query: &mut Query<'_>) -> Begun {
+    query.set_rcode(5);
+    Begun::Fail
+}
+
+/// An empty answer, with the SOA of the zone if there is one.
+fn answer_nothing<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    answer.set_authoritative();
+    query.put_negative_soa(answer);
+    Begun::Done
+}
+
+/// What a policy zone has instead of the zone's own.
+fn answer_locally<'q>(rrsets: &[LocalRrset], query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
+    let asked = Rtype::from_int(query.rtype());
+    let is_for =
+        |rrset: &&LocalRrset| rrset.rtype == asked || asked == Rtype::ANY || rrset.rtype == Rtype::CNAME;
+    if !rrsets.iter().any(|rrset| is_for(&rrset)) {
+        return answer_nothing(query, answer);
+    }
+    answer.set_authoritative();
+    let octets = &mut *thread_octets().borrow_mut();
+    for rrset in rrsets.iter().filter(is_for) {
+        let rdatas = if rrset.is_prefixed {
+            octets.clear();
+            if !prefixed(query.name(), &rrset.rdatas, octets) {
+                // A name that is too long (RFC 6672 §2.2 has the same for DNAME).
+                query.set_rcode(6);
+                return Begun::Done;
+            }
+            Rdatas(octets)
+        } else {
+            Rdatas(&rrset.rdatas)
+        };
+        if !answer.put(None, rrset.rtype.to_int(), rrset.ttl_s, rdatas, query.is_udp()) {
+            if query.is_udp() {
+                query.fail_truncated();
+            } else {
+                query.set_rcode(2);
+            }
+            return Begun::Fail;
+        }
+    }
+    Begun::Done
+}
+
+/// The RDATA of an alias to a name followed by the one in RDATA; false if there is no such name.
+fn prefixed(name: &[u8], rdata: &[u8], octets: &mut Vec<u8>) -> bool {
+    let (Some(suffix), Some((_, labels))) = (Rdatas(rdata).next(), name.split_last()) else { return false };
+    let bytes = labels.len() + suffix.len();
+    if bytes > 255 {
+        return false;
+    }
+    octets.extend_from_slice(&(bytes as u16).to_ne_bytes());
+    octets.extend_from_slice(labels);
+    octets.extend_from_slice(suffix);
+    if bytes % 2 == 1 {
+        octets.push(0);
+    }
+    true
 }
 
 /// Before knotd looks into the zone: insiders of views are answered.

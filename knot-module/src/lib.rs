@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            knotd
-//!  query ──▶ BEGIN     insiders of views are answered; client subnets are dropped where they aren't used
+//!  query ──▶ BEGIN     the firewall drops, refuses, answers; insiders of views are answered; client subnets are dropped where they aren't used
 //!            PREANSWER aliases that are steered are put, and answers that knotd needn't look for again
 //!            (knotd looks the name up, and finds a placeholder)
 //!            ANSWER, ADDITIONAL: placeholders are replaced with what is decided
@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - `hooks`: what is done at each stage.
-//! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places.
+//! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places; `firewall`:
+//!   rules and policy zones.
 //! - `resolved`: what knotd found before.
 //! - `counts`: what is counted of queries, and how the agent gets it.
 //! - `store`, `server`: what the agent says, and how it becomes what queries read.
@@ -21,6 +22,7 @@
 //! Nothing fails open: what can't be decided, and what panics, is never answered with a placeholder.
 
 mod counts;
+mod firewall;
 mod hooks;
 #[allow(unsafe_code, reason = "it is the layer to knotd's C")]
 mod knot;

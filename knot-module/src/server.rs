@@ -295,7 +295,10 @@ fn read_messages(file: &Path, store: &mut Store) -> Result<(), SnapshotError> {
                 Some(ToAgent::Refused { zone, reason, .. }) => {
                     eprintln!("herald: the snapshot: {zone}: {reason}")
                 }
-                Some(ToAgent::GeoLoaded { problem: Some(problem), .. }) => {
+                Some(
+                    ToAgent::GeoLoaded { problem: Some(problem), .. }
+                    | ToAgent::FirewallLoaded { problem: Some(problem), .. },
+                ) => {
                     eprintln!("herald: the snapshot: {problem}")
                 }
                 _ => {}

@@ -12,7 +12,7 @@ use steering::{CompileError, Part};
 
 use crate::knot::{self, Retired};
 use crate::slot::{self, Slot, Soa, Steering, Version};
-use crate::{PANICS, UNDECIDED, counts, places, private};
+use crate::{PANICS, UNDECIDED, counts, firewall, places, private};
 
 /// Versions of a zone that may be prepared at a time. The agent has one on its way, and another while the first settles.
 const PENDING_MAX: usize = 4;
@@ -106,6 +106,7 @@ impl Store {
             last: place == last,
             geo: places::hash(),
             counts: Some(true),
+            firewall: Some(firewall::hashes()),
         };
         chunks.into_iter().enumerate().map(hello).collect()
     }
@@ -166,6 +167,10 @@ impl Store {
             ToModule::NoGeo => {
                 places::clear();
                 None
+            }
+            ToModule::Firewall { part, path, hash } => {
+                let problem = firewall::load(part, &path, &hash).err();
+                Some(ToAgent::FirewallLoaded { part, hash, problem })
             }
             ToModule::SnapshotEnd => None,
             ToModule::Ask => Some(ToAgent::Status(self.status())),
@@ -313,6 +318,7 @@ impl Store {
         knot::free_retired(&mut self.retired);
         private::free_retired();
         places::free_retired();
+        firewall::free_retired();
     }
 
     /// What is found in the steering of a zone: the one of this id, or else the one of this name that queries see.
@@ -336,13 +342,15 @@ impl Store {
         let bytes =
             |known: &Zone| known.steering.current.as_ref().map_or(0, |version| version.part.bytes() as u64);
         let (counted, counted_coarsely) = counts::figures();
+        let (firewall, firewall_bytes) = firewall::counts();
         ModuleStatus {
             counted: Some(counted),
             counted_coarsely: Some(counted_coarsely),
+            firewall: Some(firewall),
             zones: self.zones.len() as u64,
             panics: PANICS.load(Ordering::Relaxed),
             undecided: UNDECIDED.load(Ordering::Relaxed),
-            bytes: self.zones.values().map(bytes).sum(),
+            bytes: self.zones.values().map(bytes).sum::<u64>() + firewall_bytes as u64,
         }
     }
 }

@@ -18,10 +18,13 @@
 //!  │◀─ GeoLoaded {hash, problem} ─────────────────────────────────────┤
 //!  ├─ CountsKept {instance, sequence} ───────────────────────────────▶│ as soon as the agent wants counts, and for each batch it has kept
 //!  │◀─ Counts {instance, sequence, rows} ─────────────────────────────┤ again and again until it is kept
+//!  ├─ Firewall {part, path, hash} ───────────────────────────────────▶│ reads the rules, or the policy zones
+//!  │◀─ FirewallLoaded {part, hash, problem} ──────────────────────────┤
 //! ```
 //!
 //! A part is chosen by the serial of the zone that a query sees, so that a client gets records and steering of one generation.
 
+use herald_core::firewall::Owner;
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
 use minicbor::{Decode, Encode};
 
@@ -132,6 +135,59 @@ pub enum ToModule {
         #[n(1)]
         sequence: u64,
     },
+    /// This part of the firewall is in this file from now on. Only to a module that says in its hello that it has a firewall.
+    #[n(24)]
+    Firewall {
+        /// Which one.
+        #[n(0)]
+        part: FirewallPart,
+        /// Its file; empty if there is none of it from now on.
+        #[n(1)]
+        path: String,
+        /// SHA-256 of the file, empty without one.
+        #[cbor(n(2), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+    },
+}
+
+/// A part of the firewall: each has a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum FirewallPart {
+    /// The rules of the fleet and of tenants.
+    #[n(0)]
+    Rules,
+    /// The policy zones.
+    #[n(1)]
+    Policies,
+}
+
+/// What the module has in use of the firewall.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct FirewallHashes {
+    /// SHA-256 of the file of rules, empty if there is none.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub rules: Vec<u8>,
+    /// SHA-256 of the file of policy zones, empty if there is none.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub policies: Vec<u8>,
+}
+
+/// How often something of the firewall was for a query, since knotd started.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FirewallCount {
+    /// Whose rule; none of a policy zone.
+    #[n(0)]
+    pub owner: Option<Owner>,
+    /// The name of the rule or the policy zone.
+    #[n(1)]
+    pub name: String,
+    /// What a policy zone did; empty of a rule.
+    #[n(2)]
+    pub action: String,
+    /// How often.
+    #[n(3)]
+    pub queries: u64,
 }
 
 /// A zone at a generation.
@@ -181,6 +237,9 @@ pub enum ToAgent {
         /// Whether it counts queries, and says so to who sends [`ToModule::CountsKept`].
         #[n(5)]
         counts: Option<bool>,
+        /// What it has of the firewall; none if it is too old to have one.
+        #[n(24)]
+        firewall: Option<FirewallHashes>,
     },
     /// The zone is compiled, and in use as soon as its serial is served.
     #[n(1)]
@@ -213,6 +272,19 @@ pub enum ToAgent {
         hash: Vec<u8>,
         /// Why it isn't in use, if it isn't: what was before stays.
         #[n(1)]
+        problem: Option<String>,
+    },
+    /// Answers [`ToModule::Firewall`].
+    #[n(24)]
+    FirewallLoaded {
+        /// Which part.
+        #[n(0)]
+        part: FirewallPart,
+        /// Of the file.
+        #[cbor(n(1), with = "minicbor::bytes")]
+        hash: Vec<u8>,
+        /// Why it isn't in use, if it isn't: what was before stays.
+        #[n(2)]
         problem: Option<String>,
     },
     /// Answers [`ToModule::Ask`].
@@ -275,6 +347,9 @@ pub struct ModuleStatus {
     /// Of these, queries of which no more than zone and kind of response code was counted, as there was no room for more.
     #[n(5)]
     pub counted_coarsely: Option<u64>,
+    /// How often rules and policy zones were for queries; what never was is left out.
+    #[n(24)]
+    pub firewall: Option<Vec<FirewallCount>>,
 }
 
 /// What is wrong with a frame. The connection, or the file from here on, is of no use.

@@ -228,7 +228,7 @@ impl<'q> Answer<'q> {
         self.put_rrset(&rrset, hint as u16, if truncates { 0 } else { abi::PF_NOTRUNC as u16 })
     }
 
-    fn put_rrset(&mut self, rrset: &RrsetView, hint: u16, flags: u16) -> bool {
+    pub(super) fn put_rrset(&mut self, rrset: &RrsetView, hint: u16, flags: u16) -> bool {
         // SAFETY: the packet is knotd's, and what the RRset points to lives as long as the query.
         unsafe { abi::knot_pkt_put_rotate(self.packet.as_ptr(), hint, rrset, 0, flags) == abi::OK }
     }

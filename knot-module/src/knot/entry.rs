@@ -235,6 +235,7 @@ fn begin_guarded(state: c_int, packet: *mut Packet, data: *mut QueryData, slot: 
         Some(Begun::GoOn) => state,
         Some(Begun::Done) => abi::STATE_DONE,
         Some(Begun::Fail) => abi::STATE_FAIL,
+        Some(Begun::Drop) => abi::STATE_NOOP,
         // Nothing of it was put, or knotd can't add to it.
         None if answer.is_empty() => state,
         None => abi::STATE_FAIL,

@@ -48,4 +48,6 @@ pub enum Begun {
     Done,
     /// The answer is the response code of the query alone.
     Fail,
+    /// There is no answer.
+    Drop,
 }

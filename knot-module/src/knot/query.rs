@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ptr::NonNull;
 
 use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData, SocketAddress, SocketAddressRoom};
-use super::answer::{Answer, name_of};
+use super::answer::{Answer, Section, name_of};
 
 /// A query that runs.
 #[derive(Debug)]
@@ -224,6 +224,18 @@ impl<'q> Query<'q> {
             let length = usize::from(rrset.rrs.rdata.cast::<u16>().read_unaligned());
             Some(std::slice::from_raw_parts(rrset.rrs.rdata.add(2), length))
         }
+    }
+
+    /// Puts the SOA of the zone, as negative answers carry it (RFC 2308 §3). False if there is none or no room.
+    pub fn put_negative_soa(&self, answer: &mut Answer<'q>) -> bool {
+        // SAFETY: as in `apex_rdata`.
+        let mut rrset = unsafe { abi::knotd_qdata_zone_apex_rrset(self.data.as_ptr(), 6) };
+        let minimum = self.apex_rdata(6).and_then(|soa| soa.last_chunk()).map(|octets| u32::from_be_bytes(*octets));
+        let Some(minimum) = minimum else { return false };
+        rrset.ttl = rrset.ttl.min(minimum);
+        rrset.additional = std::ptr::null_mut();
+        answer.begin(Section::Authority);
+        answer.put_rrset(&rrset, abi::HINT_NONE as u16, abi::PF_NOTRUNC as u16)
     }
 
     /// Has knotd go on with this name, the target of an alias that was put. False if there is no memory.
