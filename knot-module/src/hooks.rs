@@ -15,7 +15,7 @@ use steering::{Client, Outcome, Part, RrsetRef, Trace};
 use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
 use crate::resolved::{self, Question};
 use crate::slot::{Slot, Version};
-use crate::{Settings, UNDECIDED, counts, places, private};
+use crate::{Settings, UNDECIDED, counts, firewall, places, private};
 
 /// The TTL that marks what is to be replaced.
 pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;

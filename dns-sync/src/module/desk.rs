@@ -202,7 +202,11 @@ impl Desk {
         let (zone, generation, result) = match message {
             ToAgent::Prepared { zone, generation } => (zone, generation, Ok(())),
             ToAgent::Refused { zone, generation, reason } => (zone, generation, Err(reason)),
-            ToAgent::Hello { .. } | ToAgent::GeoLoaded { .. } | ToAgent::Status(_) | ToAgent::Counts(_) => {
+            ToAgent::Hello { .. }
+            | ToAgent::GeoLoaded { .. }
+            | ToAgent::FirewallLoaded { .. }
+            | ToAgent::Status(_)
+            | ToAgent::Counts(_) => {
                 return None;
             }
         };

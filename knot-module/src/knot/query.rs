@@ -230,7 +230,8 @@ impl<'q> Query<'q> {
     pub fn put_negative_soa(&self, answer: &mut Answer<'q>) -> bool {
         // SAFETY: as in `apex_rdata`.
         let mut rrset = unsafe { abi::knotd_qdata_zone_apex_rrset(self.data.as_ptr(), 6) };
-        let minimum = self.apex_rdata(6).and_then(|soa| soa.last_chunk()).map(|octets| u32::from_be_bytes(*octets));
+        let minimum =
+            self.apex_rdata(6).and_then(|soa| soa.last_chunk()).map(|octets| u32::from_be_bytes(*octets));
         let Some(minimum) = minimum else { return false };
         rrset.ttl = rrset.ttl.min(minimum);
         rrset.additional = std::ptr::null_mut();

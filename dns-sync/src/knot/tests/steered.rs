@@ -39,6 +39,7 @@ impl Listener {
             last: true,
             geo: Vec::new(),
             counts: None,
+            firewall: None,
         });
         said
     }
