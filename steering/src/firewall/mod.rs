@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The first rule that is for a query decides, one that passes it too; rules that count let the next ones be asked. Rules are compiled
-//! flat ([`rules`]), so that ten thousand of them cost a query two look-ups: one by its source, one by its name. Nothing is
+//! flat, so that ten thousand of them cost a query two look-ups: one by its source, one by its name. Nothing is
 //! allocated or locked when it is decided, and time comes in.
 
 mod buckets;
