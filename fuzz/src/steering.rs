@@ -15,7 +15,7 @@ use minicbor::Decoder;
 use steering::geo::{Builder, Facts, Geo};
 use steering::link::{ToAgent, ToModule, ZoneHead, decode_frame, encode_frame};
 use steering::lookup::{Query, Reply, Section};
-use steering::{Client, Decision, Outcome, Part, RrsetRef, pop_hash, rrset_octets};
+use steering::{Client, Decision, Knowledge, Outcome, Part, RrsetRef, pop_hash, rrset_octets};
 
 /// Octets of room for an answer's RDATAs.
 const ROOM_BYTES: usize = 512;
@@ -185,10 +185,10 @@ fn ask(module: &Module, asked: &Asked<'_>, client: &Client) {
     for name in names.chain([asked.name]) {
         for rtype in STEERABLE.into_iter().chain([asked.rtype]) {
             out.clear();
-            let decision = part.decide(name, rtype, client, &GEO, &mut out, &mut ());
+            let decision = part.decide(name, rtype, client, &Knowledge::places(&GEO), &mut out, &mut ());
             check(part, client, &decision, scope_most, &out);
             let mut again = Vec::with_capacity(ROOM_BYTES);
-            assert_eq!(decision, part.decide(name, rtype, client, &GEO, &mut again, &mut ()));
+            assert_eq!(decision, part.decide(name, rtype, client, &Knowledge::places(&GEO), &mut again, &mut ()));
             assert_eq!(out, again);
         }
         // A look-up is for names: the module gets them from knotd, which has read them.
@@ -197,7 +197,7 @@ fn ask(module: &Module, asked: &Asked<'_>, client: &Client) {
             out.clear();
             let query = Query { name: name.as_wire(), rtype, client, inside: &inside, soa };
             let mut reply = Check { left: 64 };
-            let verdict = part.lookup(&query, &GEO, &mut out, &mut reply);
+            let verdict = part.lookup(&query, &Knowledge::places(&GEO), &mut out, &mut reply);
             assert_eq!(out.capacity(), ROOM_BYTES);
             assert!(verdict.scope.is_none_or(|scope| scope <= scope_most));
         }
@@ -263,6 +263,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         state: if octet == 3 { EndpointState::Drained } else { EndpointState::Enabled },
         location: Some(Location { latitude: octet.into(), longitude: 0.0 }),
         bias: octet as i8,
+        monitor: None,
     };
     let pool = |answer: AnswerMode, is_listed: bool| {
         Item::Pool(Pool {
@@ -297,7 +298,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         ),
         rule(When::default(), "one", false),
     ];
-    let policy = |rtype| write(Item::Policy(rtype, Policy { rules: rules.clone() }));
+    let policy = |rtype| write(Item::Policy(rtype, Policy::of_rules(rules.clone())));
     let steering: Vec<(RrKey, Rrset)> = vec![
         (settings_key(&apex), write(Item::Settings(Settings { ecs: true }))),
         (pool_key(&apex, "one").expect("a label"), write(pool(AnswerMode::One, false))),

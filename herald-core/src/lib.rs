@@ -20,6 +20,7 @@ pub mod name;
 pub mod rdata;
 pub mod rejection;
 pub mod rrset;
+pub mod special;
 pub mod state;
 pub mod steering;
 pub mod zone;

@@ -10,12 +10,12 @@ use herald_core::Rtype;
 use herald_core::steering::{PLACEHOLDER_TTL_S, Prefix};
 use steering::firewall::{LocalRrset, Verdict};
 use steering::lookup::{self, Rcode, Reply};
-use steering::{Client, Outcome, Part, RrsetRef, Trace};
+use steering::{Client, Knowledge, Outcome, Part, RrsetRef, Trace};
 
 use crate::knot::{Answer, Begun, Fate, Query, Rdatas, Replaced, Section, State};
 use crate::resolved::{self, Question};
 use crate::slot::{Slot, Version};
-use crate::{Settings, UNDECIDED, counts, firewall, places, private};
+use crate::{Settings, UNDECIDED, counts, firewall, health, places, private};
 
 /// The TTL that marks what is to be replaced.
 pub const MARKER_TTL_S: u32 = PLACEHOLDER_TTL_S;
@@ -39,6 +39,7 @@ const PANIC_ID: u16 = 0xdead;
 /// Sets what all decisions depend on.
 pub fn set_up(settings: &Settings) {
     places::set_up();
+    health::set_up();
     private::set_up(&settings.pop);
     resolved::set_up();
     POP.store(steering::pop_hash(&settings.pop), Ordering::Relaxed);
@@ -216,7 +217,7 @@ fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut 
         let question =
             lookup::Query { name: asked, rtype, client: &client, inside: &inside, soa: soa.as_rrset() };
         let mut reply = Insider { answer, asked };
-        part.lookup(&question, places::table(query), &mut octets, &mut reply)
+        part.lookup(&question, &known(query), &mut octets, &mut reply)
     };
     let (policy, pool) = verdict.decided;
     if policy != 0 {
@@ -307,7 +308,7 @@ fn answer_resolved<'q>(part: &'q Part, query: &mut Query<'q>, answer: &mut Answe
     let octets = &mut *thread_octets().borrow_mut();
     octets.clear();
     let rtype = Rtype::from_int(query.rtype());
-    let decision = part.decide(query.name(), rtype, &client, places::table(query), octets, &mut ());
+    let decision = part.decide(query.name(), rtype, &client, &known(query), octets, &mut ());
     // Where there is nothing, knotd has more to say.
     let Outcome::Answer { ttl, .. } = decision.outcome else { return State::Begin };
     counts::decided(decision.policy, decision.pool);
@@ -338,7 +339,7 @@ pub fn replace<'q>(
         UNDECIDED.fetch_add(1, Ordering::Relaxed);
         return State::Error;
     };
-    let geo = places::table(query);
+    let known = known(query);
     // The question's own answer, with no alias before it.
     let is_direct = section == Section::Answer && state == State::Hit && answer.is_single();
     let octets = &mut *thread_octets().borrow_mut();
@@ -348,7 +349,7 @@ pub fn replace<'q>(
     let replaced = answer.replace_marked(section, MARKER_TTL_S, first, octets, |marked, octets| {
         let rtype = Rtype::from_int(marked.rtype);
         rtype_found = Some(marked.rtype);
-        let decision = part.decide(marked.owner, rtype, &client, geo, octets, &mut ());
+        let decision = part.decide(marked.owner, rtype, &client, &known, octets, &mut ());
         if section == Section::Answer && decision.policy != 0 {
             counts::decided(decision.policy, decision.pool);
         }
@@ -488,8 +489,8 @@ impl Put<'_, '_> {
     fn decide_exact(&mut self, owner: &[u8], rtype: Rtype) -> Option<Outcome> {
         self.octets.clear();
         let mut place = PolicyPlace::default();
-        let geo = places::table(self.query);
-        let decision = self.part.decide(owner, rtype, self.client, geo, self.octets, &mut place);
+        let known = known(self.query);
+        let decision = self.part.decide(owner, rtype, self.client, &known, self.octets, &mut place);
         if !place.is_exact {
             return None;
         }
@@ -516,6 +517,12 @@ impl Trace for PolicyPlace {
 /// Whether questions of this type are answered with what an alias points to.
 fn follows_aliases(rtype: u16) -> bool {
     !matches!(Rtype::from_int(rtype), Rtype::CNAME | Rtype::ANY | Rtype::RRSIG | Rtype::NSEC)
+}
+
+/// What is known at the moment.
+#[inline]
+fn known<'q>(query: &Query<'q>) -> Knowledge<'q> {
+    Knowledge { geo: places::table(query), health: health::health(query) }
 }
 
 /// Who asks.

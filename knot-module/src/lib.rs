@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - `hooks`: what is done at each stage.
-//! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places; `firewall`:
-//!   rules and policy zones.
+//! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places;
+//!   `health`: which endpoints are up; `firewall`: rules and policy zones.
 //! - `resolved`: what knotd found before.
 //! - `counts`: what is counted of queries, and how the agent gets it.
 //! - `store`, `server`: what the agent says, and how it becomes what queries read.
@@ -23,6 +23,7 @@
 
 mod counts;
 mod firewall;
+mod health;
 mod hooks;
 #[allow(unsafe_code, reason = "it is the layer to knotd's C")]
 mod knot;
@@ -41,6 +42,7 @@ use counts::Tallying;
 use knot::{Loading, Priority};
 use server::Server;
 use slot::Slot;
+use steering::link::verdicts_file;
 use store::Store;
 
 /// What knotd's configuration says of us.
@@ -149,6 +151,15 @@ fn read_snapshot(loading: &Loading, file: Option<&str>) {
     };
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     let read = server::read_snapshot(Path::new(file), &mut store);
+    let verdicts = verdicts_file(Path::new(file));
+    match server::read_snapshot(&verdicts, &mut store) {
+        Ok(()) => {
+            loading.log(Priority::Info, &format!("{} monitors are down, from {file}", health::down()));
+        }
+        // Without it all is up, as where there are no monitors.
+        Err(server::SnapshotError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => loading.log(Priority::Warning, &format!("{}: {error}", verdicts.display())),
+    }
     let zones = store.zones();
     match read {
         Ok(()) => loading.log(Priority::Info, &format!("{zones} zones are steered, from {file}")),

@@ -12,7 +12,7 @@ use steering::{CompileError, Part};
 
 use crate::knot::{self, Retired};
 use crate::slot::{self, Slot, Soa, Steering, Version};
-use crate::{PANICS, UNDECIDED, counts, firewall, places, private};
+use crate::{PANICS, UNDECIDED, counts, firewall, health, places, private};
 
 /// Versions of a zone that may be prepared at a time. The agent has one on its way, and another while the first settles.
 const PENDING_MAX: usize = 4;
@@ -107,6 +107,7 @@ impl Store {
             geo: places::hash(),
             counts: Some(true),
             firewall: Some(firewall::hashes()),
+            knows_verdicts: true,
         };
         chunks.into_iter().enumerate().map(hello).collect()
     }
@@ -171,6 +172,14 @@ impl Store {
             ToModule::Firewall { part, path, hash } => {
                 let problem = firewall::load(part, &path, &hash).err();
                 Some(ToAgent::FirewallLoaded { part, hash, problem })
+            }
+            ToModule::Verdicts { whose, is_all, verdicts, .. } => {
+                health::take(whose, is_all, &verdicts);
+                None
+            }
+            ToModule::Isolated { is_isolated } => {
+                health::set_isolated(is_isolated);
+                None
             }
             ToModule::SnapshotEnd => None,
             ToModule::Ask => Some(ToAgent::Status(self.status())),
@@ -319,6 +328,7 @@ impl Store {
         private::free_retired();
         places::free_retired();
         firewall::free_retired();
+        health::free_retired();
     }
 
     /// What is found in the steering of a zone: the one of this id, or else the one of this name that queries see.
@@ -351,6 +361,8 @@ impl Store {
             panics: PANICS.load(Ordering::Relaxed),
             undecided: UNDECIDED.load(Ordering::Relaxed),
             bytes: self.zones.values().map(bytes).sum::<u64>() + firewall_bytes as u64,
+            down: health::down() as u64,
+            is_isolated: health::is_isolated(),
         }
     }
 }

@@ -10,7 +10,7 @@ use herald_core::steering::{AnswerMode, Prefix, Sticky, View, When};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use steering::geo::Geo;
-use steering::{Client, Outcome};
+use steering::{Client, Knowledge, Outcome};
 use support::agent::snapshot;
 use support::zone::{pool, rule};
 use support::{Answer, Knot, Question, TestZone};
@@ -60,7 +60,8 @@ fn ten_thousand_queries_are_answered_as_decided() {
             let client =
                 Client { source, ecs: subnet, pop: steering::pop_hash("fra1"), draw: known_draw(id) };
             let mut out = Vec::with_capacity(65_536);
-            let decision = part.decide(owner.as_wire(), *rtype, &client, &geo, &mut out, &mut ());
+            let decision =
+                part.decide(owner.as_wire(), *rtype, &client, &Knowledge::places(&geo), &mut out, &mut ());
             prop_assert_eq!(answer.scope, decision.scope, "{:?}: {:?}", &question, decision);
             match decision.outcome {
                 Outcome::Answer { ttl, rtype, .. } => {

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use herald_core::Rtype;
-use herald_core::steering::Prefix;
+use herald_core::steering::{Prefix, WhenAllDown};
 
-use crate::geo::{Ask, Basis, Decider, Facts, Geo, Known, Led, widest};
+use crate::geo::{Ask, Basis, Decider, Facts, Known, Led, widest};
+use crate::health::{Knowledge, Verdicts};
 use crate::part::hash::fold;
 use crate::part::octets::Reader;
-use crate::part::policy::{Asked, Condition, Conditions, Rules, relative};
+use crate::part::policy::{Asked, CompiledRule, Condition, Conditions, Rules, relative};
 use crate::part::pool::{Among, Chosen, PoolAnswers, unit_vector};
 use crate::part::table::Key;
 use crate::part::{Kind, Part, policy_key};
@@ -120,15 +121,19 @@ pub enum PoolVerdict {
     Nothing,
     /// It has so many endpoints that can answer, and is to have more.
     TooFew(usize),
+    /// So many of its endpoints are up, and more are to be.
+    TooFewUp(usize),
     /// The nearest endpoint is asked for, and none of those that can answer has a place.
     NoPlace,
+    /// It answers although too few are up, as in all pools of the rule. It is told of after all of these were.
+    LastResort,
 }
 
 /// The candidates of the pool that answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     pool: &'a PoolAnswers<'a>,
-    among: Among,
+    among: &'a Among,
     /// The address that sticky draws are made from.
     pub address: IpAddr,
     /// The draw that chooses among them.
@@ -166,7 +171,7 @@ impl Part {
         owner: &[u8],
         rtype: Rtype,
         client: &Client,
-        geo: &Geo,
+        known: &Knowledge<'_>,
         out: &mut Vec<u8>,
         trace: &mut T,
     ) -> Decision {
@@ -174,7 +179,7 @@ impl Part {
             return Decision { outcome: Outcome::NotSteered, scope: None, pool: 0, policy: 0 };
         };
         trace.policy(labels_less);
-        Decision { policy, ..self.decide_by(rules, rtype, client, geo, out, trace) }
+        Decision { policy, ..self.decide_by(rules, rtype, client, known, out, trace) }
     }
 
     /// What rules decide.
@@ -184,19 +189,19 @@ impl Part {
         rules: Rules<'_>,
         rtype: Rtype,
         client: &Client,
-        geo: &Geo,
+        known: &Knowledge<'_>,
         out: &mut Vec<u8>,
         trace: &mut T,
     ) -> Decision {
         let ecs = client.ecs.filter(|_| self.settings().ecs);
         let (route, scope) = match ecs {
-            None => (self.route(rules, &mut Asker::new(self, client, geo, trace)), None),
+            None => (self.route(rules, &mut Asker::new(self, client, known, trace)), None),
             // A network of length zero tells of nobody, and what depends on nobody is for all.
             Some(ecs) if ecs.length() == 0 || !rules.look_at_client() => {
-                (self.route(rules, &mut Asker::new(self, client, geo, trace)), Some(0))
+                (self.route(rules, &mut Asker::new(self, client, known, trace)), Some(0))
             }
             Some(ecs) => {
-                let (route, scope) = self.route_and_scope(rules, client, ecs, geo, trace);
+                let (route, scope) = self.route_and_scope(rules, client, ecs, known, trace);
                 (route, Some(scope))
             }
         };
@@ -213,10 +218,12 @@ impl Part {
         }
         if T::WANTS_DETAILS {
             let address = client.rule_address(self);
-            trace
-                .answers(&pool.answers, Candidates { pool: &pool.answers, among: pool.among, address, draw });
+            trace.answers(
+                &pool.answers,
+                Candidates { pool: &pool.answers, among: &pool.among, address, draw },
+            );
         }
-        let outcome = match pool.answers.choose(pool.among, draw, out) {
+        let outcome = match pool.answers.choose(&pool.among, draw, out) {
             Chosen::Count(count) => Outcome::Answer { ttl: pool.answers.ttl, rtype, count },
             Chosen::NoRoom => Outcome::NoRoom,
         };
@@ -264,7 +271,8 @@ impl Part {
                 }
             }
             asker.trace.rule(number, RuleVerdict::Matched);
-            let pool = self.first_pool(rule.pools, from, asker.trace);
+            let verdicts = asker.known.health.of(rule.is_local());
+            let pool = self.first_pool(&rule, from, verdicts, asker.trace);
             return Route { asked, is_by_location, pool };
         }
         Route { asked, is_by_location, pool: None }
@@ -273,14 +281,15 @@ impl Part {
     #[inline]
     fn first_pool<'a>(
         &'a self,
-        pools: &[[u8; 8]],
+        rule: &CompiledRule<'_>,
         from: Option<[f32; 3]>,
+        verdicts: &Verdicts,
         trace: &mut impl Trace,
     ) -> Option<RoutedPool<'a>> {
-        for (number, hash) in pools.iter().enumerate() {
+        let mut is_any_down = false;
+        for (number, hash) in rule.pools.iter().enumerate() {
             let hash = u64::from_le_bytes(*hash);
-            let answers = self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body));
-            let Some(answers) = answers else {
+            let Some(answers) = self.pool(hash) else {
                 trace.pool(number, PoolVerdict::Nothing);
                 continue;
             };
@@ -288,18 +297,60 @@ impl Part {
                 trace.pool(number, PoolVerdict::TooFew(answers.candidates()));
                 continue;
             }
-            let among = match from {
-                None => Some(Among::All),
-                Some(from) => answers.nearest(from),
-            };
-            let Some(among) = among else {
+            let up = answers.up(verdicts);
+            if let Some(up) = up
+                && up.len() < answers.min_healthy()
+            {
+                is_any_down = true;
+                trace.pool(number, PoolVerdict::TooFewUp(up.len()));
+                continue;
+            }
+            let Some(among) = answers.among(up, from) else {
                 trace.pool(number, PoolVerdict::NoPlace);
                 continue;
             };
             trace.pool(number, PoolVerdict::Answers);
             return Some(RoutedPool { hash, answers, among });
         }
-        None
+        if is_any_down { self.last_resort(rule, from, verdicts, trace) } else { None }
+    }
+
+    #[inline]
+    fn pool(&self, hash: u64) -> Option<PoolAnswers<'_>> {
+        self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body))
+    }
+
+    /// What answers where no pool has as many endpoints up as it is to have.
+    #[cold]
+    fn last_resort<'a>(
+        &'a self,
+        rule: &CompiledRule<'_>,
+        from: Option<[f32; 3]>,
+        verdicts: &Verdicts,
+        trace: &mut impl Trace,
+    ) -> Option<RoutedPool<'a>> {
+        let when_all_down = rule.when_all_down();
+        let mut found: Option<(usize, u32, RoutedPool<'a>)> = None;
+        for (number, hash) in rule.pools.iter().enumerate() {
+            let hash = u64::from_le_bytes(*hash);
+            let Some(answers) = self.pool(hash).filter(PoolAnswers::can_answer) else { continue };
+            let (set, last_s) = match when_all_down {
+                WhenAllDown::NoData => return None,
+                WhenAllDown::ServeAll => (None, u32::MAX),
+                WhenAllDown::ServeLast => {
+                    let (set, last_s) = answers.last_up(verdicts);
+                    (Some(set), last_s)
+                }
+            };
+            if let Some(among) = answers.among(set, from)
+                && found.as_ref().is_none_or(|(_, found_s, _)| last_s > *found_s)
+            {
+                found = Some((number, last_s, RoutedPool { hash, answers, among }));
+            }
+        }
+        let (number, _, pool) = found?;
+        trace.pool(number, PoolVerdict::LastResort);
+        Some(pool)
     }
 
     /// Where rules lead a client, and the length of the shortest prefix around it in which they lead everybody there.
@@ -308,32 +359,38 @@ impl Part {
         rules: Rules<'a>,
         client: &Client,
         ecs: Prefix,
-        geo: &Geo,
+        knowledge: &Knowledge<'_>,
         trace: &mut T,
     ) -> (Route<'a>, u8) {
-        let basis = Basis { part: self.stamp(), epoch: EPOCH, asked: asked_hash(rules, client) };
+        let geo = knowledge.geo;
+        let Some(epoch) = knowledge.health.epoch() else {
+            // Endpoints go up or down this moment.
+            return (self.route(rules, &mut Asker::new(self, client, knowledge, trace)), ecs.length());
+        };
+        let basis = Basis { part: self.stamp(), epoch, asked: asked_hash(rules, client) };
         let known = geo.known_scope(basis, ecs.address());
         if let Some(Known { length, pool: Some(hash) }) = known
             && !T::WANTS_DETAILS
         {
             let answers = self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body));
-            let pool = answers.map(|answers| RoutedPool { hash, answers, among: Among::All });
+            let pool = answers.map(|answers| RoutedPool { hash, answers, among: Among::ALL });
             // How many rules there were doesn't matter any more.
             return (Route { asked: 0, is_by_location: false, pool }, length);
         }
-        let route = self.route(rules, &mut Asker::new(self, client, geo, trace));
-        let length = known.map(|known| known.length).unwrap_or_else(|| {
-            let decider = Wondering { part: self, rules, client, geo };
+        let route = self.route(rules, &mut Asker::new(self, client, knowledge, trace));
+        let mut length = known.map(|known| known.length).unwrap_or_else(|| {
+            let decider = Wondering { part: self, rules, client, knowledge };
             let length = widest(geo, ecs.address(), route.led(), &decider);
             geo.keep_scope(basis, ecs.address(), Known { length, pool: route.certain_pool() });
             length
         });
+        if knowledge.health.epoch() != Some(epoch) {
+            // What changed in between may have led others elsewhere than the client. What was kept is of before, and not asked for again.
+            length = ecs.length();
+        }
         (route, length)
     }
 }
-
-/// What outcomes depend on besides a part, and that changes with time: there is no such thing yet.
-const EPOCH: u64 = 0;
 
 /// The hash of rules, and of what they ask for besides the address that they look at.
 fn asked_hash(rules: Rules<'_>, client: &Client) -> u64 {
@@ -353,13 +410,13 @@ struct Wondering<'a> {
     part: &'a Part,
     rules: Rules<'a>,
     client: &'a Client,
-    geo: &'a Geo,
+    knowledge: &'a Knowledge<'a>,
 }
 
 impl<'a> Decider<'a> for Wondering<'a> {
     fn led(&self, address: IpAddr) -> Led {
         let mut nobody = ();
-        let asker = Asker::new(self.part, self.client, self.geo, &mut nobody);
+        let asker = Asker::new(self.part, self.client, self.knowledge, &mut nobody);
         let mut asker = Asker { address: Some(address), ..asker };
         self.part.route(self.rules, &mut asker).led()
     }
@@ -388,7 +445,7 @@ struct RoutedPool<'a> {
 
 impl Route<'_> {
     fn led(&self) -> Led {
-        let outcome = self.pool.as_ref().map_or(0, |pool| pool.hash ^ pool.answers.among_hash(pool.among));
+        let outcome = self.pool.as_ref().map_or(0, |pool| pool.hash ^ pool.answers.among_hash(&pool.among));
         let candidates = match &self.pool {
             Some(pool) if self.is_by_location => pool.answers.candidates(),
             _ => 0,
@@ -401,14 +458,14 @@ impl Route<'_> {
     fn certain_pool(&self) -> Option<u64> {
         match &self.pool {
             None => Some(0),
-            Some(pool) => (pool.among == Among::All).then_some(pool.hash),
+            Some(pool) => pool.among.is_all().then_some(pool.hash),
         }
     }
 
     /// Where draws depend on the client's network, caches mustn't share beyond it.
     fn sticky_length(&self, address: IpAddr) -> u8 {
         let sticky = self.pool.as_ref().and_then(|pool| {
-            pool.answers.sticky_length(address).filter(|_| pool.answers.has_choice(pool.among))
+            pool.answers.sticky_length(address).filter(|_| pool.answers.has_choice(&pool.among))
         });
         sticky.unwrap_or(0)
     }
@@ -426,14 +483,14 @@ struct Asker<'a, T> {
     address: Option<IpAddr>,
     place: Option<&'a Facts>,
     asn: Option<u32>,
-    geo: &'a Geo,
+    known: &'a Knowledge<'a>,
     trace: &'a mut T,
 }
 
 impl<'a, T> Asker<'a, T> {
     #[inline]
-    fn new(part: &'a Part, client: &'a Client, geo: &'a Geo, trace: &'a mut T) -> Asker<'a, T> {
-        Asker { part, client, address: None, place: None, asn: None, geo, trace }
+    fn new(part: &'a Part, client: &'a Client, known: &'a Knowledge<'a>, trace: &'a mut T) -> Asker<'a, T> {
+        Asker { part, client, address: None, place: None, asn: None, known, trace }
     }
 }
 
@@ -449,7 +506,7 @@ impl<T: Trace> Asked for Asker<'_, T> {
             return place;
         }
         self.tell();
-        self.place.insert(self.geo.place(self.address()))
+        self.place.insert(self.known.geo.place(self.address()))
     }
 
     #[inline]
@@ -458,7 +515,7 @@ impl<T: Trace> Asked for Asker<'_, T> {
             return asn;
         }
         self.tell();
-        *self.asn.insert(self.geo.asn(self.address()))
+        *self.asn.insert(self.known.geo.asn(self.address()))
     }
 
     #[inline]
@@ -478,7 +535,7 @@ impl<T: Trace> Asker<'_, T> {
     fn tell(&mut self) {
         if T::WANTS_DETAILS && self.place.is_none() && self.asn.is_none() {
             let address = self.address();
-            self.trace.facts(address, &self.geo.facts(address));
+            self.trace.facts(address, &self.known.geo.facts(address));
         }
     }
 }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use herald_core::steering::{
-    EndpointState, Item, Policy, Pool, Prefix, Settings, View, policy_key, pool_key, settings_key, view_key,
+    EndpointState, Item, Policy, Pool, Prefix, Settings, View, WhenIsolated, policy_key, pool_key,
+    settings_key, view_key,
 };
-use herald_core::{Name, RrKey, Rtype};
+use herald_core::{MonitorId, Name, RrKey, Rtype};
 
 use crate::decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};
-use crate::geo::{Facts, Geo};
+use crate::geo::Facts;
+use crate::health::{Knowledge, Verdicts};
 use crate::part::hash::stream;
 use crate::part::policy::Conditions;
 use crate::part::pool::{PoolAnswers, ordered_candidates};
@@ -101,6 +103,10 @@ pub struct EndpointExplained {
     pub verdict: EndpointVerdict,
     /// How likely it is in an answer, from 0 to 1.
     pub odds: f64,
+    /// What says whether it is up.
+    pub monitor: Option<MonitorId>,
+    /// Since when it is down, in seconds since the epoch; none if it counts as up.
+    pub down_since_s: Option<u32>,
 }
 
 /// What came of an endpoint.
@@ -118,6 +124,8 @@ pub enum EndpointVerdict {
     NoWeight,
     /// Another one is nearer, or it has no place.
     NotNearest,
+    /// It is down.
+    Down,
     /// It could, but its pool is passed over.
     PoolPassedOver,
 }
@@ -150,12 +158,14 @@ pub fn explain(
     question: &Question<'_>,
     client: &Client,
     is_drawn: bool,
-    geo: &Geo,
+    known: &Knowledge<'_>,
 ) -> Result<Explanation, CompileError> {
     let part = compile(question)?;
-    let mut watch = Watch { question, facts: None, rules: Vec::new(), pools: Vec::new(), drawn: None };
+    let verdicts = known.health.of(question.policy.when_isolated == WhenIsolated::Local);
+    let (rules, pools) = (Vec::new(), Vec::new());
+    let mut watch = Watch { question, verdicts, facts: None, rules, pools, answering: 0, drawn: None };
     let mut out = Vec::with_capacity(usize::from(u16::MAX) * 2);
-    let decision = part.decide(question.name.as_wire(), question.rtype, client, geo, &mut out, &mut watch);
+    let decision = part.decide(question.name.as_wire(), question.rtype, client, known, &mut out, &mut watch);
     let drawn = watch.drawn.take().unwrap_or_default();
     let ttl = match decision.outcome {
         Outcome::Answer { ttl, .. } => ttl,
@@ -207,9 +217,12 @@ fn compile(question: &Question<'_>) -> Result<Part, CompileError> {
 /// Notes what happens.
 struct Watch<'a> {
     question: &'a Question<'a>,
+    verdicts: &'a Verdicts,
     facts: Option<(IpAddr, Facts)>,
     rules: Vec<RuleExplained>,
     pools: Vec<PoolExplained>,
+    /// The number of the pool that answers.
+    answering: usize,
     drawn: Option<Drawn>,
 }
 
@@ -247,28 +260,41 @@ impl Trace for Watch<'_> {
 
     fn pool(&mut self, number: usize, verdict: PoolVerdict) {
         let Some((name, pool)) = self.pool_of(number) else { return };
-        let endpoints = pool.map(|pool| endpoints(pool, self.question.rtype)).unwrap_or_default();
+        let of_pool = |pool| endpoints(pool, self.question.rtype, self.verdicts);
+        let endpoints = pool.map(of_pool).unwrap_or_default();
         let mut explained = PoolExplained { name: name.to_owned(), verdict, endpoints };
-        if verdict != PoolVerdict::Answers {
+        if matches!(verdict, PoolVerdict::Answers | PoolVerdict::LastResort) {
+            self.answering = number;
+        } else {
             let passed = explained.endpoints.iter_mut();
-            passed
-                .filter(|endpoint| endpoint.verdict == EndpointVerdict::Candidate)
-                .for_each(|endpoint| endpoint.verdict = EndpointVerdict::PoolPassedOver);
+            passed.filter(|endpoint| endpoint.verdict == EndpointVerdict::Candidate).for_each(|endpoint| {
+                endpoint.verdict = match endpoint.down_since_s {
+                    Some(_) => EndpointVerdict::Down,
+                    None => EndpointVerdict::PoolPassedOver,
+                }
+            });
         }
-        self.pools.push(explained);
+        // Of a last resort it was told before that too few of it are up.
+        match self.pools.get_mut(number) {
+            Some(pool) => *pool = explained,
+            None => self.pools.push(explained),
+        }
     }
 
     fn answers(&mut self, answers: &PoolAnswers<'_>, candidates: Candidates<'_>) {
-        let Some((_, Some(pool))) = self.pool_of(self.pools.len().saturating_sub(1)) else { return };
+        let Some((_, Some(pool))) = self.pool_of(self.answering) else { return };
         // Candidates are numbered in the order of their RDATAs, endpoints in the tenant's.
         let places = ordered_candidates(pool, self.question.rtype);
         let odds = odds(answers, &candidates);
-        if let Some(explained) = self.pools.last_mut() {
+        if let Some(explained) = self.pools.get_mut(self.answering) {
             for (candidate, place) in places.iter().enumerate() {
                 let Some(endpoint) = explained.endpoints.get_mut(*place) else { continue };
                 endpoint.odds = odds.endpoints.get(candidate).copied().unwrap_or_default();
                 if !candidates.contains(candidate) {
-                    endpoint.verdict = EndpointVerdict::NotNearest;
+                    endpoint.verdict = match endpoint.down_since_s {
+                        Some(_) => EndpointVerdict::Down,
+                        None => EndpointVerdict::NotNearest,
+                    };
                 }
             }
         }
@@ -295,7 +321,7 @@ impl Trace for Watch<'_> {
 }
 
 /// What is to be said of a pool's endpoints before one is drawn.
-fn endpoints(pool: &Pool, rtype: Rtype) -> Vec<EndpointExplained> {
+fn endpoints(pool: &Pool, rtype: Rtype, verdicts: &Verdicts) -> Vec<EndpointExplained> {
     let candidates = ordered_candidates(pool, rtype);
     let explain = |(place, endpoint): (usize, &herald_core::steering::Endpoint)| {
         let has_records =
@@ -314,7 +340,14 @@ fn endpoints(pool: &Pool, rtype: Rtype) -> Vec<EndpointExplained> {
                 EndpointState::Drained | EndpointState::Enabled => EndpointVerdict::NoWeight,
             }
         };
-        EndpointExplained { name: endpoint.name.clone(), verdict, odds: 0.0 }
+        let down_since_s = endpoint.monitor.and_then(|monitor| verdicts.down_since(monitor));
+        EndpointExplained {
+            name: endpoint.name.clone(),
+            verdict,
+            odds: 0.0,
+            monitor: endpoint.monitor,
+            down_since_s,
+        }
     };
     pool.endpoints.iter().enumerate().map(explain).collect()
 }

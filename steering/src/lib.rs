@@ -8,6 +8,7 @@ mod decide;
 pub mod explain;
 pub mod firewall;
 pub mod geo;
+mod health;
 pub mod link;
 pub mod lint;
 pub mod lookup;
@@ -15,6 +16,7 @@ mod part;
 mod view_index;
 
 pub use decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};
+pub use health::{Health, Knowledge, MONITORS_MAX, Verdicts};
 pub use part::policy::{Condition, pop_hash};
 pub use part::pool::{PoolAnswers, candidates};
 pub use part::{CompileError, Part, RrsetRef, rrset_octets};

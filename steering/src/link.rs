@@ -2,7 +2,8 @@
 //!
 //! A frame is a 4-byte length (big endian, of what follows), 8 bytes of XXH3-64 of the message (big endian), and the message in
 //! CBOR. The snapshot file is [`SNAPSHOT_MAGIC`] and the frames that a module with nothing would be sent, the last one being
-//! [`ToModule::SnapshotEnd`]: a file that was cut off is known by its absence.
+//! [`ToModule::SnapshotEnd`]: a file that was cut off is known by its absence. Verdicts are in a file of their own beside it, of the
+//! same form ([`verdicts_file`]), as they change without any zone.
 //!
 //! ```text
 //! agent                                                             module
@@ -20,12 +21,16 @@
 //!  │◀─ Counts {instance, sequence, rows} ─────────────────────────────┤ again and again until it is kept
 //!  ├─ Firewall {part, path, hash} ───────────────────────────────────▶│ reads the rules, or the policy zones
 //!  │◀─ FirewallLoaded {part, hash, problem} ──────────────────────────┤
+//!  ├─ Verdicts {whose, all or what changed} ─────────────────────────▶│ from here on endpoints are up or down as they say
+//!  ├─ Isolated {whether} ────────────────────────────────────────────▶│
 //! ```
 //!
 //! A part is chosen by the serial of the zone that a query sees, so that a client gets records and steering of one generation.
 
+use std::path::{Path, PathBuf};
+
 use herald_core::firewall::Owner;
-use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
+use herald_core::{Generation, MonitorId, Name, RrKey, Rrset, ZoneId};
 use minicbor::{Decode, Encode};
 
 use crate::counts::Counts;
@@ -38,6 +43,13 @@ pub const SNAPSHOT_MAGIC: &[u8; 16] = b"herald-steering1";
 
 /// Longest message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The file of verdicts that goes with a snapshot file.
+pub fn verdicts_file(snapshot: &Path) -> PathBuf {
+    let mut file = snapshot.as_os_str().to_owned();
+    file.push(".verdicts");
+    file.into()
+}
 
 /// From the agent.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -148,6 +160,29 @@ pub enum ToModule {
         #[cbor(n(2), with = "minicbor::bytes")]
         hash: Vec<u8>,
     },
+    /// What is held of endpoints. Only for a module that says in its hello that it knows of it.
+    #[n(11)]
+    Verdicts {
+        /// Whose verdicts these are.
+        #[n(0)]
+        whose: Whose,
+        /// Whether all others are up.
+        #[n(1)]
+        is_all: bool,
+        /// Monitors, and since when each is down, in seconds since the epoch; zero if it is up.
+        #[n(2)]
+        verdicts: Vec<(MonitorId, u32)>,
+        /// The log's revision as of which they are true, in the agent's file of them.
+        #[n(3)]
+        as_of: Option<Generation>,
+    },
+    /// Whether the PoP is isolated: policies that want it so go by its own verdicts then. Only for a module that knows of verdicts.
+    #[n(12)]
+    Isolated {
+        /// Whether it is.
+        #[n(0)]
+        is_isolated: bool,
+    },
 }
 
 /// A part of the firewall: each has a file of its own.
@@ -188,6 +223,18 @@ pub struct FirewallCount {
     /// How often.
     #[n(3)]
     pub queries: u64,
+}
+
+/// Whose verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Whose {
+    /// The control plane's.
+    #[n(0)]
+    Herald,
+    /// The PoP's own; where it has none, the control plane's last ones.
+    #[n(1)]
+    Local,
 }
 
 /// A zone at a generation.
@@ -240,6 +287,9 @@ pub enum ToAgent {
         /// What it has of the firewall; none if it is too old to have one.
         #[n(24)]
         firewall: Option<FirewallHashes>,
+        /// Whether it knows of verdicts.
+        #[cbor(n(6), default)]
+        knows_verdicts: bool,
     },
     /// The zone is compiled, and in use as soon as its serial is served.
     #[n(1)]
@@ -350,6 +400,12 @@ pub struct ModuleStatus {
     /// How often rules and policy zones were for queries; what never was is left out.
     #[n(24)]
     pub firewall: Option<Vec<FirewallCount>>,
+    /// Monitors that are down by the control plane's verdicts.
+    #[cbor(n(6), default)]
+    pub down: u64,
+    /// Whether policies that want it so go by the PoP's own verdicts.
+    #[cbor(n(7), default)]
+    pub is_isolated: bool,
 }
 
 /// What is wrong with a frame. The connection, or the file from here on, is of no use.

@@ -449,6 +449,7 @@ mod tests {
             state: *state,
             location: is_located.then_some(Location { latitude: 1.0, longitude: 1.0 }),
             bias: 0,
+            monitor: None,
         };
         let endpoints = endpoints.iter().enumerate().map(endpoint).collect();
         Pool { ttl: 60, answer: AnswerMode::One, sticky: None, min_healthy: 0, endpoints }
@@ -472,7 +473,7 @@ mod tests {
             pools: pools.clone(),
             nearest: *nearest,
         };
-        let policy = Policy { rules: rules.iter().map(rule).collect() };
+        let policy = Policy::of_rules(rules.iter().map(rule).collect());
         lint(&policy, Rtype::A, &around).iter().map(Lint::to_string).collect()
     }
 

@@ -10,7 +10,7 @@ use herald_core::Rtype;
 use herald_core::steering::STEERABLE;
 
 use crate::decide::{Client, Decision, Outcome};
-use crate::geo::Geo;
+use crate::health::Knowledge;
 use crate::part::hash::octets_hash;
 use crate::part::node::EVERYBODY;
 use crate::part::policy::{Rules, relative};
@@ -134,12 +134,18 @@ impl Part {
     }
 
     /// Answers an insider, from a part that has the zone's records. Answers of policies are written to `out` first, as [`Part::decide`] does.
-    pub fn lookup(&self, query: &Query<'_>, geo: &Geo, out: &mut Vec<u8>, reply: &mut impl Reply) -> Verdict {
+    pub fn lookup(
+        &self,
+        query: &Query<'_>,
+        known: &Knowledge<'_>,
+        out: &mut Vec<u8>,
+        reply: &mut impl Reply,
+    ) -> Verdict {
         let ecs = query.client.ecs.filter(|_| self.settings().ecs);
         let mut lookup = Lookup {
             part: self,
             query,
-            geo,
+            known,
             out,
             reply,
             aliases: 0,
@@ -161,7 +167,7 @@ impl Part {
 struct Lookup<'a, R> {
     part: &'a Part,
     query: &'a Query<'a>,
-    geo: &'a Geo,
+    known: &'a Knowledge<'a>,
     out: &'a mut Vec<u8>,
     reply: &'a mut R,
     /// How many aliases were followed.
@@ -403,7 +409,7 @@ impl<'a, R: Reply> Lookup<'a, R> {
             Effective::Policy(rules) => {
                 let start = self.out.len();
                 let decision =
-                    self.part.decide_by(rules, rtype, self.query.client, self.geo, self.out, &mut ());
+                    self.part.decide_by(rules, rtype, self.query.client, self.known, self.out, &mut ());
                 self.widen(decision);
                 if self.verdict.decided.0 == 0
                     && let Some(relative) = relative(name, self.part.apex())

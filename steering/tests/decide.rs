@@ -10,7 +10,7 @@ use herald_core::steering::{
 use herald_core::{RrKey, Rrset, Rtype};
 use proptest::prelude::*;
 use steering::geo::Geo;
-use steering::{Client, Outcome, Part};
+use steering::{Client, Knowledge, Outcome, Part};
 use world::{ASKED, TYPES, Zone, apex, name, possible, unpack};
 
 fn compile(zone: &Zone) -> Part {
@@ -29,16 +29,18 @@ proptest! {
     fn decisions_are_what_the_model_says(
         zone in world::zone(),
         world in world::world(),
+        health in world::health(),
         clients in prop::collection::vec(world::client(), 1..6),
     ) {
         let (part, geo) = (compile(&zone), world.geo());
+        let known = Knowledge { geo: &geo, health: health.health() };
         prop_assert_eq!(part.settings(), &zone.settings);
         let is_cname = |(_, rtype): &&(herald_core::Name, u16)| *rtype == Rtype::CNAME.to_int();
         prop_assert_eq!(part.has_cname_policies(), zone.policies.keys().any(|key| is_cname(&key)));
         for client in &clients {
             for (asked, rtype) in ASKED.iter().flat_map(|asked| TYPES.map(|rtype| (name(asked), rtype))) {
                 let mut out = Vec::with_capacity(1000);
-                let decision = part.decide(asked.as_wire(), rtype, client, &geo, &mut out, &mut ());
+                let decision = part.decide(asked.as_wire(), rtype, client, &known, &mut out, &mut ());
                 let Some((_, policy)) = zone.policy(&asked, rtype) else {
                     prop_assert_eq!(decision.outcome, Outcome::NotSteered);
                     prop_assert_eq!(decision.scope, None);
@@ -46,7 +48,7 @@ proptest! {
                 };
                 prop_assert_eq!(decision.scope.is_some(), zone.settings.ecs && client.ecs.is_some());
                 let address = rule_address(&zone, client);
-                let led = zone.led(policy, rtype, client, address, &world.facts(address));
+                let led = zone.led(policy, rtype, client, &health, address, &world.facts(address));
                 let Some((pool, endpoints)) = led.and_then(|led| led.pool) else {
                     prop_assert_eq!(decision.outcome, Outcome::NoData);
                     prop_assert!(out.is_empty());
@@ -61,12 +63,12 @@ proptest! {
                 // The same again, and with another draw if the pool is sticky.
                 let mut again = Vec::with_capacity(1000);
                 let other = Client { draw: if pool.sticky.is_some() { !client.draw } else { client.draw }, ..*client };
-                part.decide(asked.as_wire(), rtype, &other, &geo, &mut again, &mut ());
+                part.decide(asked.as_wire(), rtype, &other, &known, &mut again, &mut ());
                 prop_assert_eq!(&out, &again);
                 // There is never more than room for it.
                 let mut small = Vec::with_capacity(out.len() - 1);
                 if small.capacity() < out.len() {
-                    let decision = part.decide(asked.as_wire(), rtype, &other, &geo, &mut small, &mut ());
+                    let decision = part.decide(asked.as_wire(), rtype, &other, &known, &mut small, &mut ());
                     prop_assert_eq!(decision.outcome, Outcome::NoRoom);
                 }
             }
@@ -117,8 +119,8 @@ proptest! {
         let part = Part::compile(&apex(), readable).unwrap();
         let mut out = Vec::with_capacity(100);
         for rtype in TYPES {
-            part.decide(&asked, rtype, &client, &Geo::empty(), &mut out, &mut ());
-            part.decide(name("www.example.com").as_wire(), rtype, &client, &Geo::empty(), &mut out, &mut ());
+            part.decide(&asked, rtype, &client, &Knowledge::places(&Geo::empty()), &mut out, &mut ());
+            part.decide(name("www.example.com").as_wire(), rtype, &client, &Knowledge::places(&Geo::empty()), &mut out, &mut ());
         }
         prop_assert_eq!(out.capacity(), 100);
     }
@@ -146,12 +148,13 @@ fn weighted_zone(weights: &[u32], answer: AnswerMode) -> Zone {
         state: EndpointState::Enabled,
         location: None,
         bias: 0,
+        monitor: None,
     });
     let pool = Pool { ttl: 60, answer, sticky: None, min_healthy: 0, endpoints: endpoints.collect() };
     let rule = Rule { name: None, when: When::default(), pools: vec!["p0".into()], nearest: false };
     Zone {
         pools: [("p0".to_owned(), pool)].into(),
-        policies: [((name("www.example.com"), Rtype::A.to_int()), Policy { rules: vec![rule] })].into(),
+        policies: [((name("www.example.com"), Rtype::A.to_int()), Policy::of_rules(vec![rule]))].into(),
         ..Zone::default()
     }
 }
@@ -176,7 +179,7 @@ fn answers(part: &Part, count: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut answer = |draw: u64| {
         let client = Client { source: "192.0.2.1".parse().unwrap(), ecs: None, pop: 0, draw };
         out.clear();
-        part.decide(owner.as_wire(), Rtype::A, &client, &Geo::empty(), &mut out, &mut ());
+        part.decide(owner.as_wire(), Rtype::A, &client, &Knowledge::places(&Geo::empty()), &mut out, &mut ());
         unpack(&out).iter().map(|rdata| usize::from(rdata[3])).collect()
     };
     draws(seed).take(count).map(&mut answer).collect()
@@ -257,7 +260,7 @@ fn sticky_draws_are_spread_over_networks() {
     let answer = |source: IpAddr, draw: u64| {
         let mut out = Vec::with_capacity(64);
         let client = Client { source, ecs: None, pop: 0, draw };
-        part.decide(owner.as_wire(), Rtype::A, &client, &Geo::empty(), &mut out, &mut ());
+        part.decide(owner.as_wire(), Rtype::A, &client, &Knowledge::places(&Geo::empty()), &mut out, &mut ());
         usize::from(unpack(&out)[0][3])
     };
     let mut counts = [0_u64; 3];

@@ -12,17 +12,25 @@ use herald_core::steering::{
 use herald_core::{Name, Rdatas, Rtype};
 use proptest::prelude::*;
 use steering::geo::Geo;
-use steering::{Client, Part};
-use world::{ASKED, Led, TYPES, World, Zone, address_number, apex, name, number_address, starts};
+use steering::{Client, Knowledge, Part};
+use world::{ASKED, Health, Led, TYPES, World, Zone, address_number, apex, name, number_address, starts};
 
 /// The scope by trying every prefix around the client, with one address of each stretch in which nothing can change.
-fn scope(zone: &Zone, world: &World, policy: &Policy, rtype: Rtype, client: &Client, ecs: Prefix) -> u8 {
+fn scope(
+    zone: &Zone,
+    world: &World,
+    health: &Health,
+    policy: &Policy,
+    rtype: Rtype,
+    client: &Client,
+    ecs: Prefix,
+) -> u8 {
     if ecs.length() == 0 {
         return 0;
     }
     let is_v4 = ecs.address().is_ipv4();
     let bits: u8 = if is_v4 { 32 } else { 128 };
-    let led = |address: IpAddr| zone.led(policy, rtype, client, address, &world.facts(address));
+    let led = |address: IpAddr| zone.led(policy, rtype, client, health, address, &world.facts(address));
     // Who is led by which rule makes no difference to whom they get.
     let pool = |address: IpAddr| led(address).and_then(|led| led.pool);
     let here = pool(ecs.address());
@@ -71,6 +79,7 @@ proptest! {
         mut zone in world::zone(),
         policy in world::policy(),
         world in world::world(),
+        health in world::health(),
         clients in prop::collection::vec((world::client(), world::prefix()), 1..8),
     ) {
         zone.settings.ecs = true;
@@ -79,7 +88,7 @@ proptest! {
         let (part, geo) = (Part::compile(&apex(), zone.rrsets()).unwrap(), world.geo());
         for (client, ecs) in &clients {
             let client = Client { ecs: Some(*ecs), ..*client };
-            need_scopes(&zone, &world, &part, &geo, &client, *ecs)?;
+            need_scopes(&zone, &world, &health, &part, &geo, &client, *ecs)?;
         }
     }
 }
@@ -94,6 +103,7 @@ proptest! {
         policy in world::policy(),
         world in world::world(),
         other_world in world::world(),
+        (health, other_health) in (world::health(), world::health()),
         clients in prop::collection::vec((world::client(), world::prefix()), 1..8),
     ) {
         let owner: Name = name("www.example.com");
@@ -111,7 +121,10 @@ proptest! {
                 for (place, (client, ecs)) in clients.iter().enumerate() {
                     let source = clients[(place + round) % clients.len()].0.source;
                     for client in [Client { ecs: Some(*ecs), ..*client }, Client { ecs: Some(*ecs), source, ..*client }] {
-                        need_scopes(zone, world, part, &geo, &client, *ecs)?;
+                        // Endpoints go down and up meanwhile.
+                        for health in [&health, &other_health, &Health::default()] {
+                            need_scopes(zone, world, health, part, &geo, &client, *ecs)?;
+                        }
                     }
                 }
             }
@@ -123,6 +136,7 @@ proptest! {
 fn need_scopes(
     zone: &Zone,
     world: &World,
+    health: &Health,
     part: &Part,
     geo: &Geo,
     client: &Client,
@@ -132,11 +146,12 @@ fn need_scopes(
         let Some((_, policy)) = zone.policy(&asked, rtype) else { continue };
         let decide = |geo: &Geo| {
             let mut out = Vec::with_capacity(1000);
-            let decision = part.decide(asked.as_wire(), rtype, client, geo, &mut out, &mut ());
+            let known = Knowledge { geo, health: health.health() };
+            let decision = part.decide(asked.as_wire(), rtype, client, &known, &mut out, &mut ());
             (decision, out)
         };
         let decided = decide(geo);
-        let expected = scope(zone, world, policy, rtype, client, ecs);
+        let expected = scope(zone, world, health, policy, rtype, client, ecs);
         prop_assert_eq!(decided.0.scope, Some(expected), "{} {} {}", asked, rtype, ecs);
         prop_assert_eq!(decided, decide(&world.geo()), "{} {} {}", asked, rtype, ecs);
     }
@@ -154,13 +169,14 @@ fn zone_of_rules(rules: Vec<Rule>) -> Part {
             state: EndpointState::Enabled,
             location: None,
             bias: 0,
+            monitor: None,
         };
         Pool { ttl: 60, answer: AnswerMode::All, sticky: None, min_healthy: 0, endpoints: vec![endpoint] }
     };
     let zone = Zone {
         settings: Settings { ecs: true },
         pools: (0..3).map(|number| (format!("p{number}"), pool(number))).collect(),
-        policies: [((name("www.example.com"), Rtype::A.to_int()), Policy { rules })].into(),
+        policies: [((name("www.example.com"), Rtype::A.to_int()), Policy::of_rules(rules))].into(),
         ..Zone::default()
     };
     Part::compile(&apex(), zone.rrsets()).unwrap()
@@ -170,7 +186,7 @@ fn scope_of(part: &Part, geo: &Geo, ecs: &str) -> u8 {
     let client =
         Client { source: "192.0.2.1".parse().unwrap(), ecs: Some(ecs.parse().unwrap()), pop: 0, draw: 0 };
     let mut out = Vec::with_capacity(65_536);
-    part.decide(name("www.example.com").as_wire(), Rtype::A, &client, geo, &mut out, &mut ()).scope.unwrap()
+    part.decide(name("www.example.com").as_wire(), Rtype::A, &client, &Knowledge::places(geo), &mut out, &mut ()).scope.unwrap()
 }
 
 fn prefix_rule(prefixes: Vec<Prefix>, pool: &str) -> Rule {

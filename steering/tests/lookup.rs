@@ -12,7 +12,7 @@ use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
 use proptest::prelude::*;
 use steering::geo::Geo;
 use steering::lookup::{Query, Rcode, Reply, Section};
-use steering::{Client, Part, RrsetRef, ViewIndex, rrset_octets};
+use steering::{Client, Knowledge, Part, RrsetRef, ViewIndex, rrset_octets};
 use world::{apex, name};
 
 const TYPES: [Rtype; 6] = [Rtype::A, Rtype::TXT, Rtype::NS, Rtype::CNAME, Rtype::DNAME, Rtype::DS];
@@ -58,7 +58,7 @@ impl Zone {
                 pools += 1;
                 let rule =
                     Rule { name: None, when: When::default(), pools: vec![pool.clone()], nearest: false };
-                let policy = Item::Policy(rtype, Policy { rules: vec![rule] });
+                let policy = Item::Policy(rtype, Policy::of_rules(vec![rule]));
                 rrsets.insert(policy_key(owner, rtype).unwrap(), write(policy));
                 if let Some(answer) = answer {
                     let records = vec![EndpointRecords { rtype, rdatas: answer.rdatas.clone() }];
@@ -69,6 +69,7 @@ impl Zone {
                         state: EndpointState::Enabled,
                         location: None,
                         bias: 0,
+                        monitor: None,
                     };
                     let item = Item::Pool(Pool {
                         ttl: answer.ttl,
@@ -423,7 +424,7 @@ proptest! {
                     let expected = reference(&seen, asked, rtype);
                     let query = Query { name: asked.as_wire(), rtype, client: &client, inside: &inside, soa };
                     let (mut out, mut reply) = (Vec::with_capacity(4096), Collect::default());
-                    let verdict = part.lookup(&query, &Geo::empty(), &mut out, &mut reply);
+                    let verdict = part.lookup(&query, &Knowledge::places(&Geo::empty()), &mut out, &mut reply);
                     let response = Response {
                         rcode: verdict.rcode,
                         is_authoritative: verdict.is_authoritative,

@@ -409,6 +409,7 @@ fn steering() -> Difference {
         state,
         location: Some(Location { latitude: 50.25, longitude: -8.5 }),
         bias: -7,
+        monitor: None,
     };
     let when = When {
         continents: vec![*b"EU"],
@@ -453,7 +454,7 @@ fn steering() -> Difference {
     ];
     // The type of a policy is persistent, too.
     for answered in STEERABLE {
-        let policy = Item::Policy(answered, Policy { rules: rules.clone() });
+        let policy = Item::Policy(answered, Policy::of_rules(rules.clone()));
         puts.push(item(policy_key(&www, answered).unwrap(), policy));
     }
     Difference { puts, deletes: Vec::new() }

@@ -11,7 +11,7 @@ use minicbor::{Decode, Encode};
 
 use super::{OVERLAY, POOL, SETTINGS, VIEW, answered_type};
 use crate::rrset::rtype_number;
-use crate::{Rdatas, Rrset};
+use crate::{MonitorId, Rdatas, Rrset};
 
 /// First octet of RDATA that holds an item.
 const VERSION: u8 = 1;
@@ -182,6 +182,9 @@ pub struct Endpoint {
     /// further away or sends them off.
     #[n(5)]
     pub bias: i8,
+    /// What says whether it is up; none: it always counts as such.
+    #[n(6)]
+    pub monitor: Option<MonitorId>,
 }
 
 /// RDATA of one type.
@@ -227,6 +230,52 @@ pub struct Policy {
     /// In order.
     #[n(0)]
     pub rules: Vec<Rule>,
+    /// What is answered when none of the rule's pools has as many endpoints up as it is to have.
+    #[cbor(n(1), skip_if = "is_default")]
+    pub when_all_down: WhenAllDown,
+    /// Whose word on endpoints counts at a PoP that doesn't hear from the control plane.
+    #[cbor(n(2), skip_if = "is_default")]
+    pub when_isolated: WhenIsolated,
+}
+
+impl Policy {
+    /// A policy of these rules that is like any other in all else.
+    pub fn of_rules(rules: Vec<Rule>) -> Policy {
+        Policy { rules, when_all_down: WhenAllDown::default(), when_isolated: WhenIsolated::default() }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What is answered when none of a rule's pools has as many endpoints up as it is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum WhenAllDown {
+    /// The first pool answers that would if all were up, as if all were.
+    #[default]
+    #[n(0)]
+    ServeAll,
+    /// Those that are up, or else those that went down last.
+    #[n(1)]
+    ServeLast,
+    /// Nothing.
+    #[n(2)]
+    NoData,
+}
+
+/// Whose word on endpoints counts at a PoP that doesn't hear from the control plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum WhenIsolated {
+    /// The control plane's last one.
+    #[default]
+    #[n(0)]
+    Hold,
+    /// The PoP's own probes decide.
+    #[n(1)]
+    Local,
 }
 
 /// Whom it is for, and what they get.

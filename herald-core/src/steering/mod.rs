@@ -23,7 +23,7 @@ use domain::base::iana::Rtype;
 
 pub use item::{
     AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, ItemError, Location, Overlay, Policy,
-    Pool, Prefix, PrefixError, Rule, Settings, Sticky, Subdivision, View, When,
+    Pool, Prefix, PrefixError, Rule, Settings, Sticky, Subdivision, View, When, WhenAllDown, WhenIsolated,
 };
 
 pub use check::{

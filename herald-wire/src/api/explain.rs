@@ -150,8 +150,12 @@ pub enum PoolOutcome {
     Nothing,
     /// It has fewer endpoints that can answer than it is to have.
     TooFew,
+    /// Fewer of its endpoints are up than are to be.
+    TooFewUp,
     /// The nearest endpoint is asked for, and none has a place.
     NoPlace,
+    /// It answers although fewer of its endpoints are up than are to be, as in all pools of the rule: the policy's `when_all_down` says so.
+    LastResort,
 }
 
 /// What came of an endpoint.
@@ -163,6 +167,9 @@ pub struct ExplainedEndpoint {
     pub verdict: EndpointOutcome,
     /// How likely it is in an answer.
     pub odds: f64,
+    /// Since when it is down, in ms since the epoch, to the second; absent if it counts as up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_since_ms: Option<u64>,
 }
 
 /// What came of an endpoint.
@@ -181,6 +188,8 @@ pub enum EndpointOutcome {
     NoWeight,
     /// Another one is nearer, or it has no place.
     NotNearest,
+    /// It is down.
+    Down,
     /// It could, but its pool is passed over.
     PoolPassedOver,
 }

@@ -62,7 +62,7 @@ impl TestZone {
     #[must_use]
     pub fn rules(mut self, owner: &str, rtype: Rtype, rules: Vec<Rule>) -> TestZone {
         let key = policy_key(&self.name(owner), rtype).unwrap();
-        self.put(key, &Item::Policy(rtype, Policy { rules }));
+        self.put(key, &Item::Policy(rtype, Policy::of_rules(rules)));
         self
     }
 
@@ -167,6 +167,7 @@ pub fn pool(answer: AnswerMode, rtype: Rtype, endpoints: &[(&str, u32)]) -> Pool
         state: EndpointState::Enabled,
         location: None,
         bias: 0,
+        monitor: None,
     });
     Pool { ttl: 60, answer, sticky: None, min_healthy: 0, endpoints: endpoints.collect() }
 }

@@ -155,6 +155,8 @@ fn pool_rows(pool: &herald_wire::api::explain::ExplainedPool) -> Vec<[String; 4]
         PoolOutcome::Answers => "answers",
         PoolOutcome::Nothing => "nothing in it can answer",
         PoolOutcome::TooFew => "too few endpoints can answer",
+        PoolOutcome::TooFewUp => "too few endpoints are up",
+        PoolOutcome::LastResort => "too few endpoints are up, and still answers: no other pool can",
         PoolOutcome::NoPlace => "none of its endpoints has a location",
     };
     let mut rows = vec![[pool.name.clone(), String::new(), verdict.into(), String::new()]];
@@ -166,6 +168,7 @@ fn pool_rows(pool: &herald_wire::api::explain::ExplainedPool) -> Vec<[String; 4]
             EndpointOutcome::Drained => "drained",
             EndpointOutcome::NoWeight => "has no weight",
             EndpointOutcome::NotNearest => "not the nearest",
+            EndpointOutcome::Down => "down",
             EndpointOutcome::PoolPassedOver => "could, but its pool is passed over",
         };
         let odds = if endpoint.verdict == EndpointOutcome::Candidate {

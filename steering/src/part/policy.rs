@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 
 use herald_core::Name;
-use herald_core::steering::{City, Policy, Prefix, Rule, Subdivision, View, When};
+use herald_core::steering::{City, Policy, Prefix, Rule, Subdivision, View, When, WhenAllDown, WhenIsolated};
 
 use super::Kind;
 use super::hash::{key_hash, octets_hash};
@@ -19,6 +19,11 @@ use crate::geo::{Ask, Facts, Place, city_name_hash};
 
 /// Only the nearest of a pool's endpoints are in question.
 const NEAREST: u8 = 1;
+/// Where too few are up, those last up answer, or nothing.
+const SERVE_LAST: u8 = 4;
+const SERVE_NOTHING: u8 = 8;
+/// A PoP on its own goes by its own probes.
+const LOCAL: u8 = 16;
 
 /// Some rule asks something of the client's address or its place.
 const SOME_LOOK_AT_CLIENT: u64 = 1;
@@ -78,12 +83,20 @@ pub(crate) fn view_hash(view: &str) -> u64 {
 pub(crate) fn write_policy(policy: &Policy, rtype: u16, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let head = out.len();
     out.extend_from_slice(&[0; 8]);
+    let of_policy = match policy.when_all_down {
+        WhenAllDown::ServeAll => 0,
+        WhenAllDown::ServeLast => SERVE_LAST,
+        WhenAllDown::NoData => SERVE_NOTHING,
+    } | match policy.when_isolated {
+        WhenIsolated::Hold => 0,
+        WhenIsolated::Local => LOCAL,
+    };
     for rule in &policy.rules {
         let start = out.len();
         out.extend_from_slice(&[0; 4]);
         write_rule(rule, rtype, out)?;
         let length: u32 = narrow(out.len() - start - 4)?;
-        let flags = if rule.nearest { NEAREST } else { 0 };
+        let flags = of_policy | if rule.nearest { NEAREST } else { 0 };
         let head = length.checked_mul(256).ok_or(TooLarge)? | u32::from(flags);
         if let Some(place) = out.get_mut(start..start + 4) {
             place.copy_from_slice(&head.to_le_bytes());
@@ -255,6 +268,19 @@ impl<'a> CompiledRule<'a> {
 
     pub(crate) fn is_nearest(&self) -> bool {
         self.flags & NEAREST != 0
+    }
+
+    /// Whether a PoP on its own goes by its own probes.
+    pub(crate) fn is_local(&self) -> bool {
+        self.flags & LOCAL != 0
+    }
+
+    pub(crate) fn when_all_down(&self) -> WhenAllDown {
+        match self.flags & (SERVE_LAST | SERVE_NOTHING) {
+            SERVE_LAST => WhenAllDown::ServeLast,
+            SERVE_NOTHING => WhenAllDown::NoData,
+            _ => WhenAllDown::ServeAll,
+        }
     }
 }
 

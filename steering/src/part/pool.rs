@@ -3,6 +3,7 @@
 //! ```text
 //! TTL (u32), endpoints of an answer (u16: 0 for all), sticky lengths (2 octets, 255 for none), least endpoints (u16)
 //! number of candidates (u16), number of RDATAs (u16), octets of each RDATA (u16, 0 if they differ), flags (u16)
+//! MONITORED: for each candidate the number of its monitor (u32, 0 if it has none)
 //! candidates: sum of the weights so far (u32)
 //! LISTED: where each candidate's RDATAs begin in the list (u16), and where the last one's end; the list of numbers of RDATAs (u16)
 //! LOCATED: for each candidate its unit vector (3 × f32; NaN if it has no place) and the factor of its distance (f32)
@@ -17,11 +18,18 @@ use herald_core::steering::{AnswerMode, Endpoint, EndpointState, Location, Pool}
 
 use super::hash::{fold, octets_hash, stream};
 use super::octets::{Reader, TooLarge, narrow};
+use crate::health::Verdicts;
 
 /// A candidate has other RDATAs than the one of its own number.
 const LISTED: u16 = 1;
 /// Candidates have places.
 const LOCATED: u16 = 2;
+/// Candidates have monitors.
+const MONITORED: u16 = 4;
+
+/// The most candidates of which some have monitors: more than a pool has endpoints.
+const MONITORED_MAX: usize = 512;
+const _: () = assert!(MONITORED_MAX >= herald_core::steering::ENDPOINTS_MAX);
 
 /// No stickiness.
 const NOT_STICKY: [u8; 2] = [255, 255];
@@ -88,6 +96,10 @@ pub(crate) fn write(pool: &Pool, rtype: Rtype, out: &mut Vec<u8>) -> Result<(), 
     }
     let is_listed = rdatas.len() != endpoints.len() || endpoints.iter().any(|(_, rdatas)| rdatas.len() != 1);
     let is_located = endpoints.iter().any(|(endpoint, _)| endpoint.location.is_some());
+    let is_monitored = endpoints.iter().any(|(endpoint, _)| endpoint.monitor.is_some());
+    if is_monitored && endpoints.len() > MONITORED_MAX {
+        return Err(TooLarge);
+    }
     let first_bytes = rdatas.first().map_or(0, |rdata| padded(rdata.len()));
     let stride = if rdatas.iter().all(|rdata| padded(rdata.len()) == first_bytes) { first_bytes } else { 0 };
     // The one length that doesn't fit 16 bits with its padding.
@@ -103,9 +115,16 @@ pub(crate) fn write(pool: &Pool, rtype: Rtype, out: &mut Vec<u8>) -> Result<(), 
     out.extend(
         pool.sticky.map_or(NOT_STICKY, |sticky| [sticky.ipv4_prefix.min(32), sticky.ipv6_prefix.min(128)]),
     );
-    let flags = if is_listed { LISTED } else { 0 } | if is_located { LOCATED } else { 0 };
+    let flags = if is_listed { LISTED } else { 0 }
+        | if is_located { LOCATED } else { 0 }
+        | if is_monitored { MONITORED } else { 0 };
     let numbers = [pool.min_healthy, narrow(endpoints.len())?, narrow(rdatas.len())?, stride, flags];
     numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    if is_monitored {
+        for (endpoint, _) in &endpoints {
+            out.extend_from_slice(&endpoint.monitor.map_or(0, |monitor| monitor.0).to_le_bytes());
+        }
+    }
     let mut sum = 0;
     for weight in weights(pool, &endpoints) {
         sum += weight;
@@ -205,7 +224,9 @@ pub struct PoolAnswers<'a> {
     /// Octets of each RDATA; zero if they differ.
     stride: u16,
     flags: u16,
-    /// What is after the numbers, found when it is needed.
+    /// Numbers of the candidates' monitors, if there are any.
+    monitors: &'a [[u8; 4]],
+    /// What is after these numbers, found when it is needed.
     rest: &'a [u8],
 }
 
@@ -215,12 +236,43 @@ const HEAD_BYTES: usize = 18;
 /// Where each candidate's RDATAs begin in a list of their numbers, and the list.
 type Lists<'a> = (&'a [[u8; 2]], &'a [[u8; 2]]);
 
-/// Which of a pool's candidates are in question.
+/// Some of the candidates of a pool with monitors, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Set([u64; MONITORED_MAX / 64]);
+
+impl Set {
+    fn insert(&mut self, candidate: usize) {
+        if let Some(word) = self.0.get_mut(candidate / 64) {
+            *word |= 1 << (candidate % 64);
+        }
+    }
+
+    fn contains(&self, candidate: usize) -> bool {
+        self.0.get(candidate / 64).is_some_and(|word| word >> (candidate % 64) & 1 == 1)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
+
+/// Which of a pool's candidates are in question. It is found out once for a decision, as endpoints go up and down meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Among {
-    All,
-    /// Those nearest to a place, at this distance from it.
-    Nearest([f32; 3], f64),
+pub(crate) struct Among {
+    /// None for all.
+    set: Option<Set>,
+    /// Only those nearest to a place, at this distance from it.
+    nearest: Option<([f32; 3], f64)>,
+}
+
+impl Among {
+    /// All of them.
+    pub(crate) const ALL: Among = Among { set: None, nearest: None };
+
+    #[inline]
+    pub(crate) fn is_all(&self) -> bool {
+        self.set.is_none() && self.nearest.is_none()
+    }
 }
 
 /// RDATAs that were chosen.
@@ -236,7 +288,7 @@ impl<'a> PoolAnswers<'a> {
     pub(crate) fn read(octets: &'a [u8]) -> Option<PoolAnswers<'a>> {
         let (head, rest) = octets.split_first_chunk::<HEAD_BYTES>()?;
         let mut head = Reader(head);
-        Some(PoolAnswers {
+        let mut answers = PoolAnswers {
             ttl: head.u32()?,
             answers: head.u16()?,
             sticky: head.u16()?.to_le_bytes(),
@@ -245,8 +297,15 @@ impl<'a> PoolAnswers<'a> {
             rdata_count: head.u16()?,
             stride: head.u16()?,
             flags: head.u16()?,
+            monitors: &[],
             rest,
-        })
+        };
+        if answers.flags & MONITORED != 0 {
+            let mut rest = Reader(rest);
+            answers.monitors = rest.pieces(answers.candidates())?;
+            answers.rest = rest.0;
+        }
+        Some(answers)
     }
 
     /// Sums of the weights up to and with each candidate's.
@@ -281,7 +340,7 @@ impl<'a> PoolAnswers<'a> {
 
     #[inline]
     fn starts_offset(&self) -> usize {
-        if self.flags == 0 {
+        if self.flags & (LISTED | LOCATED) == 0 {
             return 4 * self.candidates();
         }
         self.places_offset() + 16 * self.places().len()
@@ -297,6 +356,47 @@ impl<'a> PoolAnswers<'a> {
     #[inline]
     pub(crate) fn can_answer(&self) -> bool {
         self.candidates >= self.min_healthy.max(1)
+    }
+
+    /// How many endpoints it is to have at least.
+    pub(crate) fn min_healthy(&self) -> usize {
+        self.min_healthy.max(1).into()
+    }
+
+    /// Those that are up; none if all are.
+    #[inline]
+    pub(crate) fn up(&self, verdicts: &Verdicts) -> Option<Set> {
+        let is_up = |monitor: &[u8; 4]| verdicts.raw(u32::from_le_bytes(*monitor)) == 0;
+        if self.monitors.iter().all(is_up) { None } else { Some(self.up_set(verdicts)) }
+    }
+
+    #[cold]
+    fn up_set(&self, verdicts: &Verdicts) -> Set {
+        let mut set = Set::default();
+        for (candidate, monitor) in self.monitors.iter().enumerate() {
+            if verdicts.raw(u32::from_le_bytes(*monitor)) == 0 {
+                set.insert(candidate);
+            }
+        }
+        set
+    }
+
+    /// Those that are up, or else those that went down last; and the second when they did.
+    pub(crate) fn last_up(&self, verdicts: &Verdicts) -> (Set, u32) {
+        let (mut set, mut last) = (Set::default(), 0);
+        for (candidate, monitor) in self.monitors.iter().enumerate() {
+            let since = match verdicts.raw(u32::from_le_bytes(*monitor)) {
+                0 => u32::MAX,
+                since => since,
+            };
+            if since > last {
+                (set, last) = (Set::default(), since);
+            }
+            if since == last {
+                set.insert(candidate);
+            }
+        }
+        (set, last)
     }
 
     /// How many endpoints can answer.
@@ -333,23 +433,33 @@ impl<'a> PoolAnswers<'a> {
         (!chord.is_nan()).then(|| 2.0 * (chord / 2.0).min(1.0).asin() * factor)
     }
 
-    /// The candidates nearest to a place; none if no candidate has one.
-    pub(crate) fn nearest(&self, from: [f32; 3]) -> Option<Among> {
-        let distances = (0..self.places().len()).filter_map(|candidate| self.distance(candidate, from));
-        distances.min_by(f64::total_cmp).map(|distance| Among::Nearest(from, distance))
-    }
-
-    /// Whether a candidate is in question.
-    pub(crate) fn is_among(&self, candidate: usize, among: Among) -> bool {
-        match among {
-            Among::All => candidate < self.candidates(),
-            Among::Nearest(from, least) => self.distance(candidate, from) == Some(least),
+    /// The candidates of a set, or all, and only those nearest to a place, if one is given; none if none of them has a place.
+    #[inline]
+    pub(crate) fn among(&self, set: Option<Set>, from: Option<[f32; 3]>) -> Option<Among> {
+        match from {
+            None => Some(Among { set, nearest: None }),
+            Some(from) => self.nearest(set, from),
         }
     }
 
+    fn nearest(&self, set: Option<Set>, from: [f32; 3]) -> Option<Among> {
+        let in_set = |candidate: &usize| set.is_none_or(|set| set.contains(*candidate));
+        let candidates = (0..self.places().len()).filter(in_set);
+        let distances = candidates.filter_map(|candidate| self.distance(candidate, from));
+        let least = distances.min_by(f64::total_cmp)?;
+        Some(Among { set, nearest: Some((from, least)) })
+    }
+
+    /// Whether a candidate is in question.
+    pub(crate) fn is_among(&self, candidate: usize, among: &Among) -> bool {
+        candidate < self.candidates()
+            && among.set.is_none_or(|set| set.contains(candidate))
+            && among.nearest.is_none_or(|(from, least)| self.distance(candidate, from) == Some(least))
+    }
+
     /// Something that is equal for equal sets of candidates in question.
-    pub(crate) fn among_hash(&self, among: Among) -> u64 {
-        if among == Among::All {
+    pub(crate) fn among_hash(&self, among: &Among) -> u64 {
+        if among.is_all() {
             return 0;
         }
         let of_those = (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among));
@@ -361,10 +471,11 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// Whether the draw makes a difference.
-    pub(crate) fn has_choice(&self, among: Among) -> bool {
-        let in_question = match among {
-            Among::All => self.candidates(),
-            Among::Nearest(..) => (0..self.candidates()).filter(|place| self.is_among(*place, among)).count(),
+    pub(crate) fn has_choice(&self, among: &Among) -> bool {
+        let in_question = if among.is_all() {
+            self.candidates()
+        } else {
+            (0..self.candidates()).filter(|place| self.is_among(*place, among)).count()
         };
         self.answers > 0 && in_question > usize::from(self.answers)
     }
@@ -415,15 +526,15 @@ impl<'a> PoolAnswers<'a> {
 
     /// Chooses, and appends the RDATAs of all chosen endpoints: in canonical order, each once.
     #[inline]
-    pub(crate) fn choose(&self, among: Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
-        match (self.answers, among) {
-            (0, Among::All) => append(out, self.rdatas(), self.rdata_count),
-            (1, Among::All) => self.append_one(self.drawn(draw), out),
+    pub(crate) fn choose(&self, among: &Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
+        match self.answers {
+            0 if among.is_all() => append(out, self.rdatas(), self.rdata_count),
+            1 if among.is_all() => self.append_one(self.drawn(draw), out),
             _ => self.choose_some(among, draw, out),
         }
     }
 
-    fn choose_some(&self, among: Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
+    fn choose_some(&self, among: &Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
         let mut picks = [0; 256];
         let picks = self.pick(among, draw, &mut picks);
         match picks {
@@ -446,18 +557,19 @@ impl<'a> PoolAnswers<'a> {
 
     /// Picks endpoints by weight, none twice, each with a number of the stream that the draw starts; in ascending order. None if all
     /// in question are in the answer.
-    pub(crate) fn pick<'b>(&self, among: Among, draw: u64, picks: &'b mut [u16; 256]) -> Option<&'b [u16]> {
+    pub(crate) fn pick<'b>(&self, among: &Among, draw: u64, picks: &'b mut [u16; 256]) -> Option<&'b [u16]> {
         if !self.has_choice(among) {
             return None;
         }
-        if self.answers == 1 && among == Among::All {
+        if self.answers == 1 && among.is_all() {
             picks[0] = u16::try_from(self.drawn(draw)).ok()?;
             return picks.get(..1);
         }
         let wanted = usize::from(self.answers).min(picks.len());
-        let count = match among {
-            Among::All => self.pick_of_all(draw, wanted, picks),
-            Among::Nearest(..) => self.pick_of_some(among, draw, wanted, picks),
+        let count = if among.is_all() {
+            self.pick_of_all(draw, wanted, picks)
+        } else {
+            self.pick_of_some(among, draw, wanted, picks)
         };
         picks.get(..count)
     }
@@ -486,7 +598,7 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// Each pick walks those that are left.
-    fn pick_of_some(&self, among: Among, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
+    fn pick_of_some(&self, among: &Among, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
         let mut left = [0_u64; 1024];
         for candidate in (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among)) {
             left[candidate / 64 % 1024] |= 1 << (candidate % 64);

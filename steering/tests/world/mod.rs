@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use herald_core::steering::{
     AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, Location, Policy, Pool, Prefix, Rule,
-    Settings, Sticky, Subdivision, View, When, policy_key, pool_key, settings_key, view_key,
+    Settings, Sticky, Subdivision, View, When, WhenAllDown, WhenIsolated, policy_key, pool_key, settings_key,
+    view_key,
 };
-use herald_core::{Name, Rdatas, RrKey, Rrset, Rtype};
+use herald_core::{MonitorId, Name, Rdatas, RrKey, Rrset, Rtype};
 use proptest::prelude::*;
 use steering::geo::{Builder, Facts, Geo, city_name_hash};
-use steering::{Client, pop_hash};
+use steering::{Client, Verdicts, pop_hash};
 
 pub const TYPES: [Rtype; 4] = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::TXT];
 pub const POPS: [&str; 3] = ["ams", "fra", "nyc"];
@@ -124,6 +126,7 @@ impl Zone {
         policy: &Policy,
         rtype: Rtype,
         client: &Client,
+        health: &Health,
         address: IpAddr,
         facts: &Facts,
     ) -> Option<Led> {
@@ -132,10 +135,55 @@ impl Zone {
         });
         let (number, rule) = rule?;
         let from = if rule.nearest { facts.location } else { None };
-        let pool = rule.pools.iter().find_map(|name| {
-            let endpoints = usable(self.pools.get(name)?, rtype, from)?;
-            Some((name.clone(), endpoints))
+        let down = match &health.local {
+            Some(local) if policy.when_isolated == WhenIsolated::Local => local,
+            _ => &health.down,
+        };
+        let since = |pool: &Pool, place: usize| {
+            pool.endpoints[place].monitor.and_then(|monitor| down.get(&monitor)).copied()
+        };
+        // The endpoints that can be in the answers of a pool, of all that could be.
+        let choose = |name: &String, is_in: &dyn Fn(&Pool, usize) -> bool, is_enough_wanted: bool| {
+            let pool = self.pools.get(name)?;
+            let mut endpoints = usable(pool, rtype)?;
+            endpoints.retain(|place| is_in(pool, *place));
+            if is_enough_wanted && endpoints.len() < usize::from(pool.min_healthy.max(1)) {
+                return None;
+            }
+            let endpoints = among_nearest(pool, endpoints, from);
+            (!endpoints.is_empty()).then(|| (name.clone(), endpoints))
+        };
+        let up = |pool: &Pool, place: usize| since(pool, place).is_none();
+        let mut pool = rule.pools.iter().find_map(|name| choose(name, &up, true));
+        let is_any_down = rule.pools.iter().filter_map(|name| self.pools.get(name)).any(|pool| {
+            let usable = usable(pool, rtype).unwrap_or_default();
+            let count = usable.iter().filter(|place| up(pool, **place)).count();
+            !usable.is_empty() && count < usize::from(pool.min_healthy.max(1))
         });
+        if pool.is_none() && is_any_down {
+            pool = match policy.when_all_down {
+                WhenAllDown::NoData => None,
+                WhenAllDown::ServeAll => rule.pools.iter().find_map(|name| choose(name, &|_, _| true, false)),
+                WhenAllDown::ServeLast => {
+                    let rank = |pool: &Pool, place: usize| since(pool, place).unwrap_or(u32::MAX);
+                    let mut found: Option<(u32, (String, BTreeSet<usize>))> = None;
+                    for name in &rule.pools {
+                        let Some(pool) = self.pools.get(name) else { continue };
+                        let usable = usable(pool, rtype).unwrap_or_default();
+                        let Some(last) = usable.iter().map(|place| rank(pool, *place)).max() else {
+                            continue;
+                        };
+                        let is_last = |pool: &Pool, place: usize| rank(pool, place) == last;
+                        if let Some(chosen) = choose(name, &is_last, false)
+                            && found.as_ref().is_none_or(|(best, _)| last > *best)
+                        {
+                            found = Some((last, chosen));
+                        }
+                    }
+                    found.map(|(_, chosen)| chosen)
+                }
+            };
+        }
         Some(Led { rule: number, pool })
     }
 }
@@ -147,8 +195,8 @@ pub struct Led {
     pub pool: Option<(String, BTreeSet<usize>)>,
 }
 
-/// The endpoints that can answer, unless these are too few.
-fn usable(pool: &Pool, rtype: Rtype, from: Option<Location>) -> Option<BTreeSet<usize>> {
+/// The endpoints that can answer when all are up, unless these are too few.
+fn usable(pool: &Pool, rtype: Rtype) -> Option<BTreeSet<usize>> {
     let has_type = |endpoint: &Endpoint| endpoint.records.iter().any(|records| records.rtype == rtype);
     let of_state = |state: EndpointState| -> Vec<usize> {
         let endpoints = pool.endpoints.iter().enumerate();
@@ -162,13 +210,18 @@ fn usable(pool: &Pool, rtype: Rtype, from: Option<Location>) -> Option<BTreeSet<
     if usable.len() < usize::from(pool.min_healthy.max(1)) {
         return None;
     }
-    let Some(from) = from else { return Some(usable.into_iter().collect()) };
+    Some(usable.into_iter().collect())
+}
+
+/// Those of them that are nearest to a place, if one is given.
+fn among_nearest(pool: &Pool, usable: BTreeSet<usize>, from: Option<Location>) -> BTreeSet<usize> {
+    let Some(from) = from else { return usable };
     let far = |place: &usize| {
         let endpoint = &pool.endpoints[*place];
         endpoint.location.map(|location| great_circle(from, location) * factor(endpoint.bias))
     };
-    let least = usable.iter().filter_map(far).min_by(f64::total_cmp)?;
-    Some(usable.into_iter().filter(|place| far(place).is_some_and(|far| far - least < 1e-5)).collect())
+    let Some(least) = usable.iter().filter_map(far).min_by(f64::total_cmp) else { return BTreeSet::new() };
+    usable.into_iter().filter(|place| far(place).is_some_and(|far| far - least < 1e-5)).collect()
 }
 
 fn factor(bias: i8) -> f64 {
@@ -400,7 +453,43 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    prop::collection::vec(rule(), 0..5).prop_map(|rules| Policy { rules })
+    let when_all_down =
+        prop::sample::select(vec![WhenAllDown::ServeAll, WhenAllDown::ServeLast, WhenAllDown::NoData]);
+    let when_isolated = prop::sample::select(vec![WhenIsolated::Hold, WhenIsolated::Local]);
+    (prop::collection::vec(rule(), 0..5), when_all_down, when_isolated)
+        .prop_map(|(rules, when_all_down, when_isolated)| Policy { rules, when_all_down, when_isolated })
+}
+
+/// Which monitors are down, and since when.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    pub down: BTreeMap<MonitorId, u32>,
+    /// What an isolated PoP sees.
+    pub local: Option<BTreeMap<MonitorId, u32>>,
+    verdicts: (Arc<Verdicts>, Option<Arc<Verdicts>>),
+}
+
+impl Health {
+    pub fn health(&self) -> steering::Health<'_> {
+        steering::Health { verdicts: &self.verdicts.0, local: self.verdicts.1.as_deref() }
+    }
+}
+
+pub fn health() -> impl Strategy<Value = Health> {
+    let down = || prop::collection::btree_map(monitor(), 1_u32..4, 0..6);
+    let verdicts = |down: &BTreeMap<MonitorId, u32>| {
+        let down: Vec<_> = down.iter().map(|(monitor, since)| (*monitor, *since)).collect();
+        Arc::new(Verdicts::of(&down))
+    };
+    (down(), prop::option::of(down())).prop_map(move |(down, local)| Health {
+        verdicts: (verdicts(&down), local.as_ref().map(verdicts)),
+        down,
+        local,
+    })
+}
+
+fn monitor() -> impl Strategy<Value = MonitorId> {
+    (1_u32..8).prop_map(MonitorId)
 }
 
 pub fn records(rtype: Rtype) -> impl Strategy<Value = EndpointRecords> {
@@ -433,14 +522,16 @@ pub fn endpoint() -> impl Strategy<Value = Endpoint> {
         prop::sample::select(states),
         prop::option::of(location()),
         prop_oneof![Just(0_i8), -99_i8..=99],
+        prop::option::of(monitor()),
     )
-        .prop_map(|(a, aaaa, cname, weight, state, location, bias)| Endpoint {
+        .prop_map(|(a, aaaa, cname, weight, state, location, bias, monitor)| Endpoint {
             name: String::new(),
             records: [Some(a), aaaa, cname].into_iter().flatten().collect(),
             weight,
             state,
             location,
             bias,
+            monitor,
         })
 }
 

@@ -47,7 +47,7 @@ fn edit(line: &str) -> RrsetEdit {
                 nearest: rest.contains(&"near"),
             };
             let key = policy_key(&owner(at), rtype(answered)).unwrap();
-            put(key, Item::Policy(rtype(answered), Policy { rules: vec![rule] }))
+            put(key, Item::Policy(rtype(answered), Policy::of_rules(vec![rule])))
         }
         ["overlay", at, view, types @ ..] => {
             let overlay = |text: &&str| {
@@ -91,6 +91,7 @@ fn a_pool(is_located: bool) -> Pool {
         state: EndpointState::Enabled,
         location: is_located.then_some(Location { latitude: 50.0, longitude: 8.0 }),
         bias: 0,
+        monitor: None,
     };
     Pool { ttl: 60, answer: AnswerMode::All, sticky: None, min_healthy: 1, endpoints: vec![endpoint] }
 }

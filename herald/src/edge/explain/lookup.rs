@@ -179,7 +179,7 @@ impl Seen<'_> {
 #[cfg(test)]
 mod tests {
     use ::steering::geo::Geo;
-    use ::steering::{Client, Part, RrsetRef, rrset_octets};
+    use ::steering::{Client, Knowledge, Part, RrsetRef, rrset_octets};
     use herald_core::Rdatas;
     use herald_core::content::Content;
     use herald_core::steering::{View, view_key};
@@ -273,7 +273,7 @@ mod tests {
                         name: asked_name.as_wire(), rtype, client: &client, inside: &inside, soa,
                     };
                     let mut first = First::default();
-                    let verdict = part.lookup(&query, &Geo::empty(), &mut Vec::new(), &mut first);
+                    let verdict = part.lookup(&query, &Knowledge::places(&Geo::empty()), &mut Vec::new(), &mut first);
                     let found = find(&zone, &asked_name, rtype, &views);
                     let is_denied = matches!(found, Found::NoSuchName);
                     let answer = match found {

@@ -16,9 +16,9 @@ use herald_core::{Name, RrKey, Rtype};
 use herald_wire::api::Problem;
 use herald_wire::api::explain::{ExplainedOutcome, Explanation};
 use serde::Deserialize;
-use steering::Client;
 use steering::explain::{Question, explain as decide};
 use steering::geo::Geo;
+use steering::{Client, Knowledge};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -249,7 +249,7 @@ fn decision(
         pools: &pools,
         views: &views,
     };
-    let explanation = decide(&question, &asked.client, asked.is_drawn, geo)
+    let explanation = decide(&question, &asked.client, asked.is_drawn, &Knowledge::places(geo))
         .map_err(|e| ApiError::new(Code::Invalid, format!("the policy can't be explained: {e}")))?;
     let by_ecs = settings.ecs && asked.client.ecs.is_some_and(|ecs| ecs.length() > 0);
     let ecs = asked.client.ecs.filter(|_| by_ecs);

@@ -67,9 +67,11 @@ fn pool(pool: &steering::explain::PoolExplained) -> api::ExplainedPool {
             EndpointVerdict::Drained => api::EndpointOutcome::Drained,
             EndpointVerdict::NoWeight => api::EndpointOutcome::NoWeight,
             EndpointVerdict::NotNearest => api::EndpointOutcome::NotNearest,
+            EndpointVerdict::Down => api::EndpointOutcome::Down,
             EndpointVerdict::PoolPassedOver => api::EndpointOutcome::PoolPassedOver,
         },
         odds: endpoint.odds,
+        down_since_ms: endpoint.down_since_s.map(|since| u64::from(since) * 1000),
     };
     api::ExplainedPool {
         name: pool.name.clone(),
@@ -77,6 +79,8 @@ fn pool(pool: &steering::explain::PoolExplained) -> api::ExplainedPool {
             PoolVerdict::Answers => api::PoolOutcome::Answers,
             PoolVerdict::Nothing => api::PoolOutcome::Nothing,
             PoolVerdict::TooFew(_) => api::PoolOutcome::TooFew,
+            PoolVerdict::TooFewUp(_) => api::PoolOutcome::TooFewUp,
+            PoolVerdict::LastResort => api::PoolOutcome::LastResort,
             PoolVerdict::NoPlace => api::PoolOutcome::NoPlace,
         },
         endpoints: pool.endpoints.iter().map(endpoint).collect(),

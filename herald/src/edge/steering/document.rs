@@ -198,6 +198,7 @@ mod tests {
                     state,
                     location: place.map(|(latitude, longitude)| Location { latitude, longitude }),
                     bias,
+                    monitor: None,
                 }
             },
         )
@@ -265,7 +266,7 @@ mod tests {
             put(view_key(&apex, "office").unwrap(), Item::View(view));
             for (owner, answered, rules) in policies {
                 let key = policy_key(&Name::parse(OWNERS[owner]).unwrap(), answered).unwrap();
-                put(key, Item::Policy(answered, Policy { rules }));
+                put(key, Item::Policy(answered, Policy::of_rules(rules)));
             }
             for (owner, rtype, ttl) in overlays {
                 let overlay = Overlay { view: "office".into(), rtype, rrset: ttl.map(|ttl| rrset(rtype, ttl)) };

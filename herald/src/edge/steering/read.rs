@@ -123,6 +123,7 @@ impl Reader<'_> {
                 .location
                 .map(|at| steering::Location { latitude: at.latitude, longitude: at.longitude }),
             bias: endpoint.bias,
+            monitor: None,
         })
     }
 
@@ -142,7 +143,7 @@ impl Reader<'_> {
             .map(|(place, rule)| self.rule(rule, &format!("{at}/rules/{place}")))
             .collect();
         let rules = read.into_iter().collect::<Option<_>>()?;
-        self.checked(Item::Policy(answered, steering::Policy { rules }), at)
+        self.checked(Item::Policy(answered, steering::Policy::of_rules(rules)), at)
     }
 
     fn rule(&mut self, rule: &api::Rule, at: &str) -> Option<steering::Rule> {

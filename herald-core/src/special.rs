@@ -1,0 +1,140 @@
+//! Addresses that no tenant may have the platform connect to: special-purpose ones (IANA's registries, RFC 6890), multicast, and
+//! whatever isn't global unicast.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::steering::Prefix;
+
+/// IPv4 networks by address and length, and what they are.
+const IPV4: [(Ipv4Addr, u32, &str); 18] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
+    (Ipv4Addr::new(10, 0, 0, 0), 8, "private use"),
+    (Ipv4Addr::new(100, 64, 0, 0), 10, "shared address space"),
+    (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
+    (Ipv4Addr::new(169, 254, 0, 0), 16, "link-local"),
+    (Ipv4Addr::new(172, 16, 0, 0), 12, "private use"),
+    (Ipv4Addr::new(192, 0, 0, 0), 24, "IETF protocol assignments"),
+    (Ipv4Addr::new(192, 0, 2, 0), 24, "documentation"),
+    (Ipv4Addr::new(192, 31, 196, 0), 24, "AS112"),
+    (Ipv4Addr::new(192, 52, 193, 0), 24, "AMT"),
+    (Ipv4Addr::new(192, 88, 99, 0), 24, "6to4 relay anycast"),
+    (Ipv4Addr::new(192, 168, 0, 0), 16, "private use"),
+    (Ipv4Addr::new(192, 175, 48, 0), 24, "AS112"),
+    (Ipv4Addr::new(198, 18, 0, 0), 15, "benchmarking"),
+    (Ipv4Addr::new(198, 51, 100, 0), 24, "documentation"),
+    (Ipv4Addr::new(203, 0, 113, 0), 24, "documentation"),
+    (Ipv4Addr::new(224, 0, 0, 0), 4, "multicast"),
+    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
+];
+
+/// IPv6 networks, longer prefixes before those that they are in.
+const IPV6: [(Ipv6Addr, u32, &str); 16] = [
+    (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
+    (Ipv6Addr::LOCALHOST, 128, "loopback"),
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, "IPv4-mapped"),
+    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 32, "IPv4/IPv6 translation"),
+    (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 32, "discard-only"),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "IETF protocol assignments"),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4"),
+    (Ipv6Addr::new(0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0), 48, "AS112"),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
+    (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16, "segment routing"),
+    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "unique-local"),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10, "link-local"),
+    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, "site-local"),
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "multicast"),
+    // Nothing but 2000::/3 is assigned for global unicast.
+    (Ipv6Addr::UNSPECIFIED, 0, "not global unicast"),
+];
+
+/// What is special about an address; none if it is a plain global unicast one.
+pub fn special_purpose(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(address) => IPV4
+            .iter()
+            .find(|(network, length, _)| (address.to_bits() ^ network.to_bits()) >> (32 - length) == 0)
+            .map(|(.., what)| *what),
+        IpAddr::V6(address) => {
+            let is_in = |network: &Ipv6Addr, length: u32| {
+                (address.to_bits() ^ network.to_bits()).checked_shr(128 - length).unwrap_or(0) == 0
+            };
+            let found = IPV6.iter().find(|(network, length, _)| is_in(network, *length));
+            let is_global = address.to_bits() >> 125 == 1;
+            found.filter(|(_, length, _)| *length > 0 || !is_global).map(|(.., what)| *what)
+        }
+    }
+}
+
+/// Why a tenant may not have the platform connect to an address: what is special about it, unless the operator allows it, or that
+/// the operator refuses it, which counts for more. An IPv4 address within an IPv6 one is the IPv6 address that it is written as.
+pub fn refused(address: IpAddr, allowed: &[Prefix], refused: &[Prefix]) -> Option<&'static str> {
+    if refused.iter().any(|prefix| prefix.contains(address)) {
+        return Some("the platform's own");
+    }
+    special_purpose(address).filter(|_| !allowed.iter().any(|prefix| prefix.contains(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_special_or_not() {
+        for (address, what) in [
+            ("0.1.2.3", Some("this network")),
+            ("10.255.0.1", Some("private use")),
+            ("100.63.255.255", None),
+            ("100.64.0.0", Some("shared address space")),
+            ("100.127.255.255", Some("shared address space")),
+            ("100.128.0.0", None),
+            ("127.0.0.1", Some("loopback")),
+            ("169.254.169.254", Some("link-local")),
+            ("172.15.255.255", None),
+            ("172.31.0.1", Some("private use")),
+            ("172.32.0.0", None),
+            ("192.0.0.9", Some("IETF protocol assignments")),
+            ("192.0.1.1", None),
+            ("192.0.2.1", Some("documentation")),
+            ("192.168.1.1", Some("private use")),
+            ("198.17.255.255", None),
+            ("198.19.0.1", Some("benchmarking")),
+            ("223.255.255.255", None),
+            ("224.0.0.1", Some("multicast")),
+            ("255.255.255.255", Some("reserved")),
+            ("8.8.8.8", None),
+            ("::", Some("unspecified")),
+            ("::1", Some("loopback")),
+            ("::2", Some("not global unicast")),
+            ("::ffff:8.8.8.8", Some("IPv4-mapped")),
+            ("64:ff9b::7f00:1", Some("IPv4/IPv6 translation")),
+            ("2001::1", Some("IETF protocol assignments")),
+            ("2001:200::1", None),
+            ("2001:db8::1", Some("documentation")),
+            ("2002:7f00:1::", Some("6to4")),
+            ("2606:4700::1111", None),
+            ("3fff:fff::1", Some("documentation")),
+            ("3fff:1000::1", None),
+            ("4000::1", Some("not global unicast")),
+            ("fd00::1", Some("unique-local")),
+            ("fe80::1", Some("link-local")),
+            ("fec0::1", Some("site-local")),
+            ("ff02::1", Some("multicast")),
+        ] {
+            assert_eq!(special_purpose(address.parse().unwrap()), what, "{address}");
+        }
+    }
+
+    #[test]
+    fn operators_allow_and_refuse() {
+        let prefixes =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Prefix>>();
+        let (allowed, own) = (prefixes(&["10.1.0.0/16", "::1"]), prefixes(&["10.1.2.0/24", "9.9.9.9"]));
+        let why = |address: &str| refused(address.parse().unwrap(), &allowed, &own);
+        assert_eq!(why("10.1.0.1"), None);
+        assert_eq!(why("10.1.2.1"), Some("the platform's own"));
+        assert_eq!(why("10.2.0.1"), Some("private use"));
+        assert_eq!((why("::1"), why("::ffff:10.1.0.1")), (None, Some("IPv4-mapped")));
+        assert_eq!((why("9.9.9.9"), why("9.9.9.10")), (Some("the platform's own"), None));
+    }
+}
