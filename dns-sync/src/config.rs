@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::counts::ApiPlace;
 use crate::knot::config::{KnotConfig, LogTarget};
+use crate::probe::Resolver;
 
 const DEFAULT_KNOTD: &str = "/usr/sbin/knotd";
 
@@ -37,6 +38,7 @@ struct File {
     data: PathBuf,
     #[serde(default)]
     stop_knot_on_exit: bool,
+    resolver: Option<String>,
     knot: KnotFile,
 }
 
@@ -108,6 +110,8 @@ pub struct Config {
     ///
     /// It doesn't by default: an agent that is stopped must not stop the answers, and the next one goes on with the knotd it finds.
     pub stop_knot_on_exit: bool,
+    /// Who is asked for the addresses of what is probed.
+    pub resolver: Resolver,
     /// Who runs knotd.
     pub mode: Mode,
     /// The program.
@@ -155,6 +159,9 @@ pub enum ConfigError {
     /// No address to answer on.
     #[error("`{0}` is no address to answer on: give ADDRESS@PORT, such as 192.0.2.1@53")]
     BadListen(String),
+    /// No address of a resolver.
+    #[error("`{0}` is no address of a resolver: give ADDRESS@PORT, such as 192.0.2.53@53")]
+    BadResolver(String),
     /// knotd can't be given such a user.
     #[error("`{0}` is no user: give `user` or `user:group`")]
     BadUser(String),
@@ -252,6 +259,11 @@ impl Config {
         self.data.join("counts.sqlite")
     }
 
+    /// Where verdicts are: the module reads them, too, when knotd starts.
+    pub fn verdicts_file(&self) -> PathBuf {
+        steering::link::verdicts_file(&self.knot.module_snapshot())
+    }
+
     /// The socket at which the agent tells how it is.
     pub fn status_socket(&self) -> PathBuf {
         self.data.join("status.sock")
@@ -317,6 +329,13 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
         api,
         data,
         stop_knot_on_exit: file.stop_knot_on_exit,
+        resolver: match file.resolver {
+            None => Resolver::System,
+            Some(text) => match parse_listen(&text) {
+                Some(address) => Resolver::At(address),
+                None => return Err(ConfigError::BadResolver(text)),
+            },
+        },
         mode: file.knot.mode,
         knotd: file.knot.knotd.unwrap_or_else(|| DEFAULT_KNOTD.into()),
         knot,

@@ -8,15 +8,18 @@
 //! - [`knot`]: knotd's configuration, its process, and changes to what it serves.
 //! - [`module`]: what the module in knotd is told.
 //! - [`counts`]: counts of queries, from the module to the control plane.
+//! - [`health`]: which endpoints are held to be up, here and by the module; [`probe`]: how they are asked.
 //! - [`status`]: how all that is.
 
 pub mod agent;
 pub mod config;
 pub mod counts;
 pub mod geo;
+pub mod health;
 pub mod knot;
 pub mod materialize;
 pub mod module;
+pub mod probe;
 pub mod replica;
 pub mod session;
 pub mod status;

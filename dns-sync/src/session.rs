@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, SecretError, herald_host};
 use crate::counts::ApiPlace;
 use crate::geo::GeoKeeper;
+use crate::health::HealthKeeper;
 use crate::materialize::with_causes;
 use crate::status::{Board, now_ms};
 
@@ -165,12 +166,13 @@ pub struct Dialer<E> {
     board: Arc<Board>,
     geo: Option<GeoKeeper>,
     api: Option<watch::Sender<Option<ApiPlace>>>,
+    health: Option<HealthKeeper>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board, geo: None, api: None }
+        Dialer { config, events, board, geo: None, api: None, health: None }
     }
 
     /// The same, fetching tables of places for this keeper.
@@ -181,6 +183,11 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// The same, telling where the control plane says that its API is.
     pub fn telling_api(self, api: watch::Sender<Option<ApiPlace>>) -> Dialer<E> {
         Dialer { api: Some(api), ..self }
+    }
+
+    /// The same, handing this keeper what is said of endpoints.
+    pub fn minding(self, health: HealthKeeper) -> Dialer<E> {
+        Dialer { health: Some(health), ..self }
     }
 
     /// Keeps one session up until `ending`.
@@ -197,6 +204,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             self.tell(SessionEvent::Closed);
             if let Some(geo) = &self.geo {
                 geo.closed();
+            }
+            if let Some(health) = &self.health {
+                health.closed();
             }
             let Err(error) = ended;
             if matches!(error, SessionError::Ending) {
@@ -278,8 +288,8 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: self.geo.as_ref().map(GeoKeeper::status),
-            verdicts: None,
             knows_private: Some(true),
+            verdicts: self.health.as_ref().map(HealthKeeper::as_of),
         };
         let mut bytes = Vec::new();
         stream::encode_frame(&ToHerald::Hello(hello), &mut bytes);
@@ -313,6 +323,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
         if let Some(geo) = &self.geo {
             geo.opened(outbox.downgrade());
         }
+        if let Some(health) = &self.health {
+            health.opened(outbox.downgrade());
+        }
         self.tell(SessionEvent::Opened { buckets: welcome.buckets, head: welcome.head, outbox });
         tokio::select! {
             ended = self.read(frames) => ended,
@@ -341,6 +354,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             let message = match &self.geo {
                 Some(geo) => geo.take(message),
                 None => Some(message),
+            };
+            let message = match &self.health {
+                Some(health) => message.and_then(|message| health.take(message)),
+                None => message,
             };
             let Some(message) = message else { continue };
             let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(READ_AHEAD_BYTES);

@@ -73,6 +73,9 @@ pub struct Status {
     /// Counts of queries.
     #[serde(default)]
     pub counts: CountsStatus,
+    /// Which endpoints are held to be up.
+    #[serde(default)]
+    pub health: Option<HealthStatus>,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
     pub refused: BTreeMap<String, String>,
     /// What went wrong lately, the newest last.
@@ -169,6 +172,18 @@ pub struct CountsStatus {
     pub reason: Option<String>,
     /// Why none can be taken in, if that is so.
     pub error: Option<String>,
+/// Which endpoints are held to be up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthStatus {
+    /// Monitors that are down by the control plane's verdicts.
+    pub down: u64,
+    /// As of when these are, `epoch.counter`.
+    pub as_of: String,
+    /// Monitors that this PoP was chosen to probe.
+    pub probes: u64,
+    /// Whether nothing was heard from the control plane for 5 s: policies that want it so go by this PoP's own probes, one vantage
+    /// point.
+    pub is_isolated: bool,
 }
 
 /// Something that went wrong.
@@ -217,6 +232,7 @@ impl Board {
             knot: KnotStatus { since_ms: now_ms, ..KnotStatus::default() },
             module: None,
             counts: CountsStatus::default(),
+            health: None,
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
         };
@@ -417,6 +433,17 @@ impl Status {
                 ),
             },
         );
+        if let Some(health) = self.health.as_ref().filter(|health| **health != HealthStatus::default()) {
+            let isolated = if health.is_isolated {
+                "; ISOLATED: its own probes count where policies want it"
+            } else {
+                ""
+            };
+            line(
+                "health",
+                format!("{} monitors are down, {} are probed here{isolated}", health.down, health.probes),
+            );
+        }
         for (zone, reason) in &self.refused {
             line("refused", format!("{zone}: {reason}"));
         }

@@ -37,6 +37,7 @@ use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
 use crate::counts::{CountsKeeper, Sender as CountsSender};
 use crate::geo::GeoKeeper;
+use crate::health::HealthKeeper;
 use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
 use crate::materialize::with_causes;
@@ -120,6 +121,14 @@ impl Agent {
         // It is on the log already.
         geo.status().problem.iter().for_each(|problem| board.error(problem.reason.clone()));
 
+        let health = HealthKeeper::start(
+            config.verdicts_file(),
+            config.knot.module.is_some().then(|| config.knot.module_socket()),
+            config.resolver,
+            board.clone(),
+        )
+        .map_err(StartError::System)?;
+
         let (events, inbox) = mpsc::channel();
         let (report, reports) = mpsc::channel();
         let damaged = events.clone();
@@ -194,7 +203,7 @@ impl Agent {
 
         let ending = CancellationToken::new();
         let dialer =
-            Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo).telling_api(api);
+            Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo).telling_api(api).minding(health);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {

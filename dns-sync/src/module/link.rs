@@ -41,6 +41,8 @@ pub enum LinkEvent {
         geo: Vec<u8>,
         /// Whether it counts queries.
         counts: bool,
+        /// Whether it knows of verdicts.
+        knows_verdicts: bool,
     },
     /// The module said something.
     Said {
@@ -239,13 +241,13 @@ fn read(mut stream: UnixStream, connection: u64, tell: &impl Fn(LinkEvent)) -> R
                 ToAgent::Hello { protocol, version, .. } if protocol != PROTOCOL => {
                     return Err(format!("the module {version} speaks protocol {protocol}, not {PROTOCOL}"));
                 }
-                ToAgent::Hello { version, zones: more, last, geo, counts, .. } if !is_up => {
+                ToAgent::Hello { version, zones: more, last, geo, counts, knows_verdicts, .. } if !is_up => {
                     zones.extend(more);
                     if last {
                         is_up = true;
                         let zones = std::mem::take(&mut zones);
                         let counts = counts.unwrap_or(false);
-                        tell(LinkEvent::Up { connection, zones, version, geo, counts });
+                        tell(LinkEvent::Up { connection, zones, version, geo, counts, knows_verdicts });
                     }
                 }
                 message if is_up => tell(LinkEvent::Said { connection, message }),

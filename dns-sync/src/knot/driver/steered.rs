@@ -16,7 +16,7 @@ use crate::module::zone::WholeZone;
 impl Control {
     pub(super) fn take_link_event(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up { connection, zones, version, geo, counts } => {
+            LinkEvent::Up { connection, zones, version, geo, counts, .. } => {
                 self.module_lost();
                 self.desk.up(connection, zones.iter().copied());
                 if self.geo.as_ref().map_or(&[][..], |file| &file.hash) != geo {
