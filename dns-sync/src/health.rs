@@ -41,9 +41,18 @@ const FRAME_VERDICTS: usize = 100_000;
 
 /// A handle on who keeps it. Clones are handles on the same one.
 #[derive(Clone)]
-pub struct HealthKeeper {
+pub struct HealthKeeper(Arc<Handle>);
+
+struct Handle {
     events: Sender<Event>,
     as_of: Arc<Mutex<Generation>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Its other senders are with those that it keeps.
+        let _ = self.events.send(Event::End);
+    }
 }
 
 enum Event {
@@ -61,6 +70,8 @@ enum Event {
     Probes(Box<Probes>),
     Seen(Box<Seen>),
     Module(LinkEvent),
+    /// Nobody has a handle any more.
+    End,
 }
 
 impl HealthKeeper {
@@ -85,7 +96,7 @@ impl HealthKeeper {
             }
             (Generation::default(), BTreeMap::new())
         });
-        let handle = HealthKeeper { events: events.clone(), as_of: Arc::new(Mutex::new(as_of)) };
+        let handle = Handle { events: events.clone(), as_of: Arc::new(Mutex::new(as_of)) };
         let (linked, seen) = (events.clone(), events);
         let link = module_socket
             .map(|socket| Link::start(socket, move |event| drop(linked.send(Event::Module(event)))));
@@ -107,12 +118,12 @@ impl HealthKeeper {
             write_at: None,
         };
         thread::Builder::new().name("health".into()).spawn(move || keeper.run(&inbox))?;
-        Ok(handle)
+        Ok(HealthKeeper(Arc::new(handle)))
     }
 
     /// As of when it has verdicts.
     pub fn as_of(&self) -> Generation {
-        *self.as_of.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.as_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A session stands.
@@ -145,7 +156,7 @@ impl HealthKeeper {
 
     fn tell(&self, event: Event) {
         // Its thread lives as long as there is a handle.
-        let _ = self.events.send(event);
+        let _ = self.0.events.send(event);
     }
 }
 
@@ -178,9 +189,9 @@ impl Keeper {
             let now = Instant::now();
             let wait = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(now));
             match inbox.recv_timeout(wait) {
+                Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
             if !self.is_isolated && now >= self.heard_at + ISOLATED_AFTER {
@@ -190,6 +201,9 @@ impl Keeper {
                 self.write_at = None;
                 self.write();
             }
+        }
+        if self.write_at.is_some() {
+            self.write();
         }
     }
 
@@ -211,7 +225,7 @@ impl Keeper {
                 self.connection = knows_verdicts.then_some(connection);
                 self.tell_all();
             }
-            Event::Module(LinkEvent::Said { .. }) => {}
+            Event::Module(LinkEvent::Said { .. }) | Event::End => {}
             Event::Module(LinkEvent::Down { .. }) => self.connection = None,
         }
     }
@@ -232,8 +246,8 @@ impl Keeper {
         }
         for (monitor, since) in &changes {
             match since {
-                0 => drop(self.herald.remove(monitor)),
-                since => drop(self.herald.insert(*monitor, *since)),
+                0 => _ = self.herald.remove(monitor),
+                since => _ = self.herald.insert(*monitor, *since),
             }
         }
         self.as_of = as_of;

@@ -175,6 +175,41 @@ pub struct Policy {
     pub rtype: String,
     /// In order, at most 200.
     pub rules: Vec<Rule>,
+    /// What is answered when none of a rule's pools has as many endpoints up as it is to have: `serve_all` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when_all_down: WhenAllDown,
+    /// Whose word on endpoints counts at a PoP that hears nothing from the control plane: `hold` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when_isolated: WhenIsolated,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What is answered when none of a rule's pools has as many endpoints up as it is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenAllDown {
+    /// The first pool answers that would if all were up, as if all were.
+    #[default]
+    ServeAll,
+    /// Those that are up, or else those that went down last.
+    ServeLast,
+    /// No records (NODATA).
+    #[serde(rename = "nodata")]
+    NoData,
+}
+
+/// Whose word on endpoints counts at a PoP that hears nothing from the control plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenIsolated {
+    /// The control plane's last one.
+    #[default]
+    Hold,
+    /// The PoP's own probes decide: one vantage point.
+    Local,
 }
 
 /// Whom a rule is for, and what they get.
@@ -385,6 +420,12 @@ pub struct Tagged<T> {
 pub struct PolicyPut {
     /// In order, at most 200.
     pub rules: Vec<Rule>,
+    /// What is answered when none of a rule's pools has as many endpoints up as it is to have: `serve_all` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when_all_down: WhenAllDown,
+    /// Whose word on endpoints counts at a PoP that hears nothing from the control plane: `hold` unless given.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub when_isolated: WhenIsolated,
 }
 
 /// Body of `PUT /zones/{zone}/views/{view}/records/{name}/{type}`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use herald_wire::api::steering::{City, Policy, Rule, Tagged, When};
+use herald_wire::api::steering::{City, Policy, Rule, Tagged, When, WhenAllDown, WhenIsolated};
 use serde_json::{Value, json};
 
 use super::list::Listing;
@@ -69,6 +69,12 @@ pub struct SetArgs {
     /// One rule for everybody: this pool answers, or if it can't the next one
     #[arg(long = "pool", value_name = "POOL")]
     pub pools: Vec<String>,
+    /// What is answered when too few endpoints are up in all pools: serve_all (the default), serve_last or nodata
+    #[arg(long, value_name = "WHAT", requires = "pools", value_parser = ["serve_all", "serve_last", "nodata"])]
+    pub when_all_down: Option<String>,
+    /// What a PoP goes by that hears nothing from the control plane: hold (its last word, the default) or local (the PoP's own probes)
+    #[arg(long, value_name = "WHAT", requires = "pools", value_parser = ["hold", "local"])]
+    pub when_isolated: Option<String>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -107,7 +113,16 @@ pub(super) fn run(session: &mut Session<'_>, command: &PolicyCommand) -> Result<
             let PolicyArgs { zone, name, rtype } = &args.policy;
             let body: Value = match &args.file {
                 Some(file) => yaml::read(&input::text(input::read(file)?, file)?, file)?,
-                None => json!({ "rules": [{ "pools": args.pools }] }),
+                None => {
+                    let mut body = json!({ "rules": [{ "pools": args.pools }] });
+                    if let Some(word) = &args.when_all_down {
+                        body["when_all_down"] = json!(word);
+                    }
+                    if let Some(word) = &args.when_isolated {
+                        body["when_isolated"] = json!(word);
+                    }
+                    body
+                }
             };
             let options = args.write.options_for(&args.reason);
             let answer = client.put_policy(&names::zone_for_path(zone), name, rtype, &body, &options)?;
@@ -174,10 +189,22 @@ fn who(when: &When) -> String {
 }
 
 fn show(policy: &Tagged<Policy>) -> String {
-    let Tagged { etag, item: Policy { name, rtype, rules } } = policy;
+    let Tagged { etag, item: Policy { name, rtype, rules, when_all_down, when_isolated } } = policy;
     let mut text = table::pairs([
         ("name", Some(name.clone())),
         ("type", Some(rtype.clone())),
+        (
+            "when all down",
+            match when_all_down {
+                WhenAllDown::ServeAll => None,
+                WhenAllDown::ServeLast => Some("serve those up last".to_owned()),
+                WhenAllDown::NoData => Some("no records".to_owned()),
+            },
+        ),
+        (
+            "when isolated",
+            (*when_isolated == WhenIsolated::Local).then(|| "the PoP's own probes decide".to_owned()),
+        ),
         ("etag", Some(etag.clone())),
     ]);
     let rows = rules.iter().enumerate().map(|(place, rule)| cells(place, rule));

@@ -40,6 +40,7 @@ impl Listener {
             geo: Vec::new(),
             counts: None,
             firewall: None,
+            knows_verdicts: false,
         });
         said
     }

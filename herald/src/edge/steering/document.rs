@@ -154,7 +154,8 @@ mod tests {
     use herald_core::content::Content;
     use herald_core::steering::{
         AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Location, Overlay, Policy, Pool, Rule,
-        STEERABLE, Sticky, Subdivision, View, When, placeholder, policy_key, policy_type, pool_key, view_key,
+        STEERABLE, Sticky, Subdivision, View, When, WhenAllDown, WhenIsolated, placeholder, policy_key,
+        policy_type, pool_key, view_key,
     };
     use herald_core::{Name, Rrset, Rtype};
     use proptest::prelude::*;
@@ -249,7 +250,7 @@ mod tests {
         #[test]
         fn what_comes_out_goes_in_again(
             pools in prop::collection::vec(pool(), 0..3),
-            policies in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::collection::vec(rule(), 1..4)), 0..4),
+            policies in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::collection::vec(rule(), 1..4), 0..3usize, any::<bool>()), 0..4),
             overlays in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::option::of(0..1000u32)), 0..4),
             ecs: bool,
         ) {
@@ -264,9 +265,11 @@ mod tests {
             }
             let view = View { prefixes: vec!["10.0.0.0/8".parse().unwrap()], pops: vec!["fra1".into()] };
             put(view_key(&apex, "office").unwrap(), Item::View(view));
-            for (owner, answered, rules) in policies {
+            for (owner, answered, rules, all_down, is_local) in policies {
                 let key = policy_key(&Name::parse(OWNERS[owner]).unwrap(), answered).unwrap();
-                put(key, Item::Policy(answered, Policy::of_rules(rules)));
+                let when_all_down = [WhenAllDown::ServeAll, WhenAllDown::ServeLast, WhenAllDown::NoData][all_down];
+                let when_isolated = if is_local { WhenIsolated::Local } else { WhenIsolated::Hold };
+                put(key, Item::Policy(answered, Policy { rules, when_all_down, when_isolated }));
             }
             for (owner, rtype, ttl) in overlays {
                 let overlay = Overlay { view: "office".into(), rtype, rrset: ttl.map(|ttl| rrset(rtype, ttl)) };

@@ -90,7 +90,7 @@ pub async fn put(request: Writing<PolicyPath, Json<PolicyPut>>) -> Result<Answer
     let key = key(&zone, &name, &rtype)?;
     need_scope(&writer, &zone, &key)?;
     let Some(answered) = steering::answered_type(key.rtype) else { unreachable!("the key of a policy") };
-    let item = read(&zone, |reader| reader.rules(answered, &body.rules, ""))?;
+    let item = read(&zone, |reader| reader.rules(answered, &body, ""))?;
     let is_new = zone.content.get(&key).is_none();
     let path = format!("/zones/{}/policies/{}/{rtype}", zone.id, encoded(&key.owner.to_string()));
     let (done, warnings) =

@@ -135,15 +135,25 @@ impl Reader<'_> {
         self.checked(Item::View(steering::View { prefixes, pops: view.pops.clone() }), at)
     }
 
-    /// The rules of a policy for answers of a type.
-    pub fn rules(&mut self, answered: Rtype, rules: &[api::Rule], at: &str) -> Option<Item> {
+    /// A policy for answers of a type, without its name.
+    pub fn rules(&mut self, answered: Rtype, policy: &api::PolicyPut, at: &str) -> Option<Item> {
+        let rules = &policy.rules;
         let read: Vec<_> = rules
             .iter()
             .enumerate()
             .map(|(place, rule)| self.rule(rule, &format!("{at}/rules/{place}")))
             .collect();
         let rules = read.into_iter().collect::<Option<_>>()?;
-        self.checked(Item::Policy(answered, steering::Policy::of_rules(rules)), at)
+        let when_all_down = match policy.when_all_down {
+            api::WhenAllDown::ServeAll => steering::WhenAllDown::ServeAll,
+            api::WhenAllDown::ServeLast => steering::WhenAllDown::ServeLast,
+            api::WhenAllDown::NoData => steering::WhenAllDown::NoData,
+        };
+        let when_isolated = match policy.when_isolated {
+            api::WhenIsolated::Hold => steering::WhenIsolated::Hold,
+            api::WhenIsolated::Local => steering::WhenIsolated::Local,
+        };
+        self.checked(Item::Policy(answered, steering::Policy { rules, when_all_down, when_isolated }), at)
     }
 
     fn rule(&mut self, rule: &api::Rule, at: &str) -> Option<steering::Rule> {
@@ -189,7 +199,9 @@ impl Reader<'_> {
     pub fn policy(&mut self, policy: &api::Policy, at: &str) -> Option<(Name, Rtype, Item)> {
         let owner = self.owner(&policy.name, at);
         let rtype = self.answered(&policy.rtype, format!("{at}/type"));
-        let item = self.rules(rtype.unwrap_or(Rtype::A), &policy.rules, at);
+        let api::Policy { rules, when_all_down, when_isolated, .. } = policy.clone();
+        let body = api::PolicyPut { rules, when_all_down, when_isolated };
+        let item = self.rules(rtype.unwrap_or(Rtype::A), &body, at);
         Some((owner?, rtype?, item?))
     }
 

@@ -132,6 +132,15 @@ pub fn policy(zone: &Name, owner: &Name, answered: Rtype, policy: &steering::Pol
         name: relative(zone, owner),
         rtype: format_rtype(answered),
         rules: policy.rules.iter().map(rule).collect(),
+        when_all_down: match policy.when_all_down {
+            steering::WhenAllDown::ServeAll => api::WhenAllDown::ServeAll,
+            steering::WhenAllDown::ServeLast => api::WhenAllDown::ServeLast,
+            steering::WhenAllDown::NoData => api::WhenAllDown::NoData,
+        },
+        when_isolated: match policy.when_isolated {
+            steering::WhenIsolated::Hold => api::WhenIsolated::Hold,
+            steering::WhenIsolated::Local => api::WhenIsolated::Local,
+        },
     }
 }
 
