@@ -36,7 +36,7 @@ pub(super) async fn ask(
     is_recursive: bool,
 ) -> io::Result<Answer> {
     let mut id = [0; 2];
-    getrandom::fill(&mut id).map_err(io::Error::other)?;
+    getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
     let id = u16::from_be_bytes(id);
     let query = question(id, name, rtype, is_recursive).ok_or(io::ErrorKind::InvalidInput)?;
     let any: IpAddr = match server {

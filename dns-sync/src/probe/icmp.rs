@@ -50,7 +50,7 @@ fn open(address: IpAddr) -> io::Result<UdpSocket> {
 
 async fn echo(socket: &UdpSocket, address: IpAddr) -> io::Result<()> {
     let mut token = [0; TOKEN_BYTES];
-    getrandom::fill(&mut token).map_err(io::Error::other)?;
+    getrandom::fill(&mut token).map_err(|error| io::Error::other(error.to_string()))?;
     let (request, reply) = match address {
         IpAddr::V4(_) => (ECHO_V4, ECHO_REPLY_V4),
         IpAddr::V6(_) => (ECHO_V6, ECHO_REPLY_V6),
