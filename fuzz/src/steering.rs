@@ -188,7 +188,10 @@ fn ask(module: &Module, asked: &Asked<'_>, client: &Client) {
             let decision = part.decide(name, rtype, client, &Knowledge::places(&GEO), &mut out, &mut ());
             check(part, client, &decision, scope_most, &out);
             let mut again = Vec::with_capacity(ROOM_BYTES);
-            assert_eq!(decision, part.decide(name, rtype, client, &Knowledge::places(&GEO), &mut again, &mut ()));
+            assert_eq!(
+                decision,
+                part.decide(name, rtype, client, &Knowledge::places(&GEO), &mut again, &mut ())
+            );
             assert_eq!(out, again);
         }
         // A look-up is for names: the module gets them from knotd, which has read them.

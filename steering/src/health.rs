@@ -89,7 +89,9 @@ impl Verdicts {
         // What was read before is not read again later than this.
         fence(Ordering::Acquire);
         let changes = self.changes.load(Ordering::Acquire);
-        changes.is_multiple_of(2).then(|| fold(self.stamp ^ 0x9e37_79b9_7f4a_7c15, changes ^ 0xd6e8_feb8_6659_fd93))
+        changes
+            .is_multiple_of(2)
+            .then(|| fold(self.stamp ^ 0x9e37_79b9_7f4a_7c15, changes ^ 0xd6e8_feb8_6659_fd93))
     }
 }
 

@@ -186,7 +186,16 @@ fn scope_of(part: &Part, geo: &Geo, ecs: &str) -> u8 {
     let client =
         Client { source: "192.0.2.1".parse().unwrap(), ecs: Some(ecs.parse().unwrap()), pop: 0, draw: 0 };
     let mut out = Vec::with_capacity(65_536);
-    part.decide(name("www.example.com").as_wire(), Rtype::A, &client, &Knowledge::places(geo), &mut out, &mut ()).scope.unwrap()
+    part.decide(
+        name("www.example.com").as_wire(),
+        Rtype::A,
+        &client,
+        &Knowledge::places(geo),
+        &mut out,
+        &mut (),
+    )
+    .scope
+    .unwrap()
 }
 
 fn prefix_rule(prefixes: Vec<Prefix>, pool: &str) -> Rule {
