@@ -172,6 +172,8 @@ pub struct CountsStatus {
     pub reason: Option<String>,
     /// Why none can be taken in, if that is so.
     pub error: Option<String>,
+}
+
 /// Which endpoints are held to be up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthStatus {
