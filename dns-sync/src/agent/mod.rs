@@ -202,8 +202,10 @@ impl Agent {
         let supervisor = Supervisor::start(supervisor, Box::new(hooks)).map_err(StartError::System)?;
 
         let ending = CancellationToken::new();
-        let dialer =
-            Dialer::new(config.clone(), events.clone(), board.clone()).fetching(geo).telling_api(api).minding(health);
+        let dialer = Dialer::new(config.clone(), events.clone(), board.clone())
+            .fetching(geo)
+            .telling_api(api)
+            .minding(health);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {
