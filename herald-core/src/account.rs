@@ -129,6 +129,9 @@ pub enum Verb {
     /// Tokens; for operators also tenants, PoPs and sets of name servers.
     #[n(4)]
     Admin,
+    /// Make, change and delete monitors.
+    #[n(5)]
+    Monitor,
 }
 
 /// Limits of a token. An empty list limits nothing of its kind.

@@ -5,10 +5,11 @@
 
 use crate::account::{Principal, Scope, Token, Verb};
 use crate::command::{Action, Command, Context, ZoneEdit, ZoneRef};
+use crate::monitor::Monitor;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::{Shared, State};
 use crate::zone::Zone;
-use crate::{Name, TenantId, TokenId};
+use crate::{MonitorId, Name, TenantId, TokenId};
 
 /// A command that may be decided. There is no other way to one than [`authorise`].
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         Action::BeginEpoch
         | Action::Bootstrap { .. }
         | Action::HoldPop { .. }
+        | Action::SetVerdicts { .. }
         | Action::RestoreCopy { .. } => access.need_system()?,
         Action::CreateTenant { .. }
         | Action::UpdateTenant { .. }
@@ -59,6 +61,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::ReleasePops { .. }
         | Action::SetBrakes(_)
         | Action::SetGeoip { .. }
+        | Action::SetProbeRules(_)
         | Action::DeletePop { .. } => access.need_operator()?,
         Action::CreateToken { tenant, scope, expires_at_ms, .. } => {
             access.need_verb(Verb::Admin)?;
@@ -98,6 +101,18 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         Action::ActivateZone { zone, .. } => {
             access.need_trusted()?;
             access.zone_for(state, zone, Verb::Create)?;
+        }
+        Action::CreateMonitor { tenant, .. } => {
+            access.need_monitors(Verb::Monitor)?;
+            if let (Some(own), Some(other)) = (access.tenant, tenant)
+                && own != *other
+            {
+                return Err(Rejection::not_found("tenant"));
+            }
+        }
+        Action::UpdateMonitor { monitor, .. } | Action::DeleteMonitor { monitor, .. } => {
+            access.visible_monitor(state, *monitor)?;
+            access.need_monitors(Verb::Monitor)?;
         }
         Action::AdmitZone { .. } => {
             access.need_verb(Verb::Create)?;
@@ -259,6 +274,39 @@ impl Access {
             .ok_or_else(|| Rejection::not_found(format_args!("token {id}")))
     }
 
+    /// Asks for the right to see monitors ([`Verb::Read`]), or to change them ([`Verb::Monitor`]). They are of no zone: a token that is
+    /// limited to some zones, names or types has it only if it names the verb `monitor`.
+    ///
+    /// # Errors
+    /// [`RejectionKind::Forbidden`].
+    pub fn need_monitors(&self, verb: Verb) -> Result<(), Rejection> {
+        if self.scope.verbs.contains(&Verb::Monitor) {
+            return Ok(());
+        }
+        if !self.scope.zones.is_empty() || self.scope.limits_rrsets() {
+            return Err(Rejection::forbidden(
+                "this token's scope is limited to some zones, names or types: monitors need the verb `monitor`",
+            ));
+        }
+        self.need_verb(verb)
+    }
+
+    /// Finds a monitor among those to be seen.
+    ///
+    /// # Errors
+    /// [`RejectionKind::NotFound`].
+    pub fn visible_monitor<'a>(
+        &self,
+        state: &'a State,
+        id: MonitorId,
+    ) -> Result<&'a Shared<Monitor>, Rejection> {
+        state
+            .monitors()
+            .get(id)
+            .filter(|monitor| self.tenant.is_none_or(|own| own == monitor.tenant))
+            .ok_or_else(|| Rejection::not_found(format_args!("monitor {id}")))
+    }
+
     fn need_trusted(&self) -> Result<(), Rejection> {
         if self.is_operator() { Ok(()) } else { Err(Rejection::forbidden("only operators may do this")) }
     }
@@ -297,6 +345,7 @@ impl Access {
                 detail: format!("this token's scope doesn't have {}", edit.key),
                 owner: Some(edit.key.owner.clone()),
                 rtype: Some(edit.key.rtype),
+                field: None,
             })
             .collect();
         match outside.first() {

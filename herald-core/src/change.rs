@@ -12,8 +12,9 @@ use crate::brakes::Brakes;
 use crate::content::{Content, Difference};
 use crate::geoip::Geoip;
 use crate::idempotency::Request;
+use crate::monitor::{Monitor, ProbeRules, VerdictChange};
 use crate::zone::{SoaFields, Zone};
-use crate::{Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
+use crate::{MonitorId, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -268,6 +269,32 @@ pub enum Change {
         /// The table.
         #[n(0)]
         table: Option<Geoip>,
+    },
+    /// A monitor is new or different. Its revision is that of the entry.
+    #[n(32)]
+    MonitorPut(#[n(0)] Monitor),
+    /// A monitor is gone.
+    #[n(33)]
+    MonitorDeleted(#[n(0)] MonitorId),
+    /// What is held of endpoints is another.
+    #[n(34)]
+    VerdictsSet {
+        /// Monitor by monitor.
+        #[n(0)]
+        verdicts: Vec<VerdictChange>,
+    },
+    /// Monitors may be aimed at these addresses.
+    #[n(35)]
+    ProbeRulesSet(#[n(0)] ProbeRules),
+    /// In checkpoints: a monitor as it is, revision and verdict included.
+    #[n(36)]
+    MonitorRestored(#[n(0)] Monitor),
+    /// In checkpoints: the highest id that a monitor ever had.
+    #[n(37)]
+    MonitorIdsRestored {
+        /// The id.
+        #[n(0)]
+        last: MonitorId,
     },
     /// In checkpoints: where the log stood.
     #[n(20)]

@@ -9,9 +9,10 @@ use crate::check::CheckedContent;
 use crate::geoip::Geoip;
 use crate::idempotency::RequestKey;
 use crate::limits::Limit;
+use crate::monitor::{Check, Pace, ProbeRules, VerdictChange};
 use crate::steering::{Prefix, View};
 use crate::zone::SoaFields;
-use crate::{Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
+use crate::{MonitorId, Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
 
 /// A command with all that `decide` may not find out by itself: who, when, chance.
 #[derive(Clone, Debug)]
@@ -154,6 +155,38 @@ pub enum Action {
         /// SHA-256 of the one that it was made of, none if there was none.
         base: Option<[u8; 32]>,
     },
+    /// Make a monitor.
+    CreateMonitor {
+        /// Whose it is to be; a tenant's token stands for its tenant.
+        tenant: Option<TenantId>,
+        /// What it is to be.
+        input: MonitorInput,
+    },
+    /// Have a monitor be this.
+    UpdateMonitor {
+        /// Which.
+        monitor: MonitorId,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+        /// What it becomes. Of a heartbeat the secret stays unless `new_secret` says so.
+        input: MonitorInput,
+        /// Whether a heartbeat is called in with the secret of the input from now on.
+        new_secret: bool,
+    },
+    /// Delete a monitor that nothing names.
+    DeleteMonitor {
+        /// Which.
+        monitor: MonitorId,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+    },
+    /// Note what is held of endpoints now (system). What is of a monitor that isn't there any more, or is off, is left out.
+    SetVerdicts {
+        /// Monitor by monitor.
+        verdicts: Vec<VerdictChange>,
+    },
+    /// Say which addresses monitors may be aimed at (operators).
+    SetProbeRules(ProbeRules),
     /// Delete a PoP (operators).
     DeletePop {
         /// Which.
@@ -375,6 +408,19 @@ pub enum EditOp {
     },
     /// It is removed.
     Delete,
+}
+
+/// What a monitor is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorInput {
+    /// Short, unique among the tenant's.
+    pub name: String,
+    /// What is asked.
+    pub check: Check,
+    /// How often, and what to make of what is seen.
+    pub pace: Pace,
+    /// Whether it is on.
+    pub enabled: bool,
 }
 
 /// What a set of name servers is to be.

@@ -40,11 +40,15 @@ pub enum ChangeKind {
     PopHeld = 29,
     CopyRestored = 30,
     GeoipSet = 31,
+    MonitorPut = 32,
+    MonitorDeleted = 33,
+    VerdictsSet = 34,
+    ProbeRulesSet = 35,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 26] = [
+    pub const ALL: [ChangeKind; 30] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -71,6 +75,10 @@ impl ChangeKind {
         ChangeKind::PopHeld,
         ChangeKind::CopyRestored,
         ChangeKind::GeoipSet,
+        ChangeKind::MonitorPut,
+        ChangeKind::MonitorDeleted,
+        ChangeKind::VerdictsSet,
+        ChangeKind::ProbeRulesSet,
     ];
 
     /// The kind of a change.
@@ -102,11 +110,17 @@ impl ChangeKind {
             Change::PopHeld { .. } => ChangeKind::PopHeld,
             Change::CopyRestored { .. } => ChangeKind::CopyRestored,
             Change::GeoipSet { .. } => ChangeKind::GeoipSet,
+            Change::MonitorPut(_) => ChangeKind::MonitorPut,
+            Change::MonitorDeleted(_) => ChangeKind::MonitorDeleted,
+            Change::VerdictsSet { .. } => ChangeKind::VerdictsSet,
+            Change::ProbeRulesSet(_) => ChangeKind::ProbeRulesSet,
             Change::ZoneRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }
             | Change::LossRestored { .. }
+            | Change::MonitorRestored(_)
+            | Change::MonitorIdsRestored { .. }
             | Change::PositionRestored { .. } => ChangeKind::Restored,
         }
     }

@@ -10,6 +10,7 @@ pub mod content;
 pub mod decide;
 pub mod firewall;
 pub mod geoip;
+pub mod health;
 pub mod history;
 pub mod id;
 pub mod idempotency;

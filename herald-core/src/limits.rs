@@ -86,6 +86,8 @@ limits! {
     11 BodyBytes body_bytes = 4 * MIB, 1024..=64 * MIB, "Bytes of a request's body, decompressed.";
     12 ZoneFileBytes zone_file_bytes = 1024 * MIB, 1024..=4096 * MIB, "Bytes of a zone file, decompressed.";
     13 PoliciesPerZone policies_per_zone = 2_000_000, 0..=COUNT_MAX, "Steering policies of a zone; each is a record, too.";
+    14 Monitors monitors = 1_000, 0..=1_000_000, "Monitors.";
+    15 MonitorIntervalMs monitor_interval_ms = 1_000, 1_000..=86_400_000, "Milliseconds between two probes of a monitor, at least.";
 }
 
 impl Limit {
@@ -117,6 +119,8 @@ pub struct Usage {
     pub records: u64,
     /// Tokens, revoked and expired ones included.
     pub tokens: u64,
+    /// Monitors.
+    pub monitors: u64,
 }
 
 #[cfg(test)]

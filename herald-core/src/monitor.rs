@@ -8,6 +8,7 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
+use crate::steering::Prefix;
 use crate::{Name, TenantId};
 
 /// Identity of a monitor: small numbers from one upwards, never used again, so that the verdicts on all monitors are a vector that a
@@ -224,4 +225,67 @@ pub struct Verdict {
     /// Revision of the entry that says so.
     #[n(3)]
     pub revision: u64,
+}
+
+/// A verdict that is another now.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VerdictChange {
+    /// On which monitor.
+    #[n(0)]
+    pub monitor: MonitorId,
+    /// Whether it is up.
+    #[n(1)]
+    pub up: bool,
+    /// Since when, in ms since the epoch.
+    #[n(2)]
+    pub since_ms: u64,
+    /// Why, in words.
+    #[n(3)]
+    pub cause: String,
+}
+
+/// Which addresses monitors may be aimed at, by the operator's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeRules {
+    /// Special-purpose addresses that may be.
+    #[n(0)]
+    pub allowed: Vec<Prefix>,
+    /// Addresses that may not be, whatever else is said: the platform's own.
+    #[n(1)]
+    pub refused: Vec<Prefix>,
+}
+
+impl Check {
+    /// What kind it is, in one word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Check::Http(http) if http.tls.is_some() => "https",
+            Check::Http(_) => "http",
+            Check::Tcp { .. } => "tcp",
+            Check::Tls { .. } => "tls",
+            Check::Dns { .. } => "dns",
+            Check::Icmp { .. } => "icmp",
+            Check::Heartbeat { .. } => "heartbeat",
+            Check::Calculated { .. } => "calculated",
+        }
+    }
+
+    /// Where probes go; none if nobody probes.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Check::Http(HttpCheck { target, .. })
+            | Check::Tcp { target, .. }
+            | Check::Tls { target, .. }
+            | Check::Dns { target, .. }
+            | Check::Icmp { target } => Some(target),
+            Check::Heartbeat { .. } | Check::Calculated { .. } => None,
+        }
+    }
+}
+
+impl Monitor {
+    /// Since when it is down, in ms since the epoch; none if it is up, off or nothing is known.
+    pub fn down_since_ms(&self) -> Option<u64> {
+        self.verdict.as_ref().filter(|verdict| self.enabled && !verdict.up).map(|verdict| verdict.since_ms)
+    }
 }

@@ -52,6 +52,8 @@ pub struct RejectedItem {
     pub owner: Option<Name>,
     /// Type that it is about.
     pub rtype: Option<Rtype>,
+    /// Where in what was given it is, as a JSON pointer.
+    pub field: Option<String>,
 }
 
 impl Rejection {

@@ -4,6 +4,7 @@
 
 mod facets;
 pub mod find;
+pub mod monitors;
 
 use std::ops::{Bound, Deref};
 use std::sync::Arc;
@@ -18,10 +19,12 @@ use crate::content::Content;
 use crate::geoip::Geoip;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
+use crate::monitor::Monitor;
 use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
 use facets::{Facet, Facets};
+use monitors::Monitors;
 
 /// All that the log says, at one revision.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +50,7 @@ pub struct State {
     pops: OrdMap<PopId, Shared<Pop>>,
     brakes: Brakes,
     geoip: Option<Arc<Geoip>>,
+    monitors: Monitors,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
 }
@@ -110,6 +114,18 @@ impl State {
             }
             Change::BrakesSet(brakes) => self.brakes = *brakes,
             Change::GeoipSet { table } => self.geoip = table.clone().map(Arc::new),
+            Change::MonitorPut(monitor) => {
+                self.put_monitor(Monitor { revision: at.generation.counter, ..monitor.clone() });
+            }
+            Change::MonitorRestored(monitor) => self.put_monitor(monitor.clone()),
+            Change::MonitorDeleted(id) => {
+                if let Some(gone) = self.monitors.remove(*id) {
+                    self.count(gone.tenant, |usage| usage.monitors -= 1);
+                }
+            }
+            Change::MonitorIdsRestored { last } => self.monitors.restore_last_id(*last),
+            Change::VerdictsSet { verdicts } => self.monitors.judge(at, verdicts),
+            Change::ProbeRulesSet(rules) => self.monitors.set_rules(rules.clone()),
             Change::LossRestored { revision } => self.last_loss = *revision,
             Change::ShrinkConfirmed { zones } => {
                 for zone in zones {
@@ -221,6 +237,13 @@ impl State {
         }
         self.tenants_by_name.insert(tenant.name.clone(), tenant.id);
         self.tenants.insert(tenant.id, Shared::new(tenant));
+    }
+
+    fn put_monitor(&mut self, monitor: Monitor) {
+        let tenant = monitor.tenant;
+        if self.monitors.put(monitor) {
+            self.count(tenant, |usage| usage.monitors += 1);
+        }
     }
 
     fn put_token(&mut self, token: Token) {
@@ -560,6 +583,11 @@ impl State {
         self.geoip.as_ref()
     }
 
+    /// Monitors, and what is held of their endpoints.
+    pub fn monitors(&self) -> &Monitors {
+        &self.monitors
+    }
+
     /// Revision at which a zone last ceased to be served; 0 if none ever has.
     pub fn last_loss(&self) -> u64 {
         self.last_loss
@@ -614,6 +642,7 @@ impl State {
             .chain(requests)
             .chain(brakes)
             .chain(geoip)
+            .chain(self.monitors.to_changes())
             .chain(loss)
             .chain([position])
     }

@@ -7,6 +7,7 @@
 
 pub mod explain;
 pub mod stats;
+pub mod monitors;
 pub mod steering;
 
 use std::collections::BTreeMap;
@@ -408,6 +409,14 @@ pub enum ChangeKind {
     CopyRestored,
     /// A GeoIP database was put or deleted.
     GeoipSet,
+    /// A monitor was made or changed.
+    MonitorPut,
+    /// A monitor was deleted.
+    MonitorDeleted,
+    /// What is held of endpoints changed.
+    VerdictsSet,
+    /// Which addresses monitors may be aimed at is set.
+    ProbeRulesSet,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.
@@ -779,6 +788,9 @@ pub struct TenantUsage {
     pub records: u64,
     /// Tokens, revoked and expired ones included while they are kept.
     pub tokens: u64,
+    /// Monitors.
+    #[serde(default)]
+    pub monitors: u64,
 }
 
 /// Body of `POST /tenants`.
@@ -827,6 +839,8 @@ pub enum Verb {
     Delete,
     /// Tokens; for operators also tenants, PoPs and sets of name servers.
     Admin,
+    /// Make, change and delete monitors; see them, too, with a token that is limited to some zones.
+    Monitor,
 }
 
 /// What a token may do. An empty list allows all of its kind.

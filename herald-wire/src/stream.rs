@@ -252,6 +252,9 @@ pub struct Probes {
     /// Prefixes of special-purpose addresses (IANA's registries) that may be probed nevertheless, by the operator's word.
     #[n(3)]
     pub allowed: Vec<Prefix>,
+    /// Prefixes that may not be probed, whatever else is said: the platform's own, by the operator's word.
+    #[n(4)]
+    pub refused: Vec<Prefix>,
 }
 
 /// A monitor, as PoPs know it.

@@ -12,6 +12,7 @@ pub mod delegation;
 pub mod edge;
 pub mod engine;
 pub mod geoip;
+pub mod health;
 pub mod history;
 pub mod publisher;
 pub mod restore;

@@ -147,9 +147,10 @@ async fn serve(
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
     let stats = Stats::open(&config.data_dir, config.stats)?;
-    let publisher = Publisher::new(engine.clone(), shared).noting_logins(access_log.clone());
+    let publisher = Publisher::new(engine.clone(), shared.clone()).noting_logins(access_log.clone());
     let shutdown = CancellationToken::new();
     let places = tokio::spawn(publisher.places().clone().run(shutdown.clone()));
+    let health = tokio::spawn(crate::health::run(engine.clone(), shared.clone(), shutdown.clone()));
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let listener = ApiListener { port: api.local_addr()?.port(), tls: config.tls.is_some() };
@@ -190,7 +191,7 @@ async fn serve(
     tracing::info!("herald is stopping");
     shutdown.cancel();
     compaction.abort();
-    let ended = async { tokio::join!(api, sessions, places, stats_kept) };
+    let ended = async { tokio::join!(api, sessions, places, health, stats_kept) };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod brakes;
+mod monitors;
 mod private;
 mod quotas;
 mod records;
@@ -22,7 +23,7 @@ use crate::geoip;
 use crate::idempotency::Request;
 use crate::rejection::Rejection;
 use crate::state::State;
-use crate::{NsSetId, PopId, TenantId, TokenId, ZoneId};
+use crate::{MonitorId, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
 /// Longest message and idempotency key that go with a command, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -57,6 +58,9 @@ pub enum Subject {
     /// A PoP.
     #[n(4)]
     Pop(#[n(0)] PopId),
+    /// A monitor.
+    #[n(5)]
+    Monitor(#[n(0)] MonitorId),
 }
 
 impl Decision {
@@ -139,6 +143,15 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
             let changes = is_news.then(|| Change::GeoipSet { table: table.clone() });
             Ok(Decision { changes: changes.into_iter().collect(), ..Decision::default() })
         }
+        Action::CreateMonitor { tenant, input } => {
+            monitors::create(state, context, command.tenant().or(*tenant), input)
+        }
+        Action::UpdateMonitor { monitor, if_match, input, new_secret } => {
+            monitors::update(state, *monitor, *if_match, input, *new_secret)
+        }
+        Action::DeleteMonitor { monitor, if_match } => monitors::delete(state, *monitor, *if_match),
+        Action::SetVerdicts { verdicts } => Ok(monitors::set_verdicts(state, verdicts)),
+        Action::SetProbeRules(rules) => monitors::set_rules(state, rules),
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content, insiders } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });

@@ -205,5 +205,5 @@ fn blame(edit: &ZoneEdit, finding: Finding) -> RejectedItem {
 }
 
 fn item(edit: Option<usize>, detail: String, owner: &Name, rtype: Option<Rtype>) -> RejectedItem {
-    RejectedItem { zone: None, edit, detail, owner: Some(owner.clone()), rtype }
+    RejectedItem { zone: None, edit, detail, owner: Some(owner.clone()), rtype, field: None }
 }

@@ -10,6 +10,7 @@ use crate::decide::Subject;
 use crate::geoip::{Geoip, GeoipDatabase};
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
+use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, Verdict, VerdictChange};
 use crate::state::At;
 use crate::steering::{
     AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, Location, OVERLAY, Overlay, Policy,
@@ -17,7 +18,7 @@ use crate::steering::{
     view_key,
 };
 use crate::zone::{SoaFields, Zone, ZoneStatus};
-use crate::{Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
+use crate::{MonitorId, Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
 
 // -------------------------------------------------------------------------------------------- the chain
 
@@ -265,7 +266,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=31).collect());
+    assert_eq!(numbers, (0..=37).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -303,6 +304,12 @@ fn number(change: &Change) -> u8 {
         Change::PopHeld { .. } => 29,
         Change::CopyRestored { .. } => 30,
         Change::GeoipSet { .. } => 31,
+        Change::MonitorPut(_) => 32,
+        Change::MonitorDeleted(_) => 33,
+        Change::VerdictsSet { .. } => 34,
+        Change::ProbeRulesSet(_) => 35,
+        Change::MonitorRestored(_) => 36,
+        Change::MonitorIdsRestored { .. } => 37,
     }
 }
 
@@ -538,9 +545,14 @@ fn samples() -> Vec<(&'static str, Change)> {
     for (number, limit) in (1u64..).zip(Limit::ALL) {
         all_limits.set(*limit, Some(number * 1000));
     }
-    let mut limits = all_limits.clone();
+    // Those that came later are in samples of their own.
+    let mut policy_limits = all_limits.clone();
+    for limit in [Limit::Monitors, Limit::MonitorIntervalMs] {
+        policy_limits.set(limit, None);
+    }
+    let mut limits = policy_limits.clone();
     limits.set(Limit::PoliciesPerZone, None);
-    vec![
+    let mut samples = vec![
         ("epoch-began", Change::EpochBegan { epoch: 300 }),
         (
             "tenant-put",
@@ -714,7 +726,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 name: "acme".into(),
                 enabled: true,
                 created_at_ms: 1_700_000_000_003,
-                limits: Some(all_limits),
+                limits: Some(policy_limits),
                 source_prefixes: None,
             }),
         ),
@@ -751,5 +763,120 @@ fn samples() -> Vec<(&'static str, Change)> {
             "serial-restored-private",
             Change::SerialRestored { name: name("example.com"), serial: 41, tenant: Some(TenantId(0x22)) },
         ),
+    ];
+    samples.extend(monitor_samples(all_limits));
+    samples
+}
+
+/// Monitors with something of everything.
+fn monitor_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
+    let tls = TlsCheck { sni: Some("sni.example.com".into()), accept_any: true, days_left_min: 14 };
+    let http = HttpCheck {
+        target: "www.example.com".into(),
+        port: 8443,
+        path: "/health?full".into(),
+        host: Some("www.example.com".into()),
+        head: false,
+        status: (200, 399),
+        body_contains: Some("fine".into()),
+        redirects: 3,
+        tls: Some(tls.clone()),
+    };
+    let target = || String::from("2001:db8::7");
+    let monitor = |id: u32, check: Check| Monitor {
+        id: MonitorId(id),
+        tenant: TenantId(0x22),
+        name: format!("m{id}"),
+        check,
+        pace: Pace {
+            interval_ms: 1000,
+            timeout_ms: 500,
+            rise: 2,
+            fall: 3,
+            probers: 4,
+            quorum: Some(3),
+            recovery_ms: 70_011,
+        },
+        enabled: id.is_multiple_of(2),
+        revision: 70_012,
+        created_at_ms: 1_700_000_000_010,
+        verdict: None,
+    };
+    let verdict =
+        Verdict { up: false, since_ms: 1_700_000_000_011, cause: "fra1: timed out".into(), revision: 70_013 };
+    let name = Name::parse("www.example.com").unwrap();
+    let dns = Check::Dns {
+        target: target(),
+        port: 53,
+        name,
+        rtype: 28,
+        rcode: 3,
+        contains: Some("2001:db8::1".into()),
+    };
+    let bare = HttpCheck { host: None, body_contains: None, tls: None, head: true, ..http.clone() };
+    let put = |id, check| Change::MonitorPut(monitor(id, check));
+    let change = VerdictChange {
+        monitor: MonitorId(300),
+        up: true,
+        since_ms: 1_700_000_000_012,
+        cause: "fra1: 200 OK".into(),
+    };
+    let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let request =
+        |subject| Request { holder: KeyHolder::Tenant(TenantId(0x22)), key: 5, fingerprint: 6, subject };
+    let scope = Scope { verbs: vec![Verb::Monitor], ..Scope::default() };
+    let token = Token {
+        id: TokenId(0x33),
+        tenant: Some(TenantId(0x22)),
+        description: "for monitors".into(),
+        scope,
+        secret_hash: [0xab; 32],
+        created_at_ms: 1_700_000_000_002,
+        expires_at_ms: None,
+        revoked_at_ms: None,
+    };
+    let tenant = Tenant {
+        id: TenantId(0x22),
+        name: "acme".into(),
+        enabled: true,
+        created_at_ms: 1_700_000_000_003,
+        limits: Some(limits),
+        source_prefixes: None,
+    };
+    vec![
+        ("monitor-put-http", put(1, Check::Http(http.clone()))),
+        ("monitor-put-http-bare", put(2, Check::Http(bare))),
+        ("monitor-put-tcp", put(3, Check::Tcp { target: target(), port: 25 })),
+        ("monitor-put-tls", put(4, Check::Tls { target: target(), port: 853, tls })),
+        ("monitor-put-dns", put(5, dns)),
+        ("monitor-put-icmp", put(6, Check::Icmp { target: target() })),
+        ("monitor-put-heartbeat", put(7, Check::Heartbeat { secret_hash: [0xbc; 32] })),
+        (
+            "monitor-put-calculated",
+            put(8, Check::Calculated { of: vec![MonitorId(1), MonitorId(300)], at_least: 1, inverted: true }),
+        ),
+        ("monitor-deleted", Change::MonitorDeleted(MonitorId(300))),
+        ("verdicts-set", Change::VerdictsSet { verdicts: vec![change] }),
+        (
+            "probe-rules-set",
+            Change::ProbeRulesSet(ProbeRules {
+                allowed: prefixes(&["10.1.0.0/16", "::1"]),
+                refused: prefixes(&["192.0.2.0/24"]),
+            }),
+        ),
+        (
+            "monitor-restored",
+            Change::MonitorRestored(Monitor {
+                verdict: Some(verdict),
+                ..monitor(9, Check::Icmp { target: target() })
+            }),
+        ),
+        ("monitor-ids-restored", Change::MonitorIdsRestored { last: MonitorId(70_014) }),
+        (
+            "request-remembered-monitor",
+            Change::RequestRemembered(request(Some(Subject::Monitor(MonitorId(300))))),
+        ),
+        ("token-put-monitor", Change::TokenPut(token)),
+        ("tenant-put-limited-monitors", Change::TenantPut(tenant)),
     ]
 }

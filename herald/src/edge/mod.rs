@@ -17,6 +17,7 @@ mod geoip;
 mod lookup;
 mod meta;
 mod metrics;
+mod monitors;
 mod names;
 mod nameserver_sets;
 mod openapi;

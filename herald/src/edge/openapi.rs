@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, explain, geoip, meta, nameserver_sets, pops, rrsets,
-    stats, steering, tenants, tokens, zones,
+    access_log, admissions, batches, brakes, changes, explain, geoip, meta, monitors, nameserver_sets, pops,
+    rrsets, stats, steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use super::{
         (name = "zones"),
         (name = "rrsets"),
         (name = "steering", description = "Who gets which answer: pools, policies, views. It is content of its zone."),
+        (name = "monitors", description = "What is asked of endpoints again and again, and the verdict on them."),
         (name = "changes", description = "Receipts: a change is accepted when it is durable, \
                                           and in sync when PoPs confirmed it."),
         (name = "tenants"),
@@ -48,6 +49,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(rrsets::routes())
         .merge(steering::routes())
         .merge(explain::routes())
+        .merge(monitors::routes())
         .merge(batches::routes())
         .merge(changes::routes())
         .merge(access_log::routes())

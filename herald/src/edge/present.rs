@@ -190,6 +190,10 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::PopHeld => api::ChangeKind::PopHeld,
                 ChangeKind::CopyRestored => api::ChangeKind::CopyRestored,
                 ChangeKind::GeoipSet => api::ChangeKind::GeoipSet,
+                ChangeKind::MonitorPut => api::ChangeKind::MonitorPut,
+                ChangeKind::MonitorDeleted => api::ChangeKind::MonitorDeleted,
+                ChangeKind::VerdictsSet => api::ChangeKind::VerdictsSet,
+                ChangeKind::ProbeRulesSet => api::ChangeKind::ProbeRulesSet,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })
@@ -222,7 +226,12 @@ pub fn tenant(state: &State, tenant: &Tenant) -> api::Tenant {
             .iter()
             .map(|limit| (limit.name().into(), limit.of(tenant.limits.as_ref())))
             .collect(),
-        usage: api::TenantUsage { zones: usage.zones, records: usage.records, tokens: usage.tokens },
+        usage: api::TenantUsage {
+            zones: usage.zones,
+            records: usage.records,
+            tokens: usage.tokens,
+            monitors: usage.monitors,
+        },
         source_prefixes: tenant.source_prefixes.iter().flatten().map(ToString::to_string).collect(),
         created_at_ms: tenant.created_at_ms,
     }
@@ -268,6 +277,7 @@ fn verb(verb: Verb) -> api::Verb {
         Verb::Create => api::Verb::Create,
         Verb::Delete => api::Verb::Delete,
         Verb::Admin => api::Verb::Admin,
+        Verb::Monitor => api::Verb::Monitor,
     }
 }
 

@@ -307,6 +307,7 @@ impl Pointers {
         if let (Pointers::Zones | Pointers::Changes, Some(edit)) = (self, rejected.edit) {
             pointer.push_str(&format!("/changes/{edit}"));
         }
+        pointer.push_str(rejected.field.as_deref().unwrap_or_default());
         ProblemItem {
             pointer,
             detail: rejected.detail,

@@ -1,7 +1,7 @@
 //! Secrets that are shown once: made here, and afterwards only their hashes are known.
 //!
 //! An API token is `khs_`, the token's id, `_` and 32 random bytes in base64url; a PoP's credential is `khp_` and
-//! 32 random bytes. With 256 random bits a plain SHA-256 is enough: there is nothing to guess or stretch.
+//! 32 random bytes, a heartbeat's secret `khh_` and as many. With 256 random bits a plain SHA-256 is enough: there is nothing to guess or stretch.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 const TOKEN_PREFIX: &str = "khs_";
 const POP_PREFIX: &str = "khp_";
+const HEARTBEAT_PREFIX: &str = "khh_";
 
 /// Octets of the random part.
 const RANDOM_BYTES: usize = 32;
@@ -42,6 +43,16 @@ impl NewSecret {
     /// What is kept of a PoP's credential: the hash of the text as the PoP presents it.
     pub fn pop_hash(&self) -> [u8; 32] {
         Sha256::digest(self.pop_text()).into()
+    }
+
+    /// What is kept of a heartbeat's secret: the hash of the text as it is called in.
+    pub fn heartbeat_hash(&self) -> [u8; 32] {
+        Sha256::digest(self.heartbeat_text()).into()
+    }
+
+    /// The secret in a heartbeat's address.
+    pub fn heartbeat_text(&self) -> String {
+        format!("{HEARTBEAT_PREFIX}{}", BASE64URL_NOPAD.encode(&self.0))
     }
 
     /// The PoP's credential.

@@ -7,8 +7,9 @@ use herald_core::account::Principal;
 use herald_core::change::Change;
 use herald_core::history::ChangeKind;
 use herald_core::log::{self, Envelope, LogError};
+use herald_core::monitor::VerdictChange;
 use herald_core::state::State;
-use herald_core::{Name, TenantId, TokenId, ZoneId};
+use herald_core::{MonitorId, Name, TenantId, TokenId, ZoneId};
 use herald_store::{Entry, Store, StoreError};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use crate::engine::StoreChunks;
 pub const FILE: &str = "history.sqlite";
 
 /// Version of the file. One of another version is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE position (
@@ -32,6 +33,9 @@ CREATE TABLE touch (
     zone BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL, puts INTEGER, deletes INTEGER,
     PRIMARY KEY (zone, revision, kind)) WITHOUT ROWID;
 CREATE INDEX touch_revision ON touch (revision);
+CREATE TABLE monitor_touch (
+    monitor INTEGER NOT NULL, revision INTEGER NOT NULL, up INTEGER, cause TEXT,
+    PRIMARY KEY (monitor, revision)) WITHOUT ROWID;
 CREATE TABLE concern (
     tenant BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (tenant, revision)) WITHOUT ROWID;
 CREATE TABLE zone (
@@ -80,16 +84,16 @@ pub struct Index {
 
 /// Kinds of change, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kinds(u32);
+pub struct Kinds(u64);
 
 impl Kinds {
     fn add(&mut self, kind: ChangeKind) {
-        self.0 |= 1 << kind as u8;
+        self.0 |= 1_u64 << kind as u8;
     }
 
     /// The kinds in it.
     pub fn iter(self) -> impl Iterator<Item = ChangeKind> {
-        ChangeKind::ALL.into_iter().filter(move |kind| self.0 & 1 << *kind as u8 != 0)
+        ChangeKind::ALL.into_iter().filter(move |kind| self.0 & (1_u64 << *kind as u8) != 0)
     }
 }
 
@@ -117,6 +121,15 @@ pub struct ZoneRecord {
     pub rrsets_put: u64,
     /// RRsets that were deleted; those that a replacement left out are not counted.
     pub rrsets_deleted: u64,
+}
+
+/// What an entry did to one monitor.
+#[derive(Clone, Debug)]
+pub struct MonitorRecord {
+    /// The entry.
+    pub record: Record,
+    /// The verdict that it brought, and why; none if it made or changed the monitor.
+    pub verdict: Option<(bool, String)>,
 }
 
 /// A zone that is or was.
@@ -273,7 +286,7 @@ impl Index {
         let entry = entry.ok_or_else(missing)?;
         let transaction = self.db.transaction()?;
         transaction
-            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM concern; DELETE FROM zone;")?;
+            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM monitor_touch; DELETE FROM concern; DELETE FROM zone;")?;
         let mut failed = None;
         let zones = crate::engine::for_each_zone_of_base(store, &base, |zone| {
             let inserted =
@@ -307,6 +320,7 @@ impl Index {
         for delete in [
             "DELETE FROM entry WHERE revision < ?1",
             "DELETE FROM touch WHERE revision <= ?1",
+            "DELETE FROM monitor_touch WHERE revision <= ?1",
             "DELETE FROM concern WHERE revision <= ?1",
             "DELETE FROM zone WHERE deleted <= ?1",
         ] {
@@ -328,7 +342,7 @@ fn add_envelope(db: &Transaction<'_>, envelope: &Envelope, kinds: Kinds, zones: 
             minicbor::to_vec(envelope.principal).expect("writing to a Vec can't fail"),
             token.map(|token| id(token.0)),
             envelope.message,
-            kinds.0,
+            kinds.0.cast_signed(),
             zones.cast_signed(),
         ],
     )?;
@@ -360,6 +374,17 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
             Change::TokenPut(token) => concerned.extend(token.tenant),
             Change::TokenRevoked { token, .. } => {
                 concerned.extend(state.token(*token).and_then(|token| token.tenant));
+            }
+            Change::MonitorPut(monitor) => {
+                concerned.push(monitor.tenant);
+                touch_monitor(db, revision, monitor.id, None)?;
+            }
+            Change::MonitorDeleted(monitor) => touch_monitor(db, revision, *monitor, None)?,
+            Change::VerdictsSet { verdicts } => {
+                for verdict in verdicts {
+                    concerned.extend(state.monitors().get(verdict.monitor).map(|monitor| monitor.tenant));
+                    touch_monitor(db, revision, verdict.monitor, Some(verdict))?;
+                }
             }
             _ => {}
         }
@@ -401,6 +426,21 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
         db.prepare_cached("INSERT OR IGNORE INTO concern VALUES (?1, ?2)")?
             .execute((id(tenant.0), revision.cast_signed()))?;
     }
+    Ok(())
+}
+
+fn touch_monitor(
+    db: &Transaction<'_>,
+    revision: u64,
+    monitor: MonitorId,
+    verdict: Option<&VerdictChange>,
+) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO monitor_touch VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        monitor.0,
+        revision.cast_signed(),
+        verdict.map(|verdict| verdict.up),
+        verdict.map(|verdict| verdict.cause.as_str()),
+    ])?;
     Ok(())
 }
 
@@ -521,6 +561,30 @@ impl Index {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// What happened to a monitor, newest first.
+    pub fn of_monitor(
+        &self,
+        monitor: MonitorId,
+        after: u64,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<MonitorRecord>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT entry.revision, time_ms, principal, message, kinds, up, cause
+             FROM monitor_touch JOIN entry USING (revision)
+             WHERE monitor = ?1 AND revision > ?2 AND revision < ?3 ORDER BY revision DESC LIMIT ?4",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = select.query_map((monitor.0, after.cast_signed(), bound(before), limit), |row| {
+            let verdict = match (row.get::<_, Option<bool>>(5)?, row.get::<_, Option<String>>(6)?) {
+                (Some(up), cause) => Some((up, cause.unwrap_or_default())),
+                (None, _) => None,
+            };
+            Ok(MonitorRecord { record: record(row)?, verdict })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// What was done at all, newest first.
     pub fn changes(&self, filter: &ChangesFilter) -> Result<Changes> {
         let from = match filter {
@@ -583,7 +647,7 @@ impl Index {
         let tenant = tenant.map(|tenant| id(tenant.0));
         let limit = i64::try_from(ZONES_NAMED).unwrap_or(i64::MAX);
         let rows = select.query_map(params![revision.cast_signed(), tenant, limit], |row| {
-            Ok(TouchedZone { zone: known_zone(row, 0)?, kinds: Kinds(row.get(5)?) })
+            Ok(TouchedZone { zone: known_zone(row, 0)?, kinds: Kinds(unsigned(row, 5)?) })
         })?;
         let touched: Vec<TouchedZone> = rows.collect::<rusqlite::Result<_>>()?;
         let count = match (touched.len(), tenant) {
@@ -609,7 +673,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         time_ms: unsigned(row, 1)?,
         principal: minicbor::decode(&principal).map_err(|_| rusqlite::Error::InvalidQuery)?,
         message: row.get(3)?,
-        kinds: Kinds(row.get(4)?),
+        kinds: Kinds(unsigned(row, 4)?),
     })
 }
 

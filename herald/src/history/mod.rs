@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use herald_core::ZoneId;
 use herald_core::zone::Zone;
+use herald_core::{MonitorId, ZoneId};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::engine::Follow;
 use as_of::Recent;
-pub use index::{Changes, ChangesFilter, Kinds, KnownZone, Record, TouchedZone, ZoneRecord};
+pub use index::{Changes, ChangesFilter, Kinds, KnownZone, MonitorRecord, Record, TouchedZone, ZoneRecord};
 use index::{Index, IndexError};
 
 /// For so long the follower lets entries gather, unless somebody waits: so a burst costs it few transactions.
@@ -190,6 +190,20 @@ impl History {
     ) -> Result<Vec<ZoneRecord>, HistoryError> {
         let horizon = self.horizon();
         self.read(move |index| index.of_zone(zone, horizon, before, limit)).await
+    }
+
+    /// What happened to a monitor, newest first: at most `limit` records of revisions below `before`.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn of_monitor(
+        &self,
+        monitor: MonitorId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<MonitorRecord>, HistoryError> {
+        let horizon = self.horizon();
+        self.read(move |index| index.of_monitor(monitor, horizon, before, limit)).await
     }
 
     /// What was done at all, newest first.

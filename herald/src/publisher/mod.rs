@@ -31,6 +31,7 @@ use crate::access_log::AccessLog;
 use crate::clock;
 use crate::engine::Engine;
 use crate::geoip::Places;
+use crate::health::Desk;
 use geo::Stage;
 pub use geo::{Rollout, TableFile};
 pub use session::{Next, Session, SessionError};
@@ -101,6 +102,11 @@ impl Publisher {
     pub fn telling_api(self, api: ApiListener) -> Publisher {
         self.shared.set_api(api);
         self
+    }
+
+    /// What PoPs see of monitors.
+    pub fn health(&self) -> &Desk {
+        self.shared.health()
     }
 
     /// The GeoIP databases and the table made of them.
@@ -247,6 +253,7 @@ impl Publisher {
         counter("herald_pop_sent_bytes_total", "Bytes sent to PoPs.", "counter", &counters.sent_bytes);
         counter("herald_pop_refused_total", "Publications that PoPs refused.", "counter", &counters.refused);
         let state = self.engine.state();
+        self.shared.health().metrics(&state, out);
         let mut by_pop = |name: &str, help: &str, kind: &str, value: &dyn Fn(PopId) -> Option<u64>| {
             _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for pop in state.pops() {

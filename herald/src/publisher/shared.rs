@@ -15,6 +15,7 @@ use super::geo::Rollout;
 use super::tracker::Tracker;
 use crate::clock;
 use crate::engine::{Commit, OnCommit};
+use crate::health::Desk;
 
 /// How many refusals of a PoP are kept for the operator.
 const REFUSALS_SHOWN: usize = 20;
@@ -24,6 +25,7 @@ const REFUSALS_SHOWN: usize = 20;
 pub struct Shared {
     tracker: Tracker,
     rollout: Rollout,
+    health: Desk,
     pops: Mutex<HashMap<PopId, PopLive>>,
     pub(super) counters: Counters,
     api: OnceLock<ApiListener>,
@@ -100,6 +102,11 @@ impl Shared {
         &self.rollout
     }
 
+    /// What PoPs see of monitors, and which of them probe what.
+    pub fn health(&self) -> &Desk {
+        &self.health
+    }
+
     /// What is known of a PoP, if anything is.
     pub(super) fn with_pop<T>(&self, pop: PopId, look: impl FnOnce(&PopLive) -> T) -> Option<T> {
         self.lock().get(&pop).map(look)
@@ -143,6 +150,8 @@ pub(super) struct SessionUp {
     pub number: u64,
     /// Cancelled when its place was taken.
     pub replaced: CancellationToken,
+    /// Whether its end is told to those who go by what PoPs see.
+    is_watched: bool,
 }
 
 impl SessionUp {
@@ -157,13 +166,22 @@ impl SessionUp {
             }
         });
         shared.counters.sessions.fetch_add(1, Ordering::Relaxed);
-        SessionUp { shared: Arc::clone(shared), pop, number, replaced }
+        SessionUp { shared: Arc::clone(shared), pop, number, replaced, is_watched: false }
+    }
+
+    /// What the PoP sees of monitors counts from here on, if it knows of them.
+    pub(super) fn watch(&mut self, knows_monitors: bool) {
+        self.is_watched = true;
+        self.shared.health.pop_up(self.pop, knows_monitors);
     }
 }
 
 impl Drop for SessionUp {
     fn drop(&mut self) {
         self.shared.counters.sessions.fetch_sub(1, Ordering::Relaxed);
+        if self.is_watched {
+            self.shared.health.pop_down(self.pop, clock::uptime());
+        }
         self.shared.note(self.pop, |live| {
             if !self.replaced.is_cancelled() {
                 live.session = None;

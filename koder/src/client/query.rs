@@ -254,6 +254,16 @@ pub(super) fn access_query(kind: Option<&str>, page: &PageQuery) -> Query {
     query
 }
 
+/// What a filter says, and which page.
+pub(super) fn filtered(filter: &[(&'static str, &str)], page: &PageQuery) -> Query {
+    let mut query = Query::default();
+    for (key, value) in filter {
+        query.set(key, Some(*value));
+    }
+    query.append(page.query());
+    query
+}
+
 /// `?at=`.
 pub(super) fn at_query(at: Option<&str>) -> Query {
     let mut query = Query::default();

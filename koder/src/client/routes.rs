@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use herald_wire::api::monitors::{Monitor, MonitorEvent, ProbeRules};
 use herald_wire::api::stats::Stats;
 use herald_wire::api::{
     AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, Geoip, GeoipKind, ImportReport,
@@ -9,9 +10,10 @@ use herald_wire::api::{
     RollbackReport, Rrset, RrsetBatch, RrsetPut, Tenant, TenantCreate, TenantPatch, Token, TokenCreate,
     Whoami, Written, Zone, ZoneCheck, ZoneCreate, ZoneDiff, ZoneHistoryItem, ZonePatch,
 };
+use serde_json::Value;
 use ureq::http::{Method, StatusCode};
 
-use super::query::{access_query, at_query, diff_query, import_query};
+use super::query::{access_query, at_query, diff_query, filtered, import_query};
 use super::{
     Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
     ZoneQuery,
@@ -302,6 +304,51 @@ impl Client {
     /// `POST /brakes/release`: the same for all.
     pub fn release_pops(&self, release: &Release, options: &WriteOptions) -> Result<Written<Brakes>> {
         self.call(Method::POST, &["brakes", "release"]).json(release).write(options).send()
+    }
+
+    /// `GET /monitors`: those that a filter lets through, a page of them.
+    pub fn monitors(&self, filter: &[(&'static str, &str)], page: &PageQuery) -> Result<Page<Monitor>> {
+        self.call(Method::GET, &["monitors"]).query(filtered(filter, page)).send()
+    }
+
+    /// `POST /monitors`: makes one.
+    pub fn create_monitor(&self, body: &Value, options: &WriteOptions) -> Result<Written<Monitor>> {
+        self.call(Method::POST, &["monitors"]).json(body).write(options).send()
+    }
+
+    /// `GET /monitors/{monitor}`: one of them, and what PoPs see of it.
+    pub fn monitor(&self, monitor: &str) -> Result<Monitor> {
+        self.call(Method::GET, &["monitors", monitor]).send()
+    }
+
+    /// `PUT /monitors/{monitor}`: it becomes this.
+    pub fn put_monitor(
+        &self,
+        monitor: &str,
+        body: &Value,
+        options: &WriteOptions,
+    ) -> Result<Written<Monitor>> {
+        self.call(Method::PUT, &["monitors", monitor]).json(body).write(options).send()
+    }
+
+    /// `DELETE /monitors/{monitor}`: deletes one.
+    pub fn delete_monitor(&self, monitor: &str, options: &WriteOptions) -> Result<Written<Monitor>> {
+        self.call(Method::DELETE, &["monitors", monitor]).write(options).send()
+    }
+
+    /// `GET /monitors/{monitor}/history`: what happened to it, newest first.
+    pub fn monitor_history(&self, monitor: &str, page: &PageQuery) -> Result<Page<MonitorEvent>> {
+        self.call(Method::GET, &["monitors", monitor, "history"]).query(page.query()).send()
+    }
+
+    /// `GET /probe-rules`: which addresses may be monitored.
+    pub fn probe_rules(&self) -> Result<ProbeRules> {
+        self.call(Method::GET, &["probe-rules"]).send()
+    }
+
+    /// `PUT /probe-rules`: sets them.
+    pub fn put_probe_rules(&self, rules: &ProbeRules, options: &WriteOptions) -> Result<Written<ProbeRules>> {
+        self.call(Method::PUT, &["probe-rules"]).json(rules).write(options).send()
     }
 
     /// `GET /geoip`: the GeoIP databases.

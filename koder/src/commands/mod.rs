@@ -9,6 +9,7 @@ pub mod import;
 mod input;
 mod list;
 pub mod login;
+pub mod monitor;
 pub mod nsset;
 pub mod past;
 pub mod policy;
@@ -109,6 +110,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Pool(command) => pool::run(session, &command),
         DnsCommand::Policy(command) => policy::run(session, &command),
         DnsCommand::View(command) => view::run(session, &command),
+        DnsCommand::Monitor(command) => monitor::run(session, &command),
         DnsCommand::Explain(args) => explain::run(session, &args),
         DnsCommand::Stats(args) => stats::run(session, &args),
         DnsCommand::Change(command) => change::run(session, &command),

@@ -157,6 +157,7 @@ pub(super) fn show(tenant: &Tenant) -> String {
         "zones" => Some(tenant.usage.zones),
         "records" => Some(tenant.usage.records),
         "tokens" => Some(tenant.usage.tokens),
+        "monitors" => Some(tenant.usage.monitors),
         _ => None,
     };
     let limits = tenant.limits.iter().map(|(name, limit)| {

@@ -78,6 +78,8 @@ pub enum VerbArg {
     Delete,
     /// Tokens; for operators also tenants, PoPs and sets of name servers
     Admin,
+    /// Make, change and delete monitors
+    Monitor,
 }
 
 /// Flags of `koder dns token revoke`.
@@ -140,6 +142,7 @@ impl From<VerbArg> for Verb {
             VerbArg::Create => Verb::Create,
             VerbArg::Delete => Verb::Delete,
             VerbArg::Admin => Verb::Admin,
+            VerbArg::Monitor => Verb::Monitor,
         }
     }
 }
@@ -151,6 +154,7 @@ fn verb_word(verb: Verb) -> &'static str {
         Verb::Create => "create",
         Verb::Delete => "delete",
         Verb::Admin => "admin",
+        Verb::Monitor => "monitor",
     }
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod brakes;
 mod history;
+mod monitors;
 mod private;
 mod records;
 mod steering;

@@ -109,7 +109,9 @@ small!(
     TenantCreate,
     TenantPatch,
     TokenCreate,
-    ZonePatch
+    ZonePatch,
+    monitors::MonitorInput,
+    monitors::ProbeRules
 );
 
 /// A zone file (`text/dns`, RFC 4027) that is still on its way: it is read as it arrives, and never whole in memory.

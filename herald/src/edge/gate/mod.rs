@@ -59,6 +59,9 @@ use crate::stats::Stats;
 /// For so long `/readyz` repeats its last answer.
 const READY_TIME: Duration = Duration::from_secs(1);
 
+/// How far the clock of who calls a heartbeat in may be ahead, in ms.
+const HEARTBEAT_AHEAD_MS_MAX: u64 = 5_000;
+
 /// How much and how long a request may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -181,6 +184,37 @@ impl AppState {
         self.0.publisher.metrics(&mut text);
         self.0.stats.metrics(&mut text);
         text
+    }
+
+    /// Takes a heartbeat: of the monitor with this secret, and as of this time, in ms since the epoch.
+    ///
+    /// # Errors
+    /// Not found; too many requests; malformed if it is of a time to come.
+    pub fn heartbeat(
+        &self,
+        secret: &str,
+        at_ms: Option<u64>,
+        address: Option<IpAddr>,
+    ) -> Result<(), ApiError> {
+        let app = &self.0;
+        let now_ns = u64::try_from(app.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let state = app.engine.state();
+        let hash: [u8; 32] =
+            sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(secret)).into();
+        let Some(monitor) = state.monitors().heartbeat(&hash) else {
+            app.buckets.count_failure(address, now_ns)?;
+            return Err(ApiError::new(Code::NotFound, "there is no heartbeat with this secret"));
+        };
+        app.buckets.take_heartbeat(monitor.id, now_ns)?;
+        let now_ms = clock::now_ms();
+        let ahead_ms = at_ms.unwrap_or(now_ms).saturating_sub(now_ms);
+        if ahead_ms > HEARTBEAT_AHEAD_MS_MAX {
+            let detail = format!("at_ms is {ahead_ms} ms from now: set the clock of who calls right");
+            return Err(ApiError::malformed(detail));
+        }
+        let ago = Duration::from_millis(now_ms.saturating_sub(at_ms.unwrap_or(now_ms)));
+        app.publisher.health().beat(monitor.id, ago, clock::uptime());
+        Ok(())
     }
 
     /// Whether writes are accepted: not while shutting down, and not if the log can't be written.

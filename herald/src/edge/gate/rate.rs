@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use herald_core::limits::{Limit, TenantLimits};
-use herald_core::{TenantId, TokenId};
+use herald_core::{MonitorId, TenantId, TokenId};
 
 use crate::edge::connections::network;
 use crate::edge::problem::{ApiError, Code};
@@ -20,6 +20,9 @@ const OPERATOR: Rate = Rate { per_s: 10_000, burst: 100_000 };
 
 /// Failed attempts to authenticate of one address (a /64 of IPv6) that are answered as such.
 const FAILURES: Rate = Rate { per_s: 1, burst: 100 };
+
+/// Calls of one heartbeat.
+const HEARTBEATS: Rate = Rate { per_s: 5, burst: 20 };
 
 /// Addresses whose failures are counted one by one; all others share one bucket.
 const ADDRESSES_MAX: usize = 65_536;
@@ -71,6 +74,7 @@ pub enum Holder {
 pub struct Buckets {
     requests: Mutex<Table<(Holder, Kind)>>,
     failures: Mutex<Table<Option<IpAddr>>>,
+    heartbeats: Mutex<Table<MonitorId>>,
 }
 
 impl Buckets {
@@ -87,6 +91,22 @@ impl Buckets {
         };
         let mut requests = self.requests.lock().expect("nothing panics with it");
         requests.take((holder, kind), kind, rate, now_ns)
+    }
+
+    /// Takes one call of a heartbeat.
+    ///
+    /// # Errors
+    /// [`Code::RateLimited`].
+    pub fn take_heartbeat(&self, monitor: MonitorId, now_ns: u64) -> Result<(), ApiError> {
+        let mut heartbeats = self.heartbeats.lock().expect("nothing panics with it");
+        match heartbeats.take(monitor, Kind::Write, HEARTBEATS, now_ns).retry_in_ns {
+            None => Ok(()),
+            Some(retry_in_ns) => {
+                let Rate { per_s, burst } = HEARTBEATS;
+                let detail = format!("a heartbeat may come {burst} times at once and {per_s} times a second");
+                Err(ApiError::new(Code::RateLimited, detail).retry_after(seconds_up(retry_in_ns)))
+            }
+        }
     }
 
     /// Counts a failed attempt to authenticate; an error if there were too many from this address.

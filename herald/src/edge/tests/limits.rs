@@ -31,7 +31,10 @@ async fn a_tenant_has_what_it_may_and_sees_it() {
     world.bob("POST", "/zones").json(&json!({ "name": "example.net" })).send().await.ok(201);
 
     let whoami = world.alice("GET", "/whoami").send().await.ok(200);
-    assert_eq!(whoami.json["tenant"]["usage"], json!({ "zones": 1, "records": 3, "tokens": 1 }));
+    assert_eq!(
+        whoami.json["tenant"]["usage"],
+        json!({ "zones": 1, "records": 3, "tokens": 1, "monitors": 0 })
+    );
     assert_eq!(whoami.json["tenant"]["limits"]["records_per_rrset"], 2);
     limit(&world, json!({ "zones": null })).await.ok(200);
     world.zone("example.org").await;

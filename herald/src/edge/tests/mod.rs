@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod isolation;
 mod limits;
+mod monitors;
 mod openapi;
 mod public_dns;
 mod repetitions;
@@ -153,6 +154,7 @@ impl World {
             panic!("bootstrapping makes a token")
         };
         let shutdown = CancellationToken::new();
+        tokio::spawn(crate::health::run(engine.clone(), shared.clone(), shutdown.clone()));
         let publisher = Publisher::new(engine.clone(), shared);
         let history = History::start(dir.path(), engine.follow()).unwrap();
         let access_log = AccessLog::start(dir.path(), 400).unwrap();

@@ -68,5 +68,6 @@ fn verb(verb: api::Verb) -> Verb {
         api::Verb::Create => Verb::Create,
         api::Verb::Delete => Verb::Delete,
         api::Verb::Admin => Verb::Admin,
+        api::Verb::Monitor => Verb::Monitor,
     }
 }

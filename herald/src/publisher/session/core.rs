@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use herald_core::Generation;
 use herald_core::PopId;
 use herald_core::account::Pop;
 use herald_core::command::Action;
@@ -95,6 +96,7 @@ struct Awaited {
     inventory: Vec<InventoryZone>,
     geo: Option<GeoStatus>,
     knows_private: bool,
+    verdicts: Option<Generation>,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -142,6 +144,8 @@ impl Session {
                 }
                 Ok(())
             }
+            // It comes again, once it has been told of all monitors.
+            (Phase::Inventory(_), ToHerald::Probed { .. }) => Ok(()),
             (Phase::Inventory(_), _) => Err(SessionError::OutOfTurn("no inventory")),
             (Phase::Up(feed), ToHerald::Inventory { zones, last }) => feed.inventory(zones, last, now),
             (Phase::Up(feed), ToHerald::Drifted { bucket_digests }) => {
@@ -160,8 +164,10 @@ impl Session {
                 feed.want_geo(hash, from, to);
                 Ok(())
             }
-            // Who says nothing of verdicts in its greeting is told of no monitors.
-            (Phase::Up(_), ToHerald::Probed { .. }) => Ok(()),
+            (Phase::Up(feed), ToHerald::Probed { seen }) => {
+                feed.probed(seen, now);
+                Ok(())
+            }
             (Phase::Up(feed), ToHerald::Refused(refusal)) => {
                 refused(feed, refusal, now);
                 Ok(())
@@ -268,7 +274,8 @@ impl Session {
         if let Some(geo) = &hello.geo {
             self.shared.rollout().told(up.pop, geo);
         }
-        let (geo, knows_private) = (hello.geo, hello.knows_private == Some(true));
+        let (geo, verdicts) = (hello.geo, hello.verdicts);
+        let knows_private = hello.knows_private == Some(true);
         self.phase = Phase::Inventory(Box::new(Awaited {
             pop,
             up,
@@ -278,6 +285,7 @@ impl Session {
             inventory,
             geo,
             knows_private,
+            verdicts,
         }));
         if is_same {
             self.compared(now);
@@ -290,7 +298,8 @@ impl Session {
         let Phase::Inventory(awaited) = std::mem::replace(&mut self.phase, Phase::Hello) else {
             unreachable!("only an inventory is compared")
         };
-        let Awaited { pop, up, state, sum, buckets, inventory, geo, knows_private } = *awaited;
+        let Awaited { pop, mut up, state, sum, buckets, inventory, geo, knows_private, verdicts } = *awaited;
+        up.watch(verdicts.is_some());
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
         // Where nothing differs, it holds what it should.
@@ -299,6 +308,7 @@ impl Session {
         let mut feed = Feed::new(&pop, up, state, sum, now);
         feed.knows_geo(geo.map(|geo| geo.hash));
         feed.knows_private(knows_private);
+        feed.knows_monitors(verdicts);
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }

@@ -10,10 +10,10 @@ use herald_core::command::Action;
 use herald_core::content::{Content, Difference, RrsetChange};
 use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
-use herald_core::{Name, RrKey, ZoneId};
+use herald_core::{Generation, Name, RrKey, ZoneId};
 use herald_wire::stream::{
-    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ToPop, ZoneBegin, ZoneDelta, ZoneGeneration,
-    ZoneRrset,
+    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, Seen, ToPop, ZoneBegin, ZoneDelta,
+    ZoneGeneration, ZoneRrset,
 };
 
 use super::SessionError;
@@ -21,6 +21,7 @@ use super::compare::{Buckets, Comparison, Different, Mend};
 use super::core::{KNOWS_NOTHING_PRIVATE, Next};
 use super::gaps::Gaps;
 use super::holds::{Held, Holds, Why};
+use super::monitors::MonitorFeed;
 use crate::publisher::TableFile;
 use crate::publisher::shared::{PopLive, SessionUp};
 use crate::publisher::sum::{Sum, Version};
@@ -76,6 +77,7 @@ pub(super) struct Feed {
     mending: HashSet<ZoneId>,
     ping_at: Duration,
     geo: Option<GeoFeed>,
+    monitors: Option<MonitorFeed>,
     out: Vec<u8>,
     /// Whether the PoP keeps private zones private.
     knows_private: bool,
@@ -136,6 +138,7 @@ impl Feed {
             ping_at: now,
             geo: None,
             knows_private: false,
+            monitors: None,
             out: Vec::new(),
         }
     }
@@ -175,9 +178,11 @@ impl Feed {
         }
         let mut is_something = true;
         while is_something && self.out.len() < WRITE_BYTES {
-            is_something = self.send_behind()
+            is_something = self.send_verdicts()
+                || self.send_behind()
                 || self.send_step(now)?
                 || self.answer_drift(now)
+                || self.send_probes()
                 || self.send_bulk()
                 || self.send_geo();
         }
@@ -218,6 +223,36 @@ impl Feed {
     /// It can be offered tables of places, and has this one.
     pub(super) fn knows_geo(&mut self, had: Option<Vec<u8>>) {
         self.geo = had.map(|had| GeoFeed { had, offered: None, wanted: None });
+    }
+
+    /// It knows of monitors, and has verdicts as of then.
+    pub(super) fn knows_monitors(&mut self, verdicts_of: Option<Generation>) {
+        self.monitors = verdicts_of.map(MonitorFeed::new);
+    }
+
+    /// It says what it sees of monitors.
+    pub(super) fn probed(&self, seen: Vec<Seen>, now: Duration) {
+        // Who says nothing of verdicts in its greeting is told of no monitors.
+        if self.monitors.is_some() {
+            self.up.shared.health().said(self.up.pop, seen, now);
+        }
+    }
+
+    /// Sends verdicts that are others now.
+    fn send_verdicts(&mut self) -> bool {
+        let Feed { up, monitors: Some(monitors), .. } = self else { return false };
+        let Some(message) = monitors.verdicts(up.shared.tracker().newest()) else { return false };
+        self.put(&message);
+        true
+    }
+
+    /// Sends some of the monitors that it is to probe, or would.
+    fn send_probes(&mut self) -> bool {
+        let Feed { up, monitors: Some(monitors), .. } = self else { return false };
+        let (state, choices) = (up.shared.tracker().newest(), up.shared.health().choices());
+        let Some(message) = monitors.probes(up.pop, state, choices) else { return false };
+        self.put(&message);
+        true
     }
 
     /// It wants some of the table of places. Of one that was replaced it wants no more as soon as it hears of the other.

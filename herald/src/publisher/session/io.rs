@@ -69,6 +69,7 @@ impl Accepted {
         let (reading, mut writing) = tokio::io::split(stream);
         let mut frames = Frames::new(reading);
         let mut revision = self.publisher.engine.revision();
+        let mut choices = self.publisher.shared.health().follow();
         let mut session =
             Session::new(self.publisher.shared.clone(), self.address.to_string(), clock::uptime());
         let mut replaced: Option<CancellationToken> = None;
@@ -80,6 +81,7 @@ impl Accepted {
                 out.clear();
                 // What is committed from here on is looked at next time.
                 revision.mark_unchanged();
+                choices.mark_unchanged();
                 next = session.poll(clock::uptime(), &mut out.bytes)?;
                 if let Some(action) = session.due_note(clock::uptime()) {
                     note(self.publisher.engine.clone(), action);
@@ -107,6 +109,8 @@ impl Accepted {
                     }
                 },
                 done = out.write(&mut writing), if !out.is_written() => done?,
+                // Who probes what is no matter of the log.
+                changed = choices.changed(), if is_idle => if changed.is_err() { return Ok(()) },
                 changed = revision.changed(), if is_idle => if changed.is_err() { return Ok(()) },
                 // A newer session of the same PoP knows better what it has.
                 () = cancelled(replaced.as_ref()) => return Err(SessionError::Replaced),

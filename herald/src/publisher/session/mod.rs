@@ -5,7 +5,7 @@
 //!                                   │
 //!                            what is left to send
 //!                                   ▼
-//!   socket ◀── io ◀──bytes─── Session::poll: deltas first, then small whole zones, then a part of a large one
+//!   socket ◀── io ◀──bytes─── Session::poll: verdicts first, then deltas, small whole zones, then a part of a large one
 //! ```
 //!
 //! [`Session`] decides and is pure: it has no socket, task or clock. `io` moves the bytes and tells the time.
@@ -19,6 +19,7 @@ mod feed;
 mod gaps;
 mod holds;
 pub(super) mod io;
+mod monitors;
 
 pub use self::core::{Next, Session};
 

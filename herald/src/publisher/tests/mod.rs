@@ -2,6 +2,7 @@
 
 mod brake;
 mod converge;
+mod monitors;
 mod pop;
 
 use std::net::{Ipv4Addr, SocketAddr};

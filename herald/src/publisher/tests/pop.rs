@@ -31,6 +31,8 @@ pub(super) struct Replica {
     pub newest: Generation,
     /// Zones that it lost, so that a gap is to be expected.
     pub lost: HashSet<ZoneId>,
+    /// As of when it has verdicts; none if it knows of no monitors.
+    pub verdicts: Option<Generation>,
 }
 
 /// What the state says that a PoP is to serve.
@@ -71,8 +73,8 @@ impl Replica {
             newest: self.newest,
             bucket_digests: self.bucket_digests(),
             geo: None,
-            verdicts: None,
             knows_private: Some(true),
+            verdicts: self.verdicts,
         }
     }
 
@@ -328,10 +330,12 @@ impl TestPop {
             | ToPop::Ping { .. }
             | ToPop::Compare { .. }
             | ToPop::GeoOffer { .. }
-            | ToPop::GeoPart { .. }
-            | ToPop::Probes(_)
-            | ToPop::Verdicts { .. } => {
+            | ToPop::GeoPart { .. } => {
                 panic!("{frame:?} is not due")
+            }
+            ToPop::Probes(_) | ToPop::Verdicts { .. } => {
+                assert!(self.replica.verdicts.is_some(), "{frame:?} to who knows of no monitors");
+                None
             }
         }
     }

@@ -1,0 +1,139 @@
+//! Monitors: by id, by their tenants' names for them, and by the secrets that heartbeats are called in with.
+
+use std::ops::Bound;
+
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
+
+use super::{At, Shared};
+use crate::change::Change;
+use crate::monitor::{Check, Monitor, ProbeRules, Verdict, VerdictChange};
+use crate::{MonitorId, TenantId};
+
+/// All monitors. A clone costs nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Monitors {
+    by_id: OrdMap<MonitorId, Shared<Monitor>>,
+    by_name: OrdMap<(TenantId, String), MonitorId>,
+    heartbeats: OrdMap<[u8; 32], MonitorId>,
+    /// The highest id there ever was.
+    last: u32,
+    rules: ProbeRules,
+}
+
+/// A monitor in an earlier state and a later one.
+#[derive(Clone, Copy, Debug)]
+pub struct MonitorDiff<'a> {
+    /// Which.
+    pub id: MonitorId,
+    /// As it was, if it was.
+    pub old: Option<&'a Shared<Monitor>>,
+    /// As it is, if it is.
+    pub new: Option<&'a Shared<Monitor>>,
+}
+
+impl Monitors {
+    /// A monitor.
+    pub fn get(&self, id: MonitorId) -> Option<&Shared<Monitor>> {
+        self.by_id.get(&id)
+    }
+
+    /// A tenant's monitor by its name.
+    pub fn named(&self, tenant: TenantId, name: &str) -> Option<&Shared<Monitor>> {
+        self.get(*self.by_name.get(&(tenant, name.to_owned()))?)
+    }
+
+    /// The heartbeat that is called in with the secret of this SHA-256.
+    pub fn heartbeat(&self, secret_hash: &[u8; 32]) -> Option<&Shared<Monitor>> {
+        self.get(*self.heartbeats.get(secret_hash)?)
+    }
+
+    /// All by age, those after `id` if given.
+    pub fn iter(&self, after: Option<MonitorId>) -> impl Iterator<Item = &Shared<Monitor>> {
+        super::after_key(&self.by_id, after)
+    }
+
+    /// A tenant's by name, those after `name` if given.
+    pub fn of_tenant(&self, tenant: TenantId, after: Option<&str>) -> impl Iterator<Item = &Shared<Monitor>> {
+        let from = match after {
+            Some(name) => Bound::Excluded((tenant, name.to_owned())),
+            None => Bound::Included((tenant, String::new())),
+        };
+        self.by_name
+            .range((from, Bound::Unbounded))
+            .take_while(move |((holder, _), _)| *holder == tenant)
+            .filter_map(|(_, id)| self.by_id.get(id))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The id that the next one gets; none if there are no more.
+    pub fn next_id(&self) -> Option<MonitorId> {
+        self.last.checked_add(1).map(MonitorId)
+    }
+
+    /// Which addresses they may be aimed at.
+    pub fn rules(&self) -> &ProbeRules {
+        &self.rules
+    }
+
+    /// Those that differ between this state and a later one, verdicts included. Takes the time that the difference takes.
+    pub fn diff<'a>(&'a self, new: &'a Monitors) -> impl Iterator<Item = MonitorDiff<'a>> {
+        self.by_id.diff(&new.by_id).map(|item| match item {
+            DiffItem::Add(id, monitor) => MonitorDiff { id: *id, old: None, new: Some(monitor) },
+            DiffItem::Remove(id, monitor) => MonitorDiff { id: *id, old: Some(monitor), new: None },
+            DiffItem::Update { old: (id, old), new: (_, new) } => {
+                MonitorDiff { id: *id, old: Some(old), new: Some(new) }
+            }
+        })
+    }
+
+    /// Puts one; gives whether it is new.
+    pub(super) fn put(&mut self, monitor: Monitor) -> bool {
+        let is_new = self.remove(monitor.id).is_none();
+        self.last = self.last.max(monitor.id.0);
+        self.by_name.insert((monitor.tenant, monitor.name.clone()), monitor.id);
+        if let Check::Heartbeat { secret_hash } = &monitor.check {
+            self.heartbeats.insert(*secret_hash, monitor.id);
+        }
+        self.by_id.insert(monitor.id, Shared::new(monitor));
+        is_new
+    }
+
+    pub(super) fn remove(&mut self, id: MonitorId) -> Option<Shared<Monitor>> {
+        let gone = self.by_id.remove(&id)?;
+        self.by_name.remove(&(gone.tenant, gone.name.clone()));
+        if let Check::Heartbeat { secret_hash } = &gone.check {
+            self.heartbeats.remove(secret_hash);
+        }
+        Some(gone)
+    }
+
+    pub(super) fn judge(&mut self, at: At, verdicts: &[VerdictChange]) {
+        for VerdictChange { monitor, up, since_ms, cause } in verdicts {
+            if let Some(monitor) = self.by_id.get_mut(monitor) {
+                let (cause, revision) = (cause.clone(), at.generation.counter);
+                monitor.make_mut().verdict = Some(Verdict { up: *up, since_ms: *since_ms, cause, revision });
+            }
+        }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: ProbeRules) {
+        self.rules = rules;
+    }
+
+    pub(super) fn restore_last_id(&mut self, last: MonitorId) {
+        self.last = self.last.max(last.0);
+    }
+
+    /// Changes whose fold they are.
+    pub(super) fn to_changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let last = (self.last > 0).then_some(Change::MonitorIdsRestored { last: MonitorId(self.last) });
+        let rules = (self.rules != ProbeRules::default()).then(|| Change::ProbeRulesSet(self.rules.clone()));
+        let monitors = self.by_id.values().map(|monitor| Change::MonitorRestored((**monitor).clone()));
+        monitors.chain(last).chain(rules)
+    }
+}
