@@ -6,8 +6,8 @@
 //! request body are refused, so that a typing error never passes for success.
 
 pub mod explain;
-pub mod stats;
 pub mod monitors;
+pub mod stats;
 pub mod steering;
 
 use std::collections::BTreeMap;
