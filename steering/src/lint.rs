@@ -10,6 +10,9 @@ use herald_core::steering::{City, EndpointState, Policy, Pool, Prefix, Rule, Sub
 use crate::continents::{CONTINENTS, continent_of};
 use crate::part::pool::candidates;
 
+/// Answers that may fail over are better not kept for longer, in seconds.
+const FAILOVER_TTL_S_MAX: u32 = 60;
+
 /// What a policy refers to.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
@@ -47,6 +50,8 @@ pub enum Problem {
     PoolCannotAnswer(String, CannotAnswer),
     /// It asks for the nearest endpoint, and none of those of the pool that can answer has coordinates.
     NoCoordinates(String),
+    /// Its endpoints may go down, and its answers are kept for so many seconds.
+    SlowFailover(String, u32),
     /// None of its pools can answer: whoever it is for gets no records.
     NoAnswer,
     /// The same thing twice.
@@ -103,6 +108,13 @@ impl fmt::Display for Problem {
             }
             Problem::NoCoordinates(pool) => {
                 write!(f, "the nearest endpoint is asked for, and none of the pool `{pool}` has coordinates")
+            }
+            Problem::SlowFailover(pool, ttl_s) => {
+                let most = FAILOVER_TTL_S_MAX;
+                write!(
+                    f,
+                    "the pool `{pool}` is monitored, and its TTL of {ttl_s} s keeps clients at what is down: {most} s at most is better"
+                )
             }
             Problem::NoAnswer => write!(f, "none of its pools can answer: whoever it is for gets no records"),
             Problem::Duplicate(what) => write!(f, "{what}"),
@@ -206,6 +218,9 @@ fn pools(rule: &Rule, rtype: Rtype, around: &Surroundings<'_>, say: &mut impl Fn
         if rule.nearest && !candidates(pool, rtype).iter().any(has_place) {
             say(Problem::NoCoordinates(name.clone()));
             continue;
+        }
+        if pool.ttl > FAILOVER_TTL_S_MAX && pool.endpoints.iter().any(|endpoint| endpoint.monitor.is_some()) {
+            say(Problem::SlowFailover(name.clone(), pool.ttl));
         }
         can_answer = true;
     }

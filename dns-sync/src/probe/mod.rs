@@ -149,8 +149,8 @@ impl Keeper {
     }
 
     fn set(&mut self, probes: Probes) {
-        let Probes { is_all, puts, deletes, allowed, .. } = probes;
-        self.shared.targets.set_rules(Rules { allowed, refused: Vec::new() });
+        let Probes { is_all, puts, deletes, allowed, refused } = probes;
+        self.shared.targets.set_rules(Rules { allowed, refused });
         if is_all {
             let named: std::collections::HashSet<MonitorId> =
                 puts.iter().map(|probe| probe.monitor).collect();

@@ -13,7 +13,9 @@ use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, Verd
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::special;
 use crate::state::State;
-use crate::{MonitorId, Name, Rtype, TenantId};
+use crate::steering::{Item, POOL, Used};
+use crate::zone::Zone;
+use crate::{MonitorId, Name, RrKey, Rrset, Rtype, TenantId};
 
 /// The longest interval and time-out of a heartbeat, in ms.
 const DAY_MS: u32 = 24 * 3600 * 1000;
@@ -114,7 +116,51 @@ pub(super) fn delete(state: &State, id: MonitorId, if_match: Option<u64>) -> Res
             user.name, monitor.name
         )));
     }
+    let mut zones = state.tenant_zones(monitor.tenant, None);
+    let names = |zone: &Zone| zone.content.steering().is_some_and(|tally| tally.uses(&Used::Monitor(id)) > 0);
+    if let Some(zone) = zones.find(|zone| names(zone)) {
+        return Err(Rejection::conflict(format!(
+            "pools of the zone {} name the monitor {}: change or delete those first",
+            zone.name, monitor.name
+        )));
+    }
     Ok(Decision::one(Change::MonitorDeleted(id), Subject::Monitor(id)))
+}
+
+/// Endpoints of pools among these RRsets that name another tenant's monitor, or one that isn't there. What comes back from the past may
+/// name a monitor that is gone (`may_be_gone`): its endpoint counts as up, and no id is ever used again.
+pub(super) fn foreign<'a>(
+    state: &State,
+    zone: &Zone,
+    rrsets: impl Iterator<Item = (&'a RrKey, &'a Rrset)>,
+    may_be_gone: bool,
+) -> Vec<RejectedItem> {
+    let pools = rrsets.filter(|(key, _)| key.rtype == POOL);
+    let read = pools.filter_map(|(key, rrset)| Some((key, Item::read(key.rtype, &rrset.rdatas).ok()?)));
+    let mut items = Vec::new();
+    for (key, item) in read {
+        let Item::Pool(pool) = item else { continue };
+        for (place, endpoint) in pool.endpoints.iter().enumerate() {
+            let Some(id) = endpoint.monitor else { continue };
+            let is_fine = match state.monitors().get(id) {
+                Some(monitor) => monitor.tenant == zone.tenant,
+                None => may_be_gone && state.monitors().next_id().is_none_or(|next| id < next),
+            };
+            if !is_fine {
+                items.push(RejectedItem {
+                    detail: format!(
+                        "the endpoint {} names the monitor {id}, which the zone's tenant doesn't have",
+                        endpoint.name
+                    ),
+                    owner: Some(key.owner.clone()),
+                    rtype: Some(key.rtype),
+                    field: Some(format!("/endpoints/{place}/monitor")),
+                    ..RejectedItem::default()
+                });
+            }
+        }
+    }
+    items
 }
 
 pub(super) fn set_verdicts(state: &State, verdicts: &[VerdictChange]) -> Decision {

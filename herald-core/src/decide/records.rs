@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::quotas::{Growth, need_room_for_content, zone_excess};
 use super::zones::{bulk_of, find, need_revision, next_zone_serial};
-use super::{Decision, Subject, private};
+use super::{Decision, Subject, monitors, private};
 use crate::authorise::Authorised;
 use crate::change::Change;
 use crate::check::{Finding, check};
@@ -12,6 +12,7 @@ use crate::command::{EditOp, Prepared, RrsetEdit, ZoneEdit, ZoneRef};
 use crate::content::Content;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::State;
+use crate::steering::POOL;
 use crate::zone::Zone;
 use crate::{Name, Rdatas, Rrset, Rtype, ZoneId};
 
@@ -40,6 +41,9 @@ pub(super) fn edit(state: &State, command: &Authorised, zones: &[ZoneEdit]) -> R
                     let items = private::foreign_sources(state, zone, views);
                     errors.extend(items.into_iter().map(|item| placed(place, edit, item)));
                 }
+                let puts = difference.puts.iter().map(|(key, rrset)| (key, rrset));
+                let items = monitors::foreign(state, zone, puts, false);
+                errors.extend(items.into_iter().map(|item| placed(place, edit, item)));
                 if let Some(tenant) = state.tenant(zone.tenant) {
                     let puts = difference.puts.iter().map(|(key, rrset)| (key, rrset));
                     let items = zone_excess(tenant, &zone.content, &content, puts);
@@ -101,6 +105,13 @@ pub(super) fn replace(
     if zone.is_private() {
         let views = private::views(&zone.name, &content.content);
         let items = private::foreign_sources(state, zone, views.iter().map(|(key, rrset)| (key, rrset)));
+        if let Some(first) = items.first() {
+            return Err(Rejection::invalid(first.detail.clone()).with_items(items));
+        }
+    }
+    if content.content.steering().is_some() {
+        let pools = content.content.iter().filter(|(key, _)| key.rtype == POOL);
+        let items = monitors::foreign(state, zone, pools, true);
         if let Some(first) = items.first() {
             return Err(Rejection::invalid(first.detail.clone()).with_items(items));
         }

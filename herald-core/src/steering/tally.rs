@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::{Item, OVERLAY, answered_type, is_steering_type};
-use crate::{RrKey, Rrset};
+use super::{Item, OVERLAY, POOL, answered_type, is_steering_type};
+use crate::{MonitorId, RrKey, Rrset};
 
 /// A thing that others name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,8 @@ pub enum Used {
     NearestPool(Arc<str>),
     /// A view that policies ask for or overlays are of.
     View(Arc<str>),
+    /// A monitor that endpoints of pools go by.
+    Monitor(MonitorId),
 }
 
 /// Of the steering of one zone.
@@ -73,7 +75,7 @@ impl Tally {
 
 /// What an RRset of steering names, each thing once. What can't be read names nothing.
 pub(crate) fn uses_of(key: &RrKey, rrset: &Rrset) -> Vec<Used> {
-    if !(key.rtype == OVERLAY || answered_type(key.rtype).is_some()) {
+    if !(matches!(key.rtype, OVERLAY | POOL) || answered_type(key.rtype).is_some()) {
         return Vec::new();
     }
     let mut uses: Vec<Used> = match Item::read(key.rtype, &rrset.rdatas) {
@@ -90,6 +92,9 @@ pub(crate) fn uses_of(key: &RrKey, rrset: &Rrset) -> Vec<Used> {
             .collect(),
         Ok(Item::Overlays(overlays)) => {
             overlays.iter().map(|overlay| Used::View(overlay.view.as_str().into())).collect()
+        }
+        Ok(Item::Pool(pool)) => {
+            pool.endpoints.iter().filter_map(|endpoint| endpoint.monitor.map(Used::Monitor)).collect()
         }
         _ => Vec::new(),
     };

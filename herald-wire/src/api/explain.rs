@@ -170,6 +170,12 @@ pub struct ExplainedEndpoint {
     /// Since when it is down, in ms since the epoch, to the second; absent if it counts as up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub down_since_ms: Option<u64>,
+    /// Id of the monitor that it goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<u32>,
+    /// Why the monitor's verdict is what it is, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
 }
 
 /// What came of an endpoint.

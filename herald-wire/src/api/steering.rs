@@ -122,6 +122,9 @@ pub struct Endpoint {
     /// From -99 to 99, in percent: how much smaller (positive) or larger its distance is taken.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bias: i8,
+    /// Id of the tenant's monitor that says whether it is up; without one it always counts as up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<u32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -176,7 +176,11 @@ fn pool_rows(pool: &herald_wire::api::explain::ExplainedPool) -> Vec<[String; 4]
         } else {
             String::new()
         };
-        [String::new(), endpoint.name.clone(), verdict.into(), odds]
+        let verdict = match (&endpoint.cause, endpoint.verdict) {
+            (Some(cause), EndpointOutcome::Down) => format!("{verdict}: {cause}"),
+            _ => verdict.to_owned(),
+        };
+        [String::new(), endpoint.name.clone(), verdict, odds]
     }));
     rows
 }

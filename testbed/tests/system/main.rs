@@ -8,6 +8,7 @@ mod cli;
 mod counts;
 mod damage;
 mod disk_full;
+mod failover;
 mod geoip;
 mod hostile;
 mod ipv6;

@@ -10,15 +10,16 @@ use herald_core::account::Verb;
 use herald_core::command::ZoneRef;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
-use herald_core::steering::{self as model, Item, Policy, Prefix, Settings};
+use herald_core::state::monitors::Monitors;
+use herald_core::steering::{self as model, Endpoint, Item, Policy, Prefix, Settings};
 use herald_core::zone::Zone;
-use herald_core::{Name, RrKey, Rtype};
+use herald_core::{MonitorId, Name, RrKey, Rtype};
 use herald_wire::api::Problem;
 use herald_wire::api::explain::{ExplainedOutcome, Explanation};
 use serde::Deserialize;
 use steering::explain::{Question, explain as decide};
 use steering::geo::Geo;
-use steering::{Client, Knowledge};
+use steering::{Client, Health, Knowledge, Verdicts};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,7 +32,7 @@ use super::steering::{lint, show};
 use super::{at, respond};
 
 /// What is told of the past: tables of places are too large to keep those of then.
-const PAST_PLACES: &str = "The zone is as it was then. Places are looked up in the GeoIP databases of now, which may say otherwise than those of then.";
+const PAST_PLACES: &str = "The zone is as it was then. Places are looked up in the GeoIP databases of now, and endpoints are up or down as they are now, which may be otherwise than it was then.";
 
 /// The routes of explanations.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -85,7 +86,7 @@ pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<E
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let geo = caller.geo();
-    let mut explanation = explained(&zone, &asked, &geo)?;
+    let mut explanation = explained(&zone, &asked, &geo, caller.state().monitors())?;
     explanation.note = query.at.is_some().then(|| PAST_PLACES.to_owned());
     Ok(respond::Ok(explanation))
 }
@@ -172,7 +173,12 @@ fn delegates(private: &Zone, below: &Name) -> bool {
 }
 
 /// How the answer comes about.
-fn explained(zone: &Arc<Zone>, asked: &Asked, geo: &Geo) -> Result<Explanation, ApiError> {
+fn explained(
+    zone: &Arc<Zone>,
+    asked: &Asked,
+    geo: &Geo,
+    monitors: &Monitors,
+) -> Result<Explanation, ApiError> {
     let mut explanation = Explanation {
         zone: zone.id.to_string(),
         zone_name: zone.name.to_string(),
@@ -210,7 +216,7 @@ fn explained(zone: &Arc<Zone>, asked: &Asked, geo: &Geo) -> Result<Explanation, 
         Found::Policy { owner, rtype, policy } => {
             explanation.outcome = ExplainedOutcome::Steered;
             place(&mut explanation, &owner, rtype);
-            explanation.decision = Some(decision(zone, asked, geo, &owner, rtype, &policy)?);
+            explanation.decision = Some(decision(zone, asked, (geo, monitors), &owner, rtype, &policy)?);
         }
         Found::Delegated(cut) => {
             explanation.outcome = ExplainedOutcome::Delegated;
@@ -232,7 +238,7 @@ fn explained(zone: &Arc<Zone>, asked: &Asked, geo: &Geo) -> Result<Explanation, 
 fn decision(
     zone: &Zone,
     asked: &Asked,
-    geo: &Geo,
+    (geo, monitors): (&Geo, &Monitors),
     owner: &Name,
     rtype: Rtype,
     policy: &Policy,
@@ -249,12 +255,27 @@ fn decision(
         pools: &pools,
         views: &views,
     };
-    let explanation = decide(&question, &asked.client, asked.is_drawn, &Knowledge::places(geo))
+    let down: Vec<(MonitorId, u32)> = pools
+        .values()
+        .flat_map(|pool| &pool.endpoints)
+        .filter_map(|endpoint| down(monitors, endpoint))
+        .collect();
+    let verdicts = Verdicts::of(&down);
+    let known = Knowledge { geo, health: Health { verdicts: &verdicts, local: None } };
+    let explanation = decide(&question, &asked.client, asked.is_drawn, &known)
         .map_err(|e| ApiError::new(Code::Invalid, format!("the policy can't be explained: {e}")))?;
     let by_ecs = settings.ecs && asked.client.ecs.is_some_and(|ecs| ecs.length() > 0);
     let ecs = asked.client.ecs.filter(|_| by_ecs);
     let address = ecs.map_or(asked.client.source, |ecs| ecs.address());
-    Ok(present::decision(&explanation, rtype, address, by_ecs))
+    let cause = |monitor: MonitorId| Some(monitors.get(monitor)?.verdict.as_ref()?.cause.clone());
+    Ok(present::decision(&explanation, rtype, address, by_ecs, &cause))
+}
+
+/// The monitor of an endpoint that is down, and since when, in seconds since the epoch.
+fn down(monitors: &Monitors, endpoint: &Endpoint) -> Option<(MonitorId, u32)> {
+    let monitor = monitors.get(endpoint.monitor?)?;
+    let verdict = monitor.verdict.as_ref().filter(|verdict| monitor.enabled && !verdict.up)?;
+    Some((monitor.id, u32::try_from(verdict.since_ms / 1000).unwrap_or(u32::MAX)))
 }
 
 fn settings_of(zone: &Zone) -> Settings {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use herald_core::MonitorId;
 use herald_core::Rtype;
 use herald_core::rdata::format_rdata;
 use herald_wire::api::explain as api;
@@ -10,7 +11,13 @@ use steering::explain::{EndpointVerdict, Explanation};
 use steering::geo::{Database, Facts, Versions};
 use steering::{Condition, PoolVerdict, RuleVerdict};
 
-pub fn decision(explanation: &Explanation, rtype: Rtype, address: IpAddr, by_ecs: bool) -> api::Decision {
+pub fn decision(
+    explanation: &Explanation,
+    rtype: Rtype,
+    address: IpAddr,
+    by_ecs: bool,
+    cause: &Cause<'_>,
+) -> api::Decision {
     let record = |rdata: &Vec<u8>| format_rdata(rtype, rdata);
     api::Decision {
         address: address.to_string(),
@@ -18,7 +25,7 @@ pub fn decision(explanation: &Explanation, rtype: Rtype, address: IpAddr, by_ecs
         ecs_scope: explanation.decision.scope,
         facts: explanation.facts.as_ref().map(|(_, facts)| self::facts(facts)),
         rules: explanation.rules.iter().map(rule).collect(),
-        pools: explanation.pools.iter().map(pool).collect(),
+        pools: explanation.pools.iter().map(|one| pool(one, cause)).collect(),
         answers: explanation
             .answers
             .iter()
@@ -57,7 +64,10 @@ fn word(condition: Condition) -> &'static str {
     }
 }
 
-fn pool(pool: &steering::explain::PoolExplained) -> api::ExplainedPool {
+/// Why what is held of a monitor is held, in words.
+pub type Cause<'a> = dyn Fn(MonitorId) -> Option<String> + 'a;
+
+fn pool(pool: &steering::explain::PoolExplained, cause: &Cause<'_>) -> api::ExplainedPool {
     let endpoint = |endpoint: &steering::explain::EndpointExplained| api::ExplainedEndpoint {
         name: endpoint.name.clone(),
         verdict: match endpoint.verdict {
@@ -72,6 +82,8 @@ fn pool(pool: &steering::explain::PoolExplained) -> api::ExplainedPool {
         },
         odds: endpoint.odds,
         down_since_ms: endpoint.down_since_s.map(|since| u64::from(since) * 1000),
+        monitor: endpoint.monitor.map(|monitor| monitor.0),
+        cause: endpoint.monitor.and_then(cause),
     };
     api::ExplainedPool {
         name: pool.name.clone(),

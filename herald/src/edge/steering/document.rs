@@ -150,6 +150,7 @@ fn escaped(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use herald_core::MonitorId;
     use herald_core::command::EditOp;
     use herald_core::content::Content;
     use herald_core::steering::{
@@ -186,8 +187,9 @@ mod tests {
         let state = one_of(&[EndpointState::Enabled, EndpointState::Drained, EndpointState::Disabled]);
         let place = prop::option::of((-90.0f32..=90.0, -180.0f32..=180.0));
         let types = prop::sample::subsequence(STEERABLE.to_vec(), 1..4);
-        (types, 0..=1_000_000u32, state, place, -99..=99i8).prop_map(
-            |(mut types, weight, state, place, bias)| {
+        let monitor = prop::option::of((1..9u32).prop_map(MonitorId));
+        (types, 0..=1_000_000u32, state, place, -99..=99i8, monitor).prop_map(
+            |(mut types, weight, state, place, bias, monitor)| {
                 types.sort_by_key(|rtype| rtype.to_int());
                 Endpoint {
                     name: String::new(),
@@ -199,7 +201,7 @@ mod tests {
                     state,
                     location: place.map(|(latitude, longitude)| Location { latitude, longitude }),
                     bias,
-                    monitor: None,
+                    monitor,
                 }
             },
         )

@@ -138,6 +138,7 @@ fn code(problem: &Odd) -> &'static str {
         Odd::UnknownPool(_) => "no_pool",
         Odd::PoolCannotAnswer(..) => "pool_cannot_answer",
         Odd::NoCoordinates(_) => "no_location",
+        Odd::SlowFailover(..) => "slow_failover",
         Odd::NoAnswer => "rule_without_answer",
         Odd::Duplicate(_) => "given_twice",
         Odd::FallsThrough(_) => "clients_fall_through",

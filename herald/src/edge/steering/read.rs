@@ -6,7 +6,7 @@ use herald_core::rdata::{format_rtype, parse_rdata, parse_rtype};
 use herald_core::steering::{
     self, AnswerMode, City, EndpointRecords, Item, Prefix, Subdivision, answered_type, is_steering_type, item,
 };
-use herald_core::{Name, Rdatas, Rrset, Rtype};
+use herald_core::{MonitorId, Name, Rdatas, Rrset, Rtype};
 use herald_wire::api::steering as api;
 
 use crate::edge::names::{Faults, parse_owner, parse_type, shortened};
@@ -123,7 +123,7 @@ impl Reader<'_> {
                 .location
                 .map(|at| steering::Location { latitude: at.latitude, longitude: at.longitude }),
             bias: endpoint.bias,
-            monitor: None,
+            monitor: endpoint.monitor.map(MonitorId),
         })
     }
 

@@ -120,6 +120,7 @@ fn endpoint(endpoint: &steering::Endpoint) -> api::Endpoint {
             .location
             .map(|at| api::Location { latitude: at.latitude, longitude: at.longitude }),
         bias: endpoint.bias,
+        monitor: endpoint.monitor.map(|monitor| monitor.0),
     }
 }
 
