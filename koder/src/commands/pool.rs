@@ -62,6 +62,7 @@ The file is a pool as `koder dns steering export` has it:
   answer: one            # or all, or {up_to: 2}
   endpoints:
     - {name: fra1, weight: 10, records: {A: [192.0.2.1]}, location: {latitude: 50.1, longitude: 8.7}}
+    - {name: fra2, weight: 10, records: {A: [192.0.2.2]}, monitor: 7}   # id of a monitor: left out while that is down
 --if-match takes the pool's ETag.
 
 Examples:
@@ -270,7 +271,7 @@ fn show(pool: &Named<Pool>) -> String {
     ]);
     text.push('\n');
     text.push_str(&table::columns(
-        ["ENDPOINT", "WEIGHT", "STATE", "LOCATION", "BIAS", "RECORDS"],
+        ["ENDPOINT", "WEIGHT", "STATE", "LOCATION", "BIAS", "MONITOR", "RECORDS"],
         pool.endpoints.iter().map(|endpoint| {
             let records = endpoint.records.iter();
             let records: Vec<String> = records
@@ -286,6 +287,7 @@ fn show(pool: &Named<Pool>) -> String {
                 },
                 endpoint.location.map_or_else(String::new, |at| format!("{} {}", at.latitude, at.longitude)),
                 endpoint.bias.to_string(),
+                endpoint.monitor.map_or_else(String::new, |monitor| monitor.to_string()),
                 records.join(", "),
             ]
         }),

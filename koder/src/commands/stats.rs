@@ -231,6 +231,9 @@ mod tests {
         let text = show(&stats(0, 60_000, "1m", &[(0, 4)]), Some(Kind::Type));
         assert!(text.contains("4, 0.1 a second") && text.contains("1 (25.0%)"), "{text}");
         assert!(text.contains("TYPE") && text.contains("100.0%") && !text.contains("RCODE"), "{text}");
-        assert!(show(&stats(0, 60_000, "1m", &[]), None).contains("RCODE"));
+        let mut all = stats(0, 60_000, "1m", &[(0, 4)]);
+        all.total.by_rcode = BTreeMap::from([("NOERROR".into(), 3), ("NXDOMAIN".into(), 1)]);
+        let text = show(&all, None);
+        assert!(text.contains("TYPE") && text.contains("RCODE") && text.contains("75.0%"), "{text}");
     }
 }
