@@ -9,7 +9,7 @@ use herald::access_log::AccessLog;
 use herald::clock;
 use herald::delegation::Resolver;
 use herald::edge::secret::NewSecret;
-use herald::edge::{AppState, Limits, router};
+use herald::edge::{AppState, Kept, Limits, router};
 use herald::engine::{Engine, Writer};
 use herald::history::History;
 use herald::publisher::{Publisher, Shared};
@@ -57,12 +57,11 @@ impl ControlPlane {
         let publisher = Publisher::new(engine.clone(), Arc::clone(&shared));
         // Nobody answers there: the public DNS is not asked.
         let resolver = Resolver::new(vec!["127.0.0.1:1".parse().expect("an address")]);
+        let stats = Stats::open(dir.path(), Retention::default()).expect("counts");
         let app = AppState::new(
             engine.clone(),
             publisher,
-            history,
-            access_log,
-            Stats::open(dir.path(), Retention::default()).expect("counts"),
+            Kept { history, access_log, stats },
             resolver,
             Limits::default(),
             CancellationToken::new(),

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::delegation::Resolver;
 use crate::edge::secret::NewSecret;
-use crate::edge::{self, AppState, ConnectionLimits, Limits, ServeLimits};
+use crate::edge::{self, AppState, ConnectionLimits, Kept, Limits, ServeLimits};
 use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::history::{History, HistoryError};
 use crate::publisher::{Publisher, Shared};
@@ -169,9 +169,7 @@ async fn serve(
     let state = AppState::new(
         engine,
         publisher.clone(),
-        history,
-        access_log,
-        stats,
+        Kept { history, access_log, stats },
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),

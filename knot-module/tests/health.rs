@@ -64,7 +64,8 @@ fn a_verdict_changes_answers_and_no_zone() {
     let both = "192.0.2.1 192.0.2.2";
     let answers = |knot: &Knot| ["hold", "last", "none", "plain"].map(|label| answer(knot, label));
     assert_eq!(answers(&knot), [both, both, both, "192.0.2.5"]);
-    let table: [(&[(u32, u32)], [&str; 4]); 7] = [
+    type Down = &'static [(u32, u32)];
+    let table: [(Down, [&str; 4]); 7] = [
         (&[(1, 100)], ["192.0.2.2", "192.0.2.2", "192.0.2.2", "192.0.2.5"]),
         (&[(2, 200)], ["192.0.2.9", "192.0.2.9", "", "192.0.2.5"]),
         // The spare one went down before the second one.

@@ -48,7 +48,7 @@ use axum::response::Response;
 use herald_wire::api::PREFIX;
 
 pub use connections::ConnectionLimits;
-pub use gate::{AppState, Limits};
+pub use gate::{AppState, Kept, Limits};
 pub use metrics::Metrics;
 pub use openapi::document as openapi_document;
 pub use server::{ServeLimits, serve};

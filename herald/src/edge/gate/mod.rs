@@ -135,18 +135,27 @@ struct App {
     ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
+/// What is kept beside the log, in files of its own.
+pub struct Kept {
+    /// Which entry touched which zone.
+    pub history: History,
+    /// Denials, uses of tokens, logins of PoPs.
+    pub access_log: AccessLog,
+    /// Counts of queries.
+    pub stats: Stats,
+}
+
 impl AppState {
     /// Puts it together. After `shutdown` no request waits for PoPs any more, and `/readyz` says no.
     pub fn new(
         engine: Engine,
         publisher: Publisher,
-        history: History,
-        access_log: AccessLog,
-        stats: Stats,
+        kept: Kept,
         resolver: Resolver,
         limits: Limits,
         shutdown: CancellationToken,
     ) -> AppState {
+        let Kept { history, access_log, stats } = kept;
         let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
         let (buckets, begin) = (rate::Buckets::default(), Instant::now());
         let bodies = room::Bodies::new(limits.bodies_bytes);

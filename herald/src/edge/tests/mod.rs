@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::secret::NewSecret;
-use super::{AppState, Limits, router};
+use super::{AppState, Kept, Limits, router};
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::delegation::Resolver;
@@ -162,9 +162,7 @@ impl World {
         let app = AppState::new(
             engine.clone(),
             publisher,
-            history,
-            access_log,
-            stats,
+            Kept { history, access_log, stats },
             resolver,
             limits,
             shutdown.clone(),
