@@ -350,10 +350,11 @@ impl Keeper {
 
     /// Rules that need a table are to fall through.
     fn have_none(&self) {
-        *self.shared.status() = GeoStatus::default();
         self.shared.file.send_replace(None);
         let _ = fs::remove_file(self.dir.join(CURRENT));
         self.files(TABLE).into_iter().chain(self.files(PART)).for_each(|path| drop(fs::remove_file(path)));
+        // Whoever sees in the status that there is none finds none.
+        *self.shared.status() = GeoStatus::default();
     }
 
     fn fails(&self, hash: &[u8; 32], error: &GeoError) {

@@ -139,7 +139,10 @@ fn check(replica: &Replica, zones: &BTreeMap<u128, Zone>) {
         assert_eq!((row.generation, row.digest), (zone.generation, zone.content.digest()));
         assert_eq!(row.serial, zone.generation.counter as u32);
         assert_eq!((row.rrset_count, row.record_count), (content.rrset_count(), content.record_count()));
-        assert_eq!(replica.zone_named(&zone.name).unwrap(), Some(row));
+        // Only who knows its id finds a private one.
+        if !zone.is_private {
+            assert_eq!(replica.zone_named(&zone.name).unwrap(), Some(row));
+        }
     }
     assert_eq!(replica.zone_count(), zones.len() as u64);
     assert_eq!(replica.bucket_digests().to_vec(), buckets);
