@@ -37,10 +37,12 @@ const QUESTIONS: u16 = 32;
 /// How much more of knotd's memory may be in use at the end than in the first quarter: what 3,600,000 swaps would take by far if each
 /// left something behind.
 const GROWTH_KIB: u64 = 1_024;
+/// Within seconds tables of fixed size fill that knotd has from its start: what is resolved, scopes that are kept, rings of counts.
+const FILLING_KIB: u64 = 24 * 1_024;
 
 #[test]
 fn steering_is_swapped_a_thousand_times_a_second_under_load() {
-    swap(Duration::from_secs(5));
+    swap(Duration::from_secs(5), FILLING_KIB);
 }
 
 /// The campaign: `HERALD_SWAP_S` seconds of it.
@@ -48,7 +50,7 @@ fn steering_is_swapped_a_thousand_times_a_second_under_load() {
 #[ignore = "it takes as long as it is told to"]
 fn steering_is_swapped_for_long() {
     let seconds = std::env::var("HERALD_SWAP_S").map_or(3_600, |text| text.parse().unwrap());
-    swap(Duration::from_secs(seconds));
+    swap(Duration::from_secs(seconds), GROWTH_KIB);
 }
 
 /// The address that says how many swaps there were.
@@ -105,7 +107,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-fn swap(within: Duration) {
+fn swap(within: Duration, growth_kib: u64) {
     let zones: Vec<TestZone> = (0..ZONES).map(zone).collect();
     let zones: Vec<&TestZone> = zones.iter().collect();
     let knot = Knot::start(&zones, Some(&snapshot(&zones)));
@@ -125,7 +127,7 @@ fn swap(within: Duration) {
         assert!(is_asking(), "an asker gave up");
         let answers = shared.answers.load(Ordering::SeqCst);
         println!("{outcome}, {:.0} answers a second", answers as f64 / outcome.seconds);
-        outcome.assert_sound();
+        outcome.assert_sound(growth_kib);
         assert!(answers > 1_000);
     });
     assert!(!knot.log().contains("panic"), "{}", knot.log());
@@ -161,12 +163,12 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Outcome {
-    fn assert_sound(&self) {
+    fn assert_sound(&self, growth_kib: u64) {
         assert!(
             f64::from(self.swaps) > f64::from(SWAPS_A_SECOND) * self.seconds / 2.0,
             "too few swaps: {self}"
         );
-        assert!(self.last_kib <= self.first_kib + GROWTH_KIB, "knotd grew: {self}");
+        assert!(self.last_kib <= self.first_kib + growth_kib, "knotd grew: {self}");
     }
 }
 

@@ -131,6 +131,7 @@ impl<K: Fn(ToModule)> Keeper<K> {
         if let Err(error) = self.store.recover(&mut |name| self.names.zone(name)) {
             self.failed(&error);
         }
+        self.names.let_go();
         let (done, mut outcomes) = unbounded_channel();
         let mut is_posting = false;
         loop {
@@ -197,7 +198,9 @@ impl<K: Fn(ToModule)> Keeper<K> {
         if self.failed.is_some_and(|failed| failed != (instance, sequence)) {
             return;
         }
-        match self.store.take(&batch, &mut |name| self.names.zone(name)) {
+        let taken = self.store.take(&batch, &mut |name| self.names.zone(name));
+        self.names.let_go();
+        match taken {
             Ok(()) => {
                 self.failed = None;
                 self.board.counts(|counts| counts.error = None);
@@ -304,7 +307,10 @@ impl Names {
 
     fn prune(&mut self) {
         self.known.retain(|_, (_, seen)| seen.elapsed() < NAME_TIME);
-        // The replica may have been put aside, and another one be in its place.
+    }
+
+    /// Closes the replica: it may be put aside, and whoever closes it last has to be the one that writes it.
+    fn let_go(&mut self) {
         self.reader = None;
     }
 }

@@ -12,7 +12,7 @@ const MAGIC: &[u8; 16] = b"herald-counts-01";
 /// Reads it; nothing if there is none.
 ///
 /// # Errors
-/// If it isn't what [`write`] made.
+/// If it isn't what [`write()`] made.
 pub fn read(path: &Path) -> io::Result<Vec<CountsBatch>> {
     let octets = match fs::read(path) {
         Ok(octets) => octets,
