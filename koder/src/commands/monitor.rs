@@ -67,11 +67,21 @@ pub struct MonitorArgs {
 /// What is asked.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CheckArgs {
-    /// An HTTP or HTTPS request, such as https://www.example.com/health
-    #[arg(long, value_name = "URL", group = "check")]
+    /// An HTTP or HTTPS request.
+    #[arg(
+        long,
+        value_name = "URL",
+        group = "check",
+        help = "An HTTP or HTTPS request, such as https://www.example.com/health"
+    )]
     pub url: Option<String>,
-    /// A TCP connection, such as db.example.com:5432 or [2001:db8::1]:25
-    #[arg(long, value_name = "HOST:PORT", group = "check")]
+    /// A TCP connection.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        group = "check",
+        help = "A TCP connection, such as db.example.com:5432 or [2001:db8::1]:25"
+    )]
     pub tcp: Option<String>,
     /// A TLS handshake
     #[arg(long, value_name = "HOST:PORT", group = "check")]
