@@ -27,7 +27,7 @@ use crate::knot::config::{KnotConfig, zone_file_name};
 use crate::knot::driver::NO_MODULE;
 use crate::knot::zonefile::ZoneWriter;
 use crate::module::snapshot::SnapshotWriter;
-use crate::replica::{Read, ReadZoneError, Reader, ReplicaError, ZoneRow};
+use crate::replica::{ReadZoneError, Reader, ReplicaError, ZoneRow};
 
 /// How many zones are written at the same time.
 const THREADS: usize = 2;
@@ -283,14 +283,7 @@ impl Written {
         let failed = |source| MaterializeError::Write { path: temporary.clone(), source };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&temporary).map_err(failed)?);
         let mut writer = ZoneWriter::new(&mut out);
-        let each = |read: Read<'_>| match read {
-            Read::Zone(row) => {
-                writer.zone(row);
-                Ok(())
-            }
-            Read::Rrset(key, rrset) => writer.rrset(&key.owner, key.rtype, rrset),
-        };
-        match reader.zone_and_rrsets(id, None, each) {
+        match reader.zone_and_rrsets(id, None, |read| writer.take(read)) {
             Ok(zone) => {
                 let steering = writer.finish().steering.filter(|whole| whole.steering_rrsets > 0);
                 out.flush().map_err(failed)?;
@@ -331,15 +324,8 @@ impl Written {
     ) -> Result<(), MaterializeError> {
         let mut nowhere = io::sink();
         let mut writer = ZoneWriter::new(&mut nowhere);
-        let each = |read: Read<'_>| match read {
-            Read::Zone(row) => {
-                writer.zone(row);
-                Ok(())
-            }
-            Read::Rrset(key, rrset) => writer.rrset(&key.owner, key.rtype, rrset),
-        };
         let path = knot.module_snapshot();
-        let zone = match reader.zone_and_rrsets(id, None, each) {
+        let zone = match reader.zone_and_rrsets(id, None, |read| writer.take(read)) {
             Ok(zone) => zone,
             Err(error) => return self.unreadable(id, error, &path),
         };

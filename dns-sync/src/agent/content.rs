@@ -9,7 +9,7 @@ use herald_core::ZoneId;
 use crate::knot::driver::{Put, ZoneContent};
 use crate::knot::zonefile::ZoneWriter;
 use crate::materialize::with_causes;
-use crate::replica::{OpenError, Read, ReadZoneError, Reader, ZoneRow};
+use crate::replica::{OpenError, ReadZoneError, Reader, ZoneRow};
 
 /// Makes contents of zones, which share one reader of the replica: opened when it is first needed, and anew after the
 /// replica was. Clones are handles on the same one.
@@ -65,14 +65,7 @@ impl ZoneContent for ReplicaContent {
                 closed.insert(opened.map_err(|error: OpenError| io::Error::other(with_causes(&error)))?)
             }
         };
-        let each = |read: Read<'_>| match read {
-            Read::Zone(row) => {
-                out.zone(row);
-                Ok(())
-            }
-            Read::Rrset(key, rrset) => out.rrset(&key.owner, key.rtype, rrset),
-        };
-        match reader.zone_and_rrsets(self.zone, Some(self.serial), each) {
+        match reader.zone_and_rrsets(self.zone, Some(self.serial), |read| out.take(read)) {
             Ok(_) => Ok(()),
             Err(ReadZoneError::Write(error)) => Err(error),
             Err(error) => {

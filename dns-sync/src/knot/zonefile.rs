@@ -10,6 +10,7 @@ use herald_core::{Name, Rrset, Rtype};
 
 use super::text;
 use crate::module::zone::{About, Gatherer, WholeZone};
+use crate::replica::Read;
 
 /// How much is gathered before a write to the file.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -40,6 +41,17 @@ impl<'a> ZoneWriter<'a> {
     /// A writer into `out`, which should be buffered.
     pub fn new(out: &'a mut dyn Write) -> ZoneWriter<'a> {
         ZoneWriter { out, line: Vec::new(), owner: None, owner_text: Vec::new(), records: 0, steering: None }
+    }
+
+    /// Takes what the replica reads of a zone.
+    pub fn take(&mut self, read: Read<'_>) -> io::Result<()> {
+        match read {
+            Read::Zone(row) => {
+                self.zone(row);
+                Ok(())
+            }
+            Read::Rrset(key, rrset) => self.rrset(&key.owner, key.rtype, rrset),
+        }
     }
 
     /// Says before anything is written which zone it is, so that what is for the module is gathered.

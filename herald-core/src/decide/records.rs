@@ -12,7 +12,7 @@ use crate::command::{EditOp, Prepared, RrsetEdit, ZoneEdit, ZoneRef};
 use crate::content::Content;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::State;
-use crate::steering::POOL;
+use crate::steering::holder;
 use crate::zone::Zone;
 use crate::{Name, Rdatas, Rrset, Rtype, ZoneId};
 
@@ -109,9 +109,10 @@ pub(super) fn replace(
             return Err(Rejection::invalid(first.detail.clone()).with_items(items));
         }
     }
-    if content.content.steering().is_some() {
-        let pools = content.content.iter().filter(|(key, _)| key.rtype == POOL);
-        let items = monitors::foreign(state, zone, pools, true);
+    if content.content.steering().is_some()
+        && let Ok(holder) = holder(&zone.name)
+    {
+        let items = monitors::foreign(state, zone, content.content.below(&holder), true);
         if let Some(first) = items.first() {
             return Err(Rejection::invalid(first.detail.clone()).with_items(items));
         }

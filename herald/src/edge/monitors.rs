@@ -20,10 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::at;
-use super::gate::{
-    Answer, AppState, Caller, Done, IfMatch, Json, NoBody, Preconditions, Reading, WriteQuery, Writer,
-    Writing,
-};
+use super::gate::{Answer, AppState, Caller, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing};
 use super::names::shortened;
 use super::pages::{self, PageQuery};
 use super::problem::{ApiError, Code, Pointers};
@@ -172,7 +169,7 @@ pub async fn put(
     {
         return Err(ApiError::new(Code::Invalid, "a monitor stays with its tenant"));
     }
-    let (monitor, if_match) = (old.id, revision(&preconditions, old)?);
+    let (monitor, if_match) = (old.id, preconditions.monitor_revision(old)?);
     let secret = NewSecret::draw();
     let input = document::read(&body, secret.heartbeat_hash())?;
     let action = Action::UpdateMonitor { monitor, if_match, input, new_secret: body.new_secret };
@@ -195,7 +192,7 @@ pub async fn put(
 pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Monitor>, ApiError> {
     let Writing { writer, path, preconditions, .. } = request;
     let old = find(&writer, &path, Verb::Monitor)?;
-    let action = Action::DeleteMonitor { monitor: old.id, if_match: revision(&preconditions, old)? };
+    let action = Action::DeleteMonitor { monitor: old.id, if_match: preconditions.monitor_revision(old)? };
     let done = writer.submit(action, None, Pointers::None).await?;
     writer.answer(done, None).await
 }
@@ -243,21 +240,6 @@ fn find<'a>(caller: &'a Caller, text: &str, verb: Verb) -> Result<&'a Shared<Mon
         (Err(_), None) => None,
     };
     found.ok_or_else(|| Rejection::not_found(format_args!("monitor `{}`", shortened(text))).into())
-}
-
-/// The revision that a monitor must still have when the command is decided.
-fn revision(preconditions: &Preconditions, monitor: &Monitor) -> Result<Option<u64>, ApiError> {
-    match &preconditions.if_match {
-        None | Some(IfMatch::Any) => Ok(None),
-        Some(tags) if tags.has(&monitor.revision.to_string()) => Ok(Some(monitor.revision)),
-        Some(IfMatch::Tags(_)) => Err(ApiError::new(
-            Code::PreconditionFailed,
-            format!(
-                "the monitor {} has changed since: its ETag is \"{}\" now",
-                monitor.name, monitor.revision
-            ),
-        )),
-    }
 }
 
 /// Answers with the monitor, and the path of a heartbeat that got a new secret.

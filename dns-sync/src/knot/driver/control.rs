@@ -11,7 +11,7 @@ use steering::link::ToModule;
 use super::private::PrivateZone;
 use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
-use super::zone::{Base, HeldDelta, Phase, Zone, without_slashes};
+use super::zone::{Base, Phase, Zone, without_slashes};
 use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
 use crate::geo::GeoFile;
 use crate::knot::catalog::Catalogs;
@@ -326,17 +326,7 @@ impl Control {
             Task::Delta(_) if self.mode == Mode::Running && !zone.takes_delta() => {
                 self.report(&name, vec![tag], &Err(TaskError::NotServed));
             }
-            Task::Delta(delta) => {
-                let mut held = match zone.delta.take() {
-                    None => HeldDelta::new(delta),
-                    Some(mut held) => {
-                        held.merge(delta);
-                        held
-                    }
-                };
-                held.tags.push(tag);
-                zone.hold_delta(held, &self.config.limits);
-            }
+            Task::Delta(delta) => zone.merge_delta(delta, tag, &self.config.limits),
         }
         self.advance(&name);
     }

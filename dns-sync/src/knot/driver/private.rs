@@ -13,7 +13,7 @@ use std::io;
 use herald_core::{Generation, Name, ZoneId};
 
 use super::control::{Control, Mode};
-use super::zone::{Base, HeldDelta, Phase, Zone};
+use super::zone::{Base, Phase, Zone};
 use super::{FileOrder, NO_MODULE, Task, TaskError};
 use crate::module::desk::Prepare;
 use crate::module::zone::WholeZone;
@@ -33,17 +33,7 @@ impl Control {
         match task {
             Task::Put(put) => zone.hold_base(Base::Put(put), tag),
             Task::Remove => zone.hold_base(Base::Remove, tag),
-            Task::Delta(delta) => {
-                let mut held = match zone.delta.take() {
-                    None => HeldDelta::new(delta),
-                    Some(mut held) => {
-                        held.merge(delta);
-                        held
-                    }
-                };
-                held.tags.push(tag);
-                zone.hold_delta(held, &self.config.limits);
-            }
+            Task::Delta(delta) => zone.merge_delta(delta, tag, &self.config.limits),
         }
         self.advance_private(id);
     }

@@ -182,6 +182,19 @@ impl Zone {
         self.base = Some((base, tags));
     }
 
+    /// Holds a change on top of the one that is held.
+    pub(super) fn merge_delta(&mut self, delta: Delta, tag: u64, limits: &Limits) {
+        let mut held = match self.delta.take() {
+            None => HeldDelta::new(delta),
+            Some(mut held) => {
+                held.merge(delta);
+                held
+            }
+        };
+        held.tags.push(tag);
+        self.hold_delta(held, limits);
+    }
+
     /// Holds a change, as whole content where that is the better way.
     pub(super) fn hold_delta(&mut self, held: HeldDelta, limits: &Limits) {
         let too_much = held.records > limits.delta_records_max || held.has_rdata_for_files_only();

@@ -1,7 +1,10 @@
 //! `If-Match` and `If-None-Match` (RFC 9110 §13.1).
 
+use std::fmt;
+
 use axum::http::{HeaderMap, HeaderName, header};
 use herald_core::command::RrsetMatch;
+use herald_core::monitor::Monitor;
 use herald_core::zone::Zone;
 use herald_core::{RrKey, Rrset};
 
@@ -51,12 +54,17 @@ impl IfMatch {
     /// # Errors
     /// If it hasn't got it even now.
     pub fn zone_revision(&self, zone: &Zone) -> Result<Option<u64>, ApiError> {
+        self.revision(zone.revision, format_args!("zone {}", zone.name))
+    }
+
+    /// The same of anything whose ETag is its revision.
+    fn revision(&self, now: u64, what: fmt::Arguments<'_>) -> Result<Option<u64>, ApiError> {
         match self {
             IfMatch::Any => Ok(None),
-            IfMatch::Tags(_) if self.has(&zone.revision.to_string()) => Ok(Some(zone.revision)),
+            IfMatch::Tags(_) if self.has(&now.to_string()) => Ok(Some(now)),
             IfMatch::Tags(_) => Err(ApiError::new(
                 Code::PreconditionFailed,
-                format!("the zone {} has changed since: its ETag is \"{}\" now", zone.name, zone.revision),
+                format!("the {what} has changed since: its ETag is \"{now}\" now"),
             )),
         }
     }
@@ -86,6 +94,15 @@ impl Preconditions {
     /// If it hasn't got it even now.
     pub fn zone_revision(&self, zone: &Zone) -> Result<Option<u64>, ApiError> {
         self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.zone_revision(zone))
+    }
+
+    /// The revision that a monitor must still have when the command is decided.
+    ///
+    /// # Errors
+    /// If it has another one by now.
+    pub fn monitor_revision(&self, monitor: &Monitor) -> Result<Option<u64>, ApiError> {
+        let what = format_args!("monitor {}", monitor.name);
+        self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.revision(monitor.revision, what))
     }
 
     /// What isn't there has no tag.

@@ -106,9 +106,10 @@ impl MonitorFeed {
                 newest.monitors().iter(None).filter(|monitor| is_probed(monitor)).map(|monitor| monitor.id),
             ),
         }
-        let rules = newest.monitors().rules().clone();
-        let is_ruled_otherwise = rules != self.rules;
-        self.rules = rules;
+        let is_ruled_otherwise = *newest.monitors().rules() != self.rules;
+        if is_ruled_otherwise {
+            self.rules = newest.monitors().rules().clone();
+        }
         self.told = Some((newest, choices));
         if self.probes.is_empty() && !is_first && !is_ruled_otherwise {
             return None;
