@@ -84,7 +84,7 @@ pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun
     }
     let begun = answer_insider(version, query, answer);
     if begun != Begun::GoOn {
-        counts::zone(slot.number());
+        counts::zone(query, slot.number());
     }
     begun
 }
@@ -221,7 +221,7 @@ fn answer_insider<'q>(version: &'q Version, query: &mut Query<'q>, answer: &mut 
     };
     let (policy, pool) = verdict.decided;
     if policy != 0 {
-        counts::decided(policy, pool);
+        counts::decided(query, policy, pool);
     }
     if verdict.is_authoritative {
         answer.set_authoritative();
@@ -311,7 +311,7 @@ fn answer_resolved<'q>(part: &'q Part, query: &mut Query<'q>, answer: &mut Answe
     let decision = part.decide(query.name(), rtype, &client, &known(query), octets, &mut ());
     // Where there is nothing, knotd has more to say.
     let Outcome::Answer { ttl, .. } = decision.outcome else { return State::Begin };
-    counts::decided(decision.policy, decision.pool);
+    counts::decided(query, decision.policy, decision.pool);
     if let Some(scope) = decision.scope {
         query.raise_scope(scope);
     }
@@ -351,7 +351,7 @@ pub fn replace<'q>(
         rtype_found = Some(marked.rtype);
         let decision = part.decide(marked.owner, rtype, &client, &known, octets, &mut ());
         if section == Section::Answer && decision.policy != 0 {
-            counts::decided(decision.policy, decision.pool);
+            counts::decided(query, decision.policy, decision.pool);
         }
         scope = scope.max(decision.scope);
         match decision.outcome {
@@ -494,7 +494,7 @@ impl Put<'_, '_> {
         if !place.is_exact {
             return None;
         }
-        counts::decided(decision.policy, decision.pool);
+        counts::decided(self.query, decision.policy, decision.pool);
         if let Some(scope) = decision.scope {
             self.query.raise_scope(scope);
         }

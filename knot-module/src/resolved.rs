@@ -31,21 +31,25 @@ impl Question {
             let product = u128::from(a) * u128::from(b);
             product as u64 ^ (product >> 64) as u64
         };
+        let number = |eight: &[u8; 8]| u64::from_le_bytes(*eight);
         let name = query.name();
         let start =
             std::ptr::from_ref(slot) as u64 ^ (name.len() as u64) << 48 ^ u64::from(query.rtype()) << 32;
         let mut hash = start ^ SEED.load(Ordering::Relaxed);
         let mut rest = name;
-        while let Some((eight, after)) = rest.split_first_chunk::<8>() {
-            hash = fold(hash ^ u64::from_le_bytes(*eight), FACTOR);
+        while let Some(([one @ .., _, _, _, _, _, _, _, _], after)) = rest.split_first_chunk::<16>()
+            && let Some(other) = rest.get(8..).and_then(|rest| rest.first_chunk())
+        {
+            hash = fold(hash ^ number(one), number(other) ^ FACTOR);
             rest = after;
         }
         // The last octets, some of them again, or all of a short name.
-        let last = match name.last_chunk::<8>() {
-            Some(last) => u64::from_le_bytes(*last),
-            None => name.iter().fold(0, |last, octet| last << 8 | u64::from(*octet)),
+        let (one, other) = match (name.last_chunk::<16>(), name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some([one @ .., _, _, _, _, _, _, _, _]), _, Some(other)) => (number(one), number(other)),
+            (None, Some(one), Some(other)) => (number(one), number(other)),
+            _ => (0, name.iter().fold(0, |last, octet| last << 8 | u64::from(*octet))),
         };
-        Question(fold(hash ^ last, FACTOR))
+        Question(fold(hash ^ one, other ^ FACTOR))
     }
 
     fn place(self) -> &'static AtomicU64 {
@@ -56,7 +60,7 @@ impl Question {
     #[inline]
     pub fn is_resolved(self, query: &Query<'_>) -> bool {
         let known = self.place().load(Ordering::Relaxed);
-        (known ^ self.0) >> 32 == 0 && query.zone_serial() == Some(known as u32)
+        (known ^ self.0) >> 32 == 0 && is_serial(query, known as u32)
     }
 
     /// knotd has found one.
@@ -65,6 +69,12 @@ impl Question {
             self.place().store(self.0 >> 32 << 32 | u64::from(serial), Ordering::Relaxed);
         }
     }
+}
+
+/// Whether the zone, as the query sees it, has this serial. Most questions that aren't steered needn't ask.
+#[inline(never)]
+fn is_serial(query: &Query<'_>, serial: u32) -> bool {
+    query.zone_serial() == Some(serial)
 }
 
 /// Sets what hashes begin with.

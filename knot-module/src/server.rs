@@ -194,12 +194,8 @@ impl Connection {
         let Some(next) = self.next_counts.filter(|_| self.unwritten.len() < UNWRITTEN_COUNTS_BYTES) else {
             return;
         };
-        let outbox = counts::outbox();
-        let (batches, after) = outbox.from(next);
-        for batch in batches {
-            encode_frame(&ToAgent::Counts(batch.clone()), &mut self.unwritten);
-        }
-        self.next_counts = Some(after);
+        let unwritten = &mut self.unwritten;
+        self.next_counts = Some(counts::outbox().tell(next, |message| encode_frame(message, unwritten)));
     }
 
     fn send(&mut self) {

@@ -1,8 +1,12 @@
 //! What is counted of queries: of one zone in one minute, and how such counts add up.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use minicbor::{Decode, Encode};
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 /// Kinds of something, each with how many queries were of it: ascending, and no kind twice.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -166,7 +170,43 @@ pub struct Counts {
     pub by_country: Tally<[u8; 2]>,
     /// By name with a policy, and then by the pool that answered.
     #[n(8)]
-    pub by_pool: BTreeMap<String, Tally<String>>,
+    pub by_pool: BTreeMap<Label, Tally<Label>>,
+}
+
+/// What something is called that is counted, again and again: a copy takes no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(Arc<str>);
+
+impl Deref for Label {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Label {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for Label {
+    fn from(text: T) -> Label {
+        Label(text.into())
+    }
+}
+
+impl<C> Encode<C> for Label {
+    fn encode<W: Write>(&self, encoder: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        encoder.str(self)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Label {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Label, decode::Error> {
+        decoder.str().map(Label::from)
+    }
 }
 
 /// What pools are called that aren't known any more by name, and the answer where no pool was there.
@@ -249,7 +289,7 @@ mod tests {
         assert_eq!(all.queries, 13);
         assert_eq!(all.by_type.iter().collect::<Vec<_>>(), [(&1, 6), (&28, 7)]);
         assert_eq!((all.nxdomain(), all.by_rcode.sum()), (3, 13));
-        assert_eq!(all.by_pool["www.example."].get(&"a".to_owned()), 6);
+        assert_eq!(all.by_pool["www.example."].get(&"a".into()), 6);
         assert_eq!(all.by_country.get(b"DE"), 13);
     }
 
@@ -259,7 +299,7 @@ mod tests {
         for n in 0..10 {
             let mut one = counts(5, 1, "a");
             one.by_pool = BTreeMap::from([(
-                format!("www{n}.example."),
+                format!("www{n}.example.").into(),
                 Tally::from_iter([("a".into(), 2), ("b".into(), 3)]),
             )]);
             heavy.merge(&one);

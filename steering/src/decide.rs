@@ -11,7 +11,7 @@ use crate::health::{Knowledge, Verdicts};
 use crate::part::hash::fold;
 use crate::part::octets::Reader;
 use crate::part::policy::{Asked, CompiledRule, Condition, Conditions, Rules, relative};
-use crate::part::pool::{Among, Chosen, PoolAnswers, unit_vector};
+use crate::part::pool::{Among, Chosen, PoolAnswers, Set, unit_vector};
 use crate::part::table::Key;
 use crate::part::{Kind, Part, policy_key};
 
@@ -133,7 +133,7 @@ pub enum PoolVerdict {
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'a> {
     pool: &'a PoolAnswers<'a>,
-    among: &'a Among,
+    among: &'a Among<'a>,
     /// The address that sticky draws are made from.
     pub address: IpAddr,
     /// The draw that chooses among them.
@@ -194,20 +194,20 @@ impl Part {
         trace: &mut T,
     ) -> Decision {
         let ecs = client.ecs.filter(|_| self.settings().ecs);
-        let (route, scope) = match ecs {
-            None => (self.route(rules, &mut Asker::new(self, client, known, trace)), None),
-            // A network of length zero tells of nobody, and what depends on nobody is for all.
-            Some(ecs) if ecs.length() == 0 || !rules.look_at_client() => {
-                (self.route(rules, &mut Asker::new(self, client, known, trace)), Some(0))
+        let up = &mut Set::default();
+        let route = match ecs {
+            // A network of length zero tells of nobody.
+            Some(ecs) if ecs.length() > 0 && rules.look_at_client() => {
+                self.route_and_scope(rules, client, ecs, known, trace, up)
             }
-            Some(ecs) => {
-                let (route, scope) = self.route_and_scope(rules, client, ecs, known, trace);
-                (route, Some(scope))
+            None | Some(_) if rules.look_at_client() && !T::WANTS_DETAILS => {
+                self.known_route(rules, client, known, trace, up)
             }
+            None | Some(_) => self.route(rules, &mut Asker::new(self, client, known, trace), up),
         };
-        let scope = scope.map(|scope| match ecs {
-            Some(ecs) if ecs.length() > 0 => scope.max(route.sticky_length(ecs.address())),
-            _ => scope,
+        let scope = ecs.map(|ecs| match ecs.length() {
+            0 => 0,
+            _ => route.length.max(route.sticky_length(ecs.address())),
         });
         let Some(pool) = &route.pool else {
             return Decision { outcome: Outcome::NoData, scope, pool: 0, policy: 0 };
@@ -252,7 +252,12 @@ impl Part {
 
     /// The first rule that is for the client, and the first of its pools that can answer.
     #[inline]
-    fn route<'a, T: Trace>(&'a self, rules: Rules<'a>, asker: &mut Asker<'_, T>) -> Route<'a> {
+    fn route<'a, T: Trace>(
+        &'a self,
+        rules: Rules<'a>,
+        asker: &mut Asker<'_, T>,
+        up: &'a mut Set,
+    ) -> Route<'a> {
         let mut is_by_location = false;
         let mut asked = 0;
         for (number, rule) in rules.enumerate() {
@@ -272,19 +277,20 @@ impl Part {
             }
             asker.trace.rule(number, RuleVerdict::Matched);
             let verdicts = asker.known.health.of(rule.is_local());
-            let pool = self.first_pool(&rule, from, verdicts, asker.trace);
-            return Route { asked, is_by_location, pool };
+            let pool = self.first_pool(&rule, from, verdicts, asker.trace, up);
+            return Route { asked, is_by_location, length: 0, pool };
         }
-        Route { asked, is_by_location, pool: None }
+        Route { asked, is_by_location, length: 0, pool: None }
     }
 
-    #[inline]
+    #[inline(always)]
     fn first_pool<'a>(
         &'a self,
         rule: &CompiledRule<'_>,
         from: Option<[f32; 3]>,
         verdicts: &Verdicts,
         trace: &mut impl Trace,
+        up: &'a mut Set,
     ) -> Option<RoutedPool<'a>> {
         let mut is_any_down = false;
         for (number, hash) in rule.pools.iter().enumerate() {
@@ -297,22 +303,21 @@ impl Part {
                 trace.pool(number, PoolVerdict::TooFew(answers.candidates()));
                 continue;
             }
-            let up = answers.up(verdicts);
-            if let Some(up) = up
-                && up.len() < answers.min_healthy()
-            {
+            let is_some_down = answers.is_some_down(verdicts, up);
+            if is_some_down && up.len() < answers.min_healthy() {
                 is_any_down = true;
                 trace.pool(number, PoolVerdict::TooFewUp(up.len()));
                 continue;
             }
-            let Some(among) = answers.among(up, from) else {
+            let Some(nearest) = answers.nearest(is_some_down.then_some(&*up), from) else {
                 trace.pool(number, PoolVerdict::NoPlace);
                 continue;
             };
             trace.pool(number, PoolVerdict::Answers);
+            let among = Among { set: is_some_down.then_some(&*up), nearest };
             return Some(RoutedPool { hash, answers, among });
         }
-        if is_any_down { self.last_resort(rule, from, verdicts, trace) } else { None }
+        if is_any_down { self.last_resort(rule, from, verdicts, trace, up) } else { None }
     }
 
     #[inline]
@@ -328,13 +333,14 @@ impl Part {
         from: Option<[f32; 3]>,
         verdicts: &Verdicts,
         trace: &mut impl Trace,
+        up: &'a mut Set,
     ) -> Option<RoutedPool<'a>> {
         let when_all_down = rule.when_all_down();
         let mut found: Option<(usize, u32, RoutedPool<'a>)> = None;
         for (number, hash) in rule.pools.iter().enumerate() {
             let hash = u64::from_le_bytes(*hash);
             let Some(answers) = self.pool(hash).filter(PoolAnswers::can_answer) else { continue };
-            let (set, last_s) = match when_all_down {
+            let (last, last_s) = match when_all_down {
                 WhenAllDown::NoData => return None,
                 WhenAllDown::ServeAll => (None, u32::MAX),
                 WhenAllDown::ServeLast => {
@@ -342,18 +348,23 @@ impl Part {
                     (Some(set), last_s)
                 }
             };
-            if let Some(among) = answers.among(set, from)
+            if let Some(nearest) = answers.nearest(last.as_ref(), from)
                 && found.as_ref().is_none_or(|(_, found_s, _)| last_s > *found_s)
             {
-                found = Some((number, last_s, RoutedPool { hash, answers, among }));
+                *up = last.unwrap_or_default();
+                found =
+                    Some((number, last_s, RoutedPool { hash, answers, among: Among { set: None, nearest } }));
             }
         }
-        let (number, _, pool) = found?;
+        let (number, _, mut pool) = found?;
         trace.pool(number, PoolVerdict::LastResort);
+        if when_all_down == WhenAllDown::ServeLast {
+            pool.among.set = Some(up);
+        }
         Some(pool)
     }
 
-    /// Where rules lead a client, and the length of the shortest prefix around it in which they lead everybody there.
+    /// Where rules lead a client, with the length of the shortest prefix around it in which they lead everybody there.
     fn route_and_scope<'a, T: Trace>(
         &'a self,
         rules: Rules<'a>,
@@ -361,24 +372,22 @@ impl Part {
         ecs: Prefix,
         knowledge: &Knowledge<'_>,
         trace: &mut T,
-    ) -> (Route<'a>, u8) {
+        up: &'a mut Set,
+    ) -> Route<'a> {
         let geo = knowledge.geo;
-        let Some(epoch) = knowledge.health.epoch() else {
+        let asker = &mut Asker::new(self, client, knowledge, trace);
+        let Some((epoch, basis)) = self.basis(rules, client, knowledge) else {
             // Endpoints go up or down this moment.
-            return (self.route(rules, &mut Asker::new(self, client, knowledge, trace)), ecs.length());
+            return Route { length: ecs.length(), ..self.route(rules, asker, up) };
         };
-        let basis = Basis { part: self.stamp(), epoch, asked: asked_hash(rules, client) };
         let known = geo.known_scope(basis, ecs.address());
         if let Some(Known { length, pool: Some(hash) }) = known
             && !T::WANTS_DETAILS
         {
-            let answers = self.table.get_hash(hash).and_then(|(_, body)| PoolAnswers::read(body));
-            let pool = answers.map(|answers| RoutedPool { hash, answers, among: Among::ALL });
-            // How many rules there were doesn't matter any more.
-            return (Route { asked: 0, is_by_location: false, pool }, length);
+            return self.route_to(hash, length);
         }
-        let route = self.route(rules, &mut Asker::new(self, client, knowledge, trace));
-        let mut length = known.map(|known| known.length).unwrap_or_else(|| {
+        let mut route = self.route(rules, asker, up);
+        route.length = known.map(|known| known.length).unwrap_or_else(|| {
             let decider = Wondering { part: self, rules, client, knowledge };
             let length = widest(geo, ecs.address(), route.led(), &decider);
             geo.keep_scope(basis, ecs.address(), Known { length, pool: route.certain_pool() });
@@ -386,9 +395,50 @@ impl Part {
         });
         if knowledge.health.epoch() != Some(epoch) {
             // What changed in between may have led others elsewhere than the client. What was kept is of before, and not asked for again.
-            length = ecs.length();
+            route.length = ecs.length();
         }
-        (route, length)
+        route
+    }
+
+    /// Where rules lead a client whose network isn't told: addresses that ask again and again are remembered.
+    #[inline]
+    fn known_route<'a, T: Trace>(
+        &'a self,
+        rules: Rules<'a>,
+        client: &Client,
+        knowledge: &Knowledge<'_>,
+        trace: &mut T,
+        up: &'a mut Set,
+    ) -> Route<'a> {
+        let geo = knowledge.geo;
+        let asker = &mut Asker::new(self, client, knowledge, trace);
+        let Some((_, basis)) = self.basis(rules, client, knowledge) else {
+            return self.route(rules, asker, up);
+        };
+        let address = asker.address();
+        if let Some(hash) = geo.known_pool(basis, address) {
+            return self.route_to(hash, 0);
+        }
+        let route = self.route(rules, asker, up);
+        if let Some(hash) = route.certain_pool() {
+            geo.keep_pool(basis, address, hash);
+        }
+        route
+    }
+
+    /// What a decision by these rules depends on besides the client's address and the table of places, at this moment, and the moment's
+    /// number; none while endpoints go up or down.
+    #[inline]
+    fn basis(&self, rules: Rules<'_>, client: &Client, knowledge: &Knowledge<'_>) -> Option<(u64, Basis)> {
+        let epoch = knowledge.health.epoch()?;
+        Some((epoch, Basis { part: self.stamp(), epoch, asked: asked_hash(rules, client) }))
+    }
+
+    /// To all of a pool, or nowhere if it is zero. How many rules were asked doesn't matter any more.
+    #[inline]
+    fn route_to(&self, hash: u64, length: u8) -> Route<'_> {
+        let pool = self.pool(hash).map(|answers| RoutedPool { hash, answers, among: Among::ALL });
+        Route { asked: 0, is_by_location: false, length, pool }
     }
 }
 
@@ -418,7 +468,7 @@ impl<'a> Decider<'a> for Wondering<'a> {
         let mut nobody = ();
         let asker = Asker::new(self.part, self.client, self.knowledge, &mut nobody);
         let mut asker = Asker { address: Some(address), ..asker };
-        self.part.route(self.rules, &mut asker).led()
+        self.part.route(self.rules, &mut asker, &mut Set::default()).led()
     }
 
     fn asks(&self, rules: Range<usize>, each: &mut dyn FnMut(usize, Ask<'a>) -> bool) {
@@ -434,13 +484,15 @@ struct Route<'a> {
     asked: usize,
     /// Whether one asked for coordinates.
     is_by_location: bool,
+    /// The length of the shortest prefix around the client in which everybody is led there, if its network is told and matters.
+    length: u8,
     pool: Option<RoutedPool<'a>>,
 }
 
 struct RoutedPool<'a> {
     hash: u64,
     answers: PoolAnswers<'a>,
-    among: Among,
+    among: Among<'a>,
 }
 
 impl Route<'_> {

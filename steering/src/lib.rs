@@ -13,6 +13,7 @@ pub mod link;
 pub mod lint;
 pub mod lookup;
 mod part;
+pub mod recent;
 mod view_index;
 
 pub use decide::{Candidates, Client, Decision, Outcome, PoolVerdict, RuleVerdict, Trace};

@@ -14,7 +14,7 @@ use hyper::body::Bytes;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
-use steering::counts::{Counts, Transport, rcode_name};
+use steering::counts::{Counts, Label, Tally, Transport, rcode_name};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -186,8 +186,8 @@ fn unknown_zones(problem: &api::Problem) -> Vec<usize> {
 fn item(report: &Report) -> StatsReport {
     let Counts { queries, dropped, truncated, ipv6, by_type, by_rcode, by_transport, by_country, by_pool } =
         &report.counts;
-    let pools = |pools: &steering::counts::Tally<String>| {
-        pools.iter().map(|(pool, count)| (pool.clone(), count)).collect::<BTreeMap<_, _>>()
+    let pools = |pools: &Tally<Label>| {
+        pools.iter().map(|(pool, count)| (pool.to_string(), count)).collect::<BTreeMap<_, _>>()
     };
     StatsReport {
         zone_id: report.zone.map(|zone| zone.to_string()),
@@ -213,7 +213,7 @@ fn item(report: &Report) -> StatsReport {
             .iter()
             .map(|(country, count)| (String::from_utf8_lossy(country).into_owned(), count))
             .collect(),
-        by_pool: by_pool.iter().map(|(name, by)| (name.clone(), pools(by))).collect(),
+        by_pool: by_pool.iter().map(|(name, by)| (name.to_string(), pools(by))).collect(),
     }
 }
 

@@ -113,8 +113,8 @@ fn many_names_become_several_reports_and_none_is_lost() {
     let mut store = open(&dir);
     let mut counts = Counts { queries: 20_000, ..Counts::default() };
     for n in 0..10_000 {
-        let pools = Tally::from_iter([("east".to_owned(), 1), ("west".to_owned(), 1)]);
-        counts.by_pool.insert(format!("www{n}.a."), pools);
+        let pools = Tally::from_iter([("east".into(), 1), ("west".into(), 1)]);
+        counts.by_pool.insert(format!("www{n}.a.").into(), pools);
     }
     let row =
         CountsRow { name: Some(Name::parse("a.").unwrap()), zone: None, minute: 5, counts: counts.clone() };

@@ -221,7 +221,7 @@ fn present(state: &State, period: &Period) -> StatsCounts {
         by_pool: counts
             .by_pool
             .iter()
-            .map(|(name, pools)| (name.clone(), named(pools, String::clone)))
+            .map(|(name, pools)| (name.to_string(), named(pools, |pool| pool.to_string())))
             .collect(),
         by_pop: period.by_pop.iter().map(|(pop, queries)| (pop_name(pop), *queries)).collect(),
     }

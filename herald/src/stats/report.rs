@@ -96,11 +96,11 @@ pub fn read_report(report: &StatsReport) -> Result<Report, BadReport> {
         }
         let pools = tally(&field, pools, queries, |pool| {
             let is_name = !pool.is_empty() && pool.chars().count() <= POOL_CHARS_MAX;
-            is_name.then(|| pool.to_owned())
+            is_name.then(|| pool.into())
         })?;
         kinds += pools.iter().count();
         steered = steered.saturating_add(pools.sum());
-        by_pool.insert(name.clone(), pools);
+        by_pool.insert(name.as_str().into(), pools);
     }
     // A report of more names than fit into one has the queries in one part alone.
     if kinds > KINDS_MAX || (steered > queries && queries > 0) {

@@ -14,8 +14,8 @@ mod outbox;
 mod ring;
 mod tally;
 
-use std::cell::Cell;
-use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub use outbox::{kept, outbox, subscribe, unsubscribe};
 pub use ring::Numbered;
@@ -24,89 +24,102 @@ pub use tally::{Tallying, figures, start};
 use crate::knot::Query;
 use ring::{Kind, Record, Ring};
 
-/// What a thread of knotd's knows of the query that it answers.
-struct Thread {
+/// What a thread of knotd's knows of the query that it answers. It is found by knotd's number for the thread, in fewer instructions than
+/// storage of the thread's own; nobody else writes it.
+#[repr(align(64))]
+struct Worker {
     /// Number of the zone that answers, zero if none does.
-    zone: Cell<u32>,
+    zone: AtomicU32,
     /// Of what was decided first: the policy, zero if nothing was, and the pool.
-    policy: Cell<u64>,
-    pool: Cell<u64>,
-    ring: Cell<Option<&'static Ring>>,
+    policy: AtomicU64,
+    pool: AtomicU64,
+    ring: OnceLock<&'static Ring>,
 }
 
-thread_local! {
-    static THREAD: Thread =
-        const { Thread { zone: Cell::new(0), policy: Cell::new(0), pool: Cell::new(0), ring: Cell::new(None) } };
+/// Threads that are told apart: knotd has at most 255 for UDP, and as many for TCP and for each queue of a network card. What others
+/// answer is counted coarsely, and under no zone.
+const WORKERS: usize = 2048;
+
+static WORKER: [Worker; WORKERS] = [const {
+    Worker {
+        zone: AtomicU32::new(0),
+        policy: AtomicU64::new(0),
+        pool: AtomicU64::new(0),
+        ring: OnceLock::new(),
+    }
+}; WORKERS];
+
+impl Worker {
+    #[inline]
+    fn forget(&self) {
+        self.zone.store(0, Ordering::Relaxed);
+        self.policy.store(0, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn worker(query: &Query<'_>) -> Option<&'static Worker> {
+    WORKER.get(query.thread())
 }
 
 /// The query is answered from the zone of this number, unless another one was named before.
 #[inline]
-pub fn zone(number: u32) {
-    THREAD.with(|thread| {
-        if thread.zone.get() == 0 {
-            thread.zone.set(number);
-        }
-    });
+pub fn zone(query: &Query<'_>, number: u32) {
+    if let Some(worker) = worker(query)
+        && worker.zone.load(Ordering::Relaxed) == 0
+    {
+        worker.zone.store(number, Ordering::Relaxed);
+    }
 }
 
 /// A policy was asked, and this pool answers; what is decided first counts.
 #[inline]
-pub fn decided(policy: u64, pool: u64) {
-    THREAD.with(|thread| {
-        if thread.policy.get() == 0 {
-            thread.policy.set(policy);
-            thread.pool.set(pool);
-        }
-    });
+pub fn decided(query: &Query<'_>, policy: u64, pool: u64) {
+    if let Some(worker) = worker(query)
+        && worker.policy.load(Ordering::Relaxed) == 0
+    {
+        worker.policy.store(policy, Ordering::Relaxed);
+        worker.pool.store(pool, Ordering::Relaxed);
+    }
 }
 
 /// The query has no answer of its own, or isn't to be counted: what is known of it is forgotten.
 #[inline]
-pub fn forget() {
-    THREAD.with(|thread| {
-        thread.zone.set(0);
-        thread.policy.set(0);
-    });
+pub fn forget(query: &Query<'_>) {
+    if let Some(worker) = worker(query) {
+        worker.forget();
+    }
 }
 
 /// The query has ended, and is counted.
 #[inline]
 pub fn count(query: &Query<'_>, is_truncated: bool, is_dropped: bool) {
-    THREAD.with(|thread| {
-        let (zone, policy) = (thread.zone.replace(0), thread.policy.replace(0));
-        let ring = thread.ring.get().unwrap_or_else(|| new_ring(thread));
-        let rcode = query.rcode();
-        let source = query.source();
-        let client = query.client_subnet().map(|subnet| subnet.address).or(source);
-        let (address, is_client_ipv6) = match client {
-            Some(IpAddr::V4(address)) => (u64::from(address.to_bits()), false),
-            Some(IpAddr::V6(address)) => ((address.to_bits() >> 64) as u64, true),
-            None => (0, false),
-        };
-        let record = Record {
-            zone,
-            rtype: query.rtype(),
-            rcode,
-            transport: query.transport(),
-            is_ipv6: matches!(source, Some(IpAddr::V6(_))),
-            is_client_ipv6,
-            is_truncated,
-            is_dropped,
-            is_decided: policy != 0,
-        };
-        let is_put = match policy {
-            0 => ring.push(record.pack(), address),
-            policy => ring.push_decided(record.pack(), address, policy, thread.pool.get()),
-        };
-        if !is_put {
-            ring::count_coarsely(zone, Kind::of(rcode, is_dropped));
-        }
-    });
-}
-
-#[cold]
-fn new_ring(thread: &Thread) -> &'static Ring {
-    let ring = ring::new();
-    thread.ring.set(Some(ring));
-    ring
+    // knotd is asked before anything else is known, that it needn't be put aside for that.
+    let (source, is_ipv6) = query.source_bits();
+    let rcode = query.rcode();
+    let Some(worker) = worker(query) else {
+        return ring::count_coarsely(0, Kind::of(rcode, is_dropped));
+    };
+    let (zone, policy) = (worker.zone.load(Ordering::Relaxed), worker.policy.load(Ordering::Relaxed));
+    worker.forget();
+    let (address, is_client_ipv6) = query.client_subnet_bits().unwrap_or((source, is_ipv6));
+    let record = Record {
+        zone,
+        rtype: query.rtype(),
+        rcode,
+        transport: query.transport(),
+        is_ipv6,
+        is_client_ipv6,
+        is_truncated,
+        is_dropped,
+        is_decided: policy != 0,
+    };
+    let ring = worker.ring.get_or_init(ring::new);
+    let is_put = match policy {
+        0 => ring.push(record.pack(), address),
+        policy => ring.push_decided(record.pack(), address, policy, worker.pool.load(Ordering::Relaxed)),
+    };
+    if !is_put {
+        ring::count_coarsely(zone, Kind::of(rcode, is_dropped));
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use herald_core::{Name, ZoneId};
 use steering::counts::Counts;
-use steering::link::{CountsBatch, CountsRow};
+use steering::link::{CountsBatch, CountsRow, ToAgent};
 
 use super::file;
 
@@ -173,10 +173,18 @@ impl Outbox {
         }
     }
 
-    /// Batches from this place on, and the place after them.
-    pub fn from(&self, place: u64) -> (impl Iterator<Item = &CountsBatch>, u64) {
+    /// Tells of batches from this place on, and returns the place after them.
+    pub fn tell(&mut self, place: u64, mut each: impl FnMut(&ToAgent)) -> u64 {
         let skipped = usize::try_from(place.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
-        (self.batches.iter().skip(skipped), self.dropped + self.batches.len() as u64)
+        for batch in self.batches.iter_mut().skip(skipped) {
+            // It is in the message while that is told of, since to copy it would cost more than to tell.
+            let message = ToAgent::Counts(std::mem::take(batch));
+            each(&message);
+            if let ToAgent::Counts(told) = message {
+                *batch = told;
+            }
+        }
+        self.dropped + self.batches.len() as u64
     }
 
     /// Writes what isn't kept to the file. While an agent keeps what it is told, nothing is written; as knotd ends, all is.

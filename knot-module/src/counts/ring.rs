@@ -30,6 +30,7 @@ struct Apart<T>(T);
 static RINGS: Mutex<Vec<&'static Ring>> = Mutex::new(Vec::new());
 
 /// A ring for the thread that asks.
+#[cold]
 pub fn new() -> &'static Ring {
     let mut records = Vec::with_capacity(RECORDS);
     records.resize_with(RECORDS, || [const { AtomicU64::new(0) }; WORDS]);
@@ -71,25 +72,27 @@ impl Ring {
     }
 
     /// Takes all records that are there. Called by one thread alone.
-    fn take(&self, mut each: impl FnMut([u64; WORDS])) {
+    #[inline]
+    fn take(&self, mut each: impl FnMut(u64, u64, Option<(u64, u64)>)) {
         let taken = self.taken.0.load(Ordering::Relaxed);
         let put = self.put.0.load(Ordering::Acquire);
         for place in 0..put.wrapping_sub(taken) {
-            let words = &self.records[taken.wrapping_add(place) % RECORDS];
-            each(words.each_ref().map(|word| word.load(Ordering::Relaxed)));
+            let [what, address, policy, pool] = &self.records[taken.wrapping_add(place) % RECORDS];
+            let what = what.load(Ordering::Relaxed);
+            let decided = Record::is_decided(what)
+                .then(|| (policy.load(Ordering::Relaxed), pool.load(Ordering::Relaxed)));
+            each(what, address.load(Ordering::Relaxed), decided);
         }
         self.taken.0.store(put, Ordering::Release);
     }
 }
 
-/// Takes all records of all threads. Called by one thread alone.
-pub fn take_all(mut each: impl FnMut(Record, u64, Option<(u64, u64)>)) {
+/// Takes all records of all threads: what [`Record::unpack`] reads, the address, and of what was decided the policy and the pool. Called
+/// by one thread alone.
+pub fn take_all(mut each: impl FnMut(u64, u64, Option<(u64, u64)>)) {
     let rings = lock(&RINGS).clone();
     for ring in rings {
-        ring.take(|[what, address, policy, pool]| {
-            let record = Record::unpack(what);
-            each(record, address, record.is_decided.then_some((policy, pool)));
-        });
+        ring.take(&mut each);
     }
 }
 
@@ -124,7 +127,20 @@ impl Record {
             | u64::from(self.is_decided) << 63
     }
 
-    fn unpack(word: u64) -> Record {
+    /// What of a packed record says which zone it is, and of which family its client.
+    #[inline]
+    pub fn zone_and_client(word: u64) -> u64 {
+        word & ((1 << ZONE_BITS) - 1 | 1 << 60)
+    }
+
+    /// Whether a packed record has a policy and a pool.
+    #[inline]
+    fn is_decided(word: u64) -> bool {
+        word >> 63 == 1
+    }
+
+    #[inline]
+    pub fn unpack(word: u64) -> Record {
         let bit = |place: u32| word >> place & 1 == 1;
         Record {
             zone: (word & ((1 << ZONE_BITS) - 1)) as u32,

@@ -56,7 +56,11 @@ pub(super) union ConfValue {
 #[repr(C)]
 pub(super) struct Params {
     pub(super) protocol: c_int,
-    _rest: [u8; 44],
+    _flags: c_int,
+    _remote: *const SocketAddress,
+    _socket: c_int,
+    pub(super) thread_id: u32,
+    _rest: [u64; 3],
 }
 
 #[repr(C)]

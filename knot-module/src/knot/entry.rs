@@ -151,12 +151,11 @@ extern "C" fn load(module: *mut Mod) -> c_int {
                 (abi::STAGE_PREANSWER, preanswer),
                 (abi::STAGE_ANSWER, answer),
                 (abi::STAGE_ADDITIONAL, additional),
-                (abi::STAGE_END, end),
             ]
         }
         None if loading.zone().is_none() => &[(abi::STAGE_BEGIN, begin_global), (abi::STAGE_END, end_global)],
         // Deny: without a slot there is nothing to decide by.
-        None => &[(abi::STAGE_ANSWER, answer), (abi::STAGE_ADDITIONAL, additional), (abi::STAGE_END, end)],
+        None => &[(abi::STAGE_ANSWER, answer), (abi::STAGE_ADDITIONAL, additional)],
     };
     for (stage, hook) in stages {
         // SAFETY: the instance is knotd's while it is loaded, and the hook has the type that the stage calls for.
@@ -208,12 +207,13 @@ extern "C" fn begin_global(
 
 extern "C" fn begin(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    let slot = unsafe { slot_of(module) };
-    // SAFETY: as above; null or a query's data.
-    let has_subnet = unsafe { data.as_ref() }.is_some_and(|data| !data.ecs.is_null());
-    let Some(slot) = slot else { return state };
-    counts::zone(slot.number());
-    if has_subnet || slot.has_insiders() { begin_guarded(state, packet, data, Some(slot)) } else { state }
+    let (Some(slot), Some(query)) = (unsafe { (slot_of(module), Query::new(data)) }) else { return state };
+    counts::zone(&query, slot.number());
+    if query.has_client_subnet() || slot.has_insiders() {
+        begin_guarded(state, packet, data, Some(slot))
+    } else {
+        state
+    }
 }
 
 /// For a zone's instance, or the global one.
@@ -297,7 +297,7 @@ fn replace_guarded(
     told.map_or(abi::IN_ERROR, in_state)
 }
 
-/// The reply is complete, or there is none: what zones' instances still do makes no difference to what is counted.
+/// The reply is complete, or there is none; instances of zones have no part in it.
 extern "C" fn end_global(
     state: c_int,
     packet: *mut Packet,
@@ -305,26 +305,19 @@ extern "C" fn end_global(
     _module: *mut Mod,
 ) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
-    let (Some(query), Some(answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
-        return state;
-    };
-    // In another state a transfer has more messages to come, and is counted with the last one.
-    let has_ended = matches!(state, abi::STATE_NOOP | abi::STATE_DONE | abi::STATE_FAIL | abi::STATE_FINAL);
-    if !has_ended || query.is_own() {
-        counts::forget();
-    } else {
-        counts::count(&query, answer.is_truncated(), state == abi::STATE_NOOP);
-    }
-    state
-}
-
-extern "C" fn end(state: c_int, packet: *mut Packet, data: *mut QueryData, _module: *mut Mod) -> c_int {
-    // SAFETY: knotd's own, for as long as the hook runs.
     let (Some(mut query), Some(answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
         return state;
     };
-    // An answer that knotd itself truncated didn't get to the later hooks.
-    if answer.is_truncated() && answer.has_marked(MARKER_TTL_S) {
+    let is_truncated = answer.is_truncated();
+    // In another state a transfer has more messages to come, and is counted with the last one.
+    let has_ended = matches!(state, abi::STATE_NOOP | abi::STATE_DONE | abi::STATE_FAIL | abi::STATE_FINAL);
+    if !has_ended || query.is_own() {
+        counts::forget(&query);
+    } else {
+        counts::count(&query, is_truncated, state == abi::STATE_NOOP);
+    }
+    // An answer that knotd itself truncated didn't get to the later hooks of its zone.
+    if is_truncated && answer.has_marked(MARKER_TTL_S) {
         query.fail_truncated();
         return abi::STATE_FAIL;
     }

@@ -36,6 +36,7 @@ offsets! {
     "knotd_conf_t" Conf "multi" multi 264;
     "knotd_conf_t" Conf "count" count 272;
     "knotd_qdata_params_t" Params "proto" protocol 0;
+    "knotd_qdata_params_t" Params "thread_id" thread_id 20;
     "knotd_qdata_t" QueryData "query" query 0;
     "knotd_qdata_t" QueryData "type" kind 8;
     "knotd_qdata_t" QueryData "name" name 16;

@@ -133,11 +133,44 @@ impl<'q> Query<'q> {
         unsafe { u16::from_be_bytes([*self.packet().wire, *self.packet().wire.add(1)]) }
     }
 
+    /// The number of knotd's thread that answers it: from zero on, and each thread's own. More than any if it isn't known.
+    #[inline]
+    pub fn thread(&self) -> usize {
+        // SAFETY: the parameters are knotd's for as long as the query runs.
+        unsafe { self.data().params.as_ref() }.map_or(usize::MAX, |params| params.thread_id as usize)
+    }
+
     /// Where it came from.
     #[inline]
     pub fn source(&self) -> Option<IpAddr> {
         // SAFETY: the function takes any query data, and gives null or an address that lives as long as the query does.
         unsafe { address_of(abi::knotd_qdata_remote_addr(self.data.as_ptr())) }
+    }
+
+    /// Where it came from, as in [`bits_of`]; zero if that isn't known.
+    #[inline]
+    pub fn source_bits(&self) -> (u64, bool) {
+        // SAFETY: as in `source`; an IPv6 address is only read if the family says that there is one.
+        unsafe {
+            let address = abi::knotd_qdata_remote_addr(self.data.as_ptr());
+            match address.as_ref().map(|address| address.family) {
+                Some(AF_INET) => (u32::from_be_bytes((*address).ipv4).into(), false),
+                Some(AF_INET6) => bits_of((*address).ipv6),
+                _ => (0, false),
+            }
+        }
+    }
+
+    /// The first address of the client subnet that came with it, as in [`bits_of`].
+    #[inline]
+    pub fn client_subnet_bits(&self) -> Option<(u64, bool)> {
+        // SAFETY: null, or knotd's for as long as the query runs.
+        let subnet = unsafe { self.data().ecs.as_ref() }?;
+        match subnet.family {
+            1 => Some((u32::from_be_bytes(*subnet.address.first_chunk()?).into(), false)),
+            2 => Some(bits_of(subnet.address)),
+            _ => None,
+        }
     }
 
     /// Whether a client subnet came with it, and is to be answered with its scope.
@@ -271,6 +304,13 @@ unsafe fn address_of(address: *const SocketAddress) -> Option<IpAddr> {
             _ => None,
         }
     }
+}
+
+/// The first 64 bits of an IPv6 address, and true; or all bits of the IPv4 address that is mapped to it (RFC 4291 §2.5.5.2), and false.
+#[inline]
+fn bits_of(ipv6: [u8; 16]) -> (u64, bool) {
+    let bits = u128::from_be_bytes(ipv6);
+    if bits >> 32 == 0xffff { (u64::from(bits as u32), false) } else { ((bits >> 64) as u64, true) }
 }
 
 /// Moves what is behind the first option of this code over it, and says how many octets that made room for.

@@ -42,12 +42,17 @@ pub(crate) struct KnownScopes(Box<[Place]>);
 #[repr(align(64))]
 struct Place {
     turn: AtomicU64,
-    /// The hash of what it is found by; the part; the prefix's first octets, its length and whether `pool` is none; the pool.
+    /// The hash of what it is found by; the part; the prefix's first octets, its length and whether `pool` is none; the pool. Of an address
+    /// its last octets, and what says so.
     words: [AtomicU64; 5],
 }
 
 /// Set in the word of the length where the pool isn't known.
 const NO_POOL: u64 = 1 << 8;
+
+/// In the word of the length where it is an address that something is known of, and not a prefix.
+const ADDRESS_V4: u64 = 1 << 9;
+const ADDRESS_V6: u64 = 1 << 10;
 
 /// Prefixes up to these lengths are found by so many bits of a client's address, longer ones by more.
 const LEVELS_V4: [u8; 2] = [16, 24];
@@ -83,6 +88,20 @@ impl KnownScopes {
         self.place(hash).write([hash, basis.part, start, length, known.pool.unwrap_or(0)]);
     }
 
+    /// The pool that answers an address, as it was found for this one alone.
+    #[inline]
+    pub(crate) fn pool_of(&self, basis: Basis, client: IpAddr) -> Option<u64> {
+        let (hash, last, kind) = address_hash(basis, client);
+        let [found, part, start, length, pool] = self.place(hash).read()?;
+        (found == hash && part == basis.part && start == last && length == kind).then_some(pool)
+    }
+
+    /// From now on this pool is known to answer an address.
+    pub(crate) fn put_pool(&self, basis: Basis, client: IpAddr, pool: u64) {
+        let (hash, last, kind) = address_hash(basis, client);
+        self.place(hash).write([hash, basis.part, last, kind, pool]);
+    }
+
     #[inline]
     fn place(&self, hash: u64) -> &Place {
         &self.0[hash as usize % PLACES]
@@ -109,6 +128,17 @@ fn first_bits(bits: u64, length: u8) -> u64 {
 fn hash(basis: Basis, bits: u64, level: u8, is_v4: bool) -> u64 {
     let block = first_bits(bits, level) | u64::from(level) | if is_v4 { 1 << 8 } else { 0 };
     fold(fold(basis.part ^ basis.epoch.rotate_left(32) ^ FACTOR, basis.asked) ^ block, FACTOR)
+}
+
+/// The hash of an address, its last octets, which are compared besides, and what says that it is one.
+#[inline]
+fn address_hash(basis: Basis, address: IpAddr) -> (u64, u64, u64) {
+    let (first, last, kind) = match address {
+        IpAddr::V4(v4) => (0, u64::from(v4.to_bits()), ADDRESS_V4),
+        IpAddr::V6(v6) => ((v6.to_bits() >> 64) as u64, v6.to_bits() as u64, ADDRESS_V6),
+    };
+    let basis = fold(basis.part ^ basis.epoch.rotate_left(32) ^ FACTOR, basis.asked ^ kind);
+    (fold(fold(basis ^ first, FACTOR) ^ last, FACTOR), last, kind)
 }
 
 impl Place {
@@ -174,6 +204,28 @@ mod tests {
         assert_eq!(scopes.get(basis, address("10.9.9.1")), Some(nearest));
         scopes.put(basis, address("2001:dba::1"), Known { length: 65, pool: Some(5) });
         assert_eq!(scopes.get(basis, address("2001:dba::1")), None);
+    }
+
+    #[test]
+    fn what_is_known_of_an_address_holds_for_it_alone() {
+        let scopes = KnownScopes::new();
+        let basis = Basis { part: 1, epoch: 3, asked: 7 };
+        for (client, other) in [
+            ("192.0.2.9", "192.0.2.8"),
+            ("2001:db8::1", "2001:db8::2"),
+            ("2001:db8:1::1", "2001:db8:2::1"),
+            ("::4:0:0:c000:20a", "192.0.2.10"),
+        ] {
+            scopes.put_pool(basis, address(client), 5);
+            assert_eq!(scopes.pool_of(basis, address(client)), Some(5), "{client}");
+            assert_eq!(scopes.pool_of(basis, address(other)), None, "{other}");
+            assert_eq!(scopes.get(basis, address(client)), None, "{client}");
+            for other in
+                [Basis { part: 2, ..basis }, Basis { epoch: 4, ..basis }, Basis { asked: 8, ..basis }]
+            {
+                assert_eq!(scopes.pool_of(other, address(client)), None, "{client}");
+            }
+        }
     }
 
     #[test]

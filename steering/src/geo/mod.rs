@@ -155,6 +155,19 @@ impl Geo {
         }
     }
 
+    /// The pool that answers an address, zero if none does, if that was found before.
+    #[inline]
+    pub(crate) fn known_pool(&self, basis: Basis, client: IpAddr) -> Option<u64> {
+        self.known.as_ref()?.pool_of(basis, client)
+    }
+
+    /// Keeps which pool answers an address.
+    pub(crate) fn keep_pool(&self, basis: Basis, client: IpAddr, pool: u64) {
+        if let Some(scopes) = &self.known {
+            scopes.put_pool(basis, client, pool);
+        }
+    }
+
     /// What it was made from.
     pub fn versions(&self) -> &Versions {
         &self.versions

@@ -258,16 +258,18 @@ impl Set {
 
 /// Which of a pool's candidates are in question. It is found out once for a decision, as endpoints go up and down meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Among {
+pub(crate) struct Among<'s> {
     /// None for all.
-    set: Option<Set>,
-    /// Only those nearest to a place, at this distance from it.
-    nearest: Option<([f32; 3], f64)>,
+    pub(crate) set: Option<&'s Set>,
+    pub(crate) nearest: Option<Nearest>,
 }
 
-impl Among {
+/// Only those nearest to a place, at this distance from it.
+pub(crate) type Nearest = ([f32; 3], f64);
+
+impl Among<'_> {
     /// All of them.
-    pub(crate) const ALL: Among = Among { set: None, nearest: None };
+    pub(crate) const ALL: Among<'static> = Among { set: None, nearest: None };
 
     #[inline]
     pub(crate) fn is_all(&self) -> bool {
@@ -363,11 +365,15 @@ impl<'a> PoolAnswers<'a> {
         self.min_healthy.max(1).into()
     }
 
-    /// Those that are up; none if all are.
+    /// Whether some are down. If so, those that are up are in `up` now.
     #[inline]
-    pub(crate) fn up(&self, verdicts: &Verdicts) -> Option<Set> {
+    pub(crate) fn is_some_down(&self, verdicts: &Verdicts, up: &mut Set) -> bool {
         let is_up = |monitor: &[u8; 4]| verdicts.raw(u32::from_le_bytes(*monitor)) == 0;
-        if self.monitors.iter().all(is_up) { None } else { Some(self.up_set(verdicts)) }
+        let is_some_down = !self.monitors.iter().all(is_up);
+        if is_some_down {
+            *up = self.up_set(verdicts);
+        }
+        is_some_down
     }
 
     #[cold]
@@ -433,32 +439,28 @@ impl<'a> PoolAnswers<'a> {
         (!chord.is_nan()).then(|| 2.0 * (chord / 2.0).min(1.0).asin() * factor)
     }
 
-    /// The candidates of a set, or all, and only those nearest to a place, if one is given; none if none of them has a place.
+    /// The nearest to a place, if one is given, of the candidates of a set, or all; none if none of them has a place.
     #[inline]
-    pub(crate) fn among(&self, set: Option<Set>, from: Option<[f32; 3]>) -> Option<Among> {
-        match from {
-            None => Some(Among { set, nearest: None }),
-            Some(from) => self.nearest(set, from),
-        }
+    pub(crate) fn nearest(&self, set: Option<&Set>, from: Option<[f32; 3]>) -> Option<Option<Nearest>> {
+        from.map_or(Some(None), |from| self.nearest_to(set, from).map(Some))
     }
 
-    fn nearest(&self, set: Option<Set>, from: [f32; 3]) -> Option<Among> {
+    fn nearest_to(&self, set: Option<&Set>, from: [f32; 3]) -> Option<Nearest> {
         let in_set = |candidate: &usize| set.is_none_or(|set| set.contains(*candidate));
         let candidates = (0..self.places().len()).filter(in_set);
         let distances = candidates.filter_map(|candidate| self.distance(candidate, from));
-        let least = distances.min_by(f64::total_cmp)?;
-        Some(Among { set, nearest: Some((from, least)) })
+        distances.min_by(f64::total_cmp).map(|least| (from, least))
     }
 
     /// Whether a candidate is in question.
-    pub(crate) fn is_among(&self, candidate: usize, among: &Among) -> bool {
+    pub(crate) fn is_among(&self, candidate: usize, among: &Among<'_>) -> bool {
         candidate < self.candidates()
             && among.set.is_none_or(|set| set.contains(candidate))
             && among.nearest.is_none_or(|(from, least)| self.distance(candidate, from) == Some(least))
     }
 
     /// Something that is equal for equal sets of candidates in question.
-    pub(crate) fn among_hash(&self, among: &Among) -> u64 {
+    pub(crate) fn among_hash(&self, among: &Among<'_>) -> u64 {
         if among.is_all() {
             return 0;
         }
@@ -471,7 +473,7 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// Whether the draw makes a difference.
-    pub(crate) fn has_choice(&self, among: &Among) -> bool {
+    pub(crate) fn has_choice(&self, among: &Among<'_>) -> bool {
         let in_question = if among.is_all() {
             self.candidates()
         } else {
@@ -526,7 +528,7 @@ impl<'a> PoolAnswers<'a> {
 
     /// Chooses, and appends the RDATAs of all chosen endpoints: in canonical order, each once.
     #[inline]
-    pub(crate) fn choose(&self, among: &Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
+    pub(crate) fn choose(&self, among: &Among<'_>, draw: u64, out: &mut Vec<u8>) -> Chosen {
         match self.answers {
             0 if among.is_all() => append(out, self.rdatas(), self.rdata_count),
             1 if among.is_all() => self.append_one(self.drawn(draw), out),
@@ -534,7 +536,7 @@ impl<'a> PoolAnswers<'a> {
         }
     }
 
-    fn choose_some(&self, among: &Among, draw: u64, out: &mut Vec<u8>) -> Chosen {
+    fn choose_some(&self, among: &Among<'_>, draw: u64, out: &mut Vec<u8>) -> Chosen {
         let mut picks = [0; 256];
         let picks = self.pick(among, draw, &mut picks);
         match picks {
@@ -557,7 +559,12 @@ impl<'a> PoolAnswers<'a> {
 
     /// Picks endpoints by weight, none twice, each with a number of the stream that the draw starts; in ascending order. None if all
     /// in question are in the answer.
-    pub(crate) fn pick<'b>(&self, among: &Among, draw: u64, picks: &'b mut [u16; 256]) -> Option<&'b [u16]> {
+    pub(crate) fn pick<'b>(
+        &self,
+        among: &Among<'_>,
+        draw: u64,
+        picks: &'b mut [u16; 256],
+    ) -> Option<&'b [u16]> {
         if !self.has_choice(among) {
             return None;
         }
@@ -598,7 +605,7 @@ impl<'a> PoolAnswers<'a> {
     }
 
     /// Each pick walks those that are left.
-    fn pick_of_some(&self, among: &Among, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
+    fn pick_of_some(&self, among: &Among<'_>, draw: u64, wanted: usize, picks: &mut [u16; 256]) -> usize {
         let mut left = [0_u64; 1024];
         for candidate in (0..self.candidates()).filter(|candidate| self.is_among(*candidate, among)) {
             left[candidate / 64 % 1024] |= 1 << (candidate % 64);
