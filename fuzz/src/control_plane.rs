@@ -12,6 +12,7 @@ use herald::edge::secret::NewSecret;
 use herald::edge::{AppState, Kept, Limits, router};
 use herald::engine::{Engine, Writer};
 use herald::history::History;
+use herald::notify::Notify;
 use herald::publisher::{Publisher, Shared};
 use herald::stats::{Retention, Stats};
 use herald_core::account::Principal;
@@ -58,10 +59,11 @@ impl ControlPlane {
         // Nobody answers there: the public DNS is not asked.
         let resolver = Resolver::new(vec!["127.0.0.1:1".parse().expect("an address")]);
         let stats = Stats::open(dir.path(), Retention::default()).expect("counts");
+        let notify = Notify::open(dir.path(), engine.follow(), history.clone(), None).expect("notifications");
         let app = AppState::new(
             engine.clone(),
             publisher,
-            Kept { history, access_log, stats },
+            Kept { history, access_log, stats, notify },
             resolver,
             Limits::default(),
             CancellationToken::new(),

@@ -4,12 +4,13 @@
 //! A zone outside of what a credential can see is *not found*, never *forbidden*: nobody learns that it exists.
 
 use crate::account::{Principal, Scope, Token, Verb};
+use crate::channel::Channel;
 use crate::command::{Action, Command, Context, ZoneEdit, ZoneRef};
 use crate::monitor::Monitor;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::{Shared, State};
 use crate::zone::Zone;
-use crate::{MonitorId, Name, TenantId, TokenId};
+use crate::{ChannelId, MonitorId, Name, TenantId, TokenId};
 
 /// A command that may be decided. There is no other way to one than [`authorise`].
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
             access.need_trusted()?;
             access.zone_for(state, zone, Verb::Create)?;
         }
-        Action::CreateMonitor { tenant, .. } => {
+        Action::CreateMonitor { tenant, .. } | Action::CreateChannel { tenant, .. } => {
             access.need_monitors(Verb::Monitor)?;
             if let (Some(own), Some(other)) = (access.tenant, tenant)
                 && own != *other
@@ -112,6 +113,10 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         }
         Action::UpdateMonitor { monitor, .. } | Action::DeleteMonitor { monitor, .. } => {
             access.visible_monitor(state, *monitor)?;
+            access.need_monitors(Verb::Monitor)?;
+        }
+        Action::UpdateChannel { channel, .. } | Action::DeleteChannel { channel, .. } => {
+            access.visible_channel(state, *channel)?;
             access.need_monitors(Verb::Monitor)?;
         }
         Action::AdmitZone { .. } => {
@@ -305,6 +310,22 @@ impl Access {
             .get(id)
             .filter(|monitor| self.tenant.is_none_or(|own| own == monitor.tenant))
             .ok_or_else(|| Rejection::not_found(format_args!("monitor {id}")))
+    }
+
+    /// Finds a notification channel among those to be seen. Who may see and change monitors may see and change channels.
+    ///
+    /// # Errors
+    /// [`RejectionKind::NotFound`].
+    pub fn visible_channel<'a>(
+        &self,
+        state: &'a State,
+        id: ChannelId,
+    ) -> Result<&'a Shared<Channel>, Rejection> {
+        state
+            .channels()
+            .get(id)
+            .filter(|channel| self.tenant.is_none_or(|own| own == channel.tenant))
+            .ok_or_else(|| Rejection::not_found(format_args!("channel {id}")))
     }
 
     fn need_trusted(&self) -> Result<(), Rejection> {

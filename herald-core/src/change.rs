@@ -9,12 +9,13 @@ use minicbor::{Decode, Encode};
 
 use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::brakes::Brakes;
+use crate::channel::Channel;
 use crate::content::{Content, Difference};
 use crate::geoip::Geoip;
 use crate::idempotency::Request;
 use crate::monitor::{Monitor, ProbeRules, VerdictChange};
 use crate::zone::{SoaFields, Zone};
-use crate::{MonitorId, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
+use crate::{ChannelId, MonitorId, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -296,6 +297,12 @@ pub enum Change {
         #[n(0)]
         last: MonitorId,
     },
+    /// A notification channel is new or different.
+    #[n(38)]
+    ChannelPut(#[n(0)] Channel),
+    /// A notification channel is gone.
+    #[n(39)]
+    ChannelDeleted(#[n(0)] ChannelId),
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {

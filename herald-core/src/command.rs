@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::account::{Principal, Scope};
 use crate::brakes::Brakes;
 use crate::change::{ChunkAddress, Evidence};
+use crate::channel::ChannelInput;
 use crate::check::CheckedContent;
 use crate::geoip::Geoip;
 use crate::idempotency::RequestKey;
@@ -12,7 +13,7 @@ use crate::limits::Limit;
 use crate::monitor::{Check, Pace, ProbeRules, VerdictChange};
 use crate::steering::{Prefix, View};
 use crate::zone::SoaFields;
-use crate::{MonitorId, Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
+use crate::{ChannelId, MonitorId, Name, NsSetId, PopId, Rdatas, RrKey, TenantId, TokenId, ZoneId};
 
 /// A command with all that `decide` may not find out by itself: who, when, chance.
 #[derive(Clone, Debug)]
@@ -187,6 +188,31 @@ pub enum Action {
     },
     /// Say which addresses monitors may be aimed at (operators).
     SetProbeRules(ProbeRules),
+    /// Make a notification channel.
+    CreateChannel {
+        /// Whose it is to be; a tenant's token stands for its tenant.
+        tenant: Option<TenantId>,
+        /// What it is to be.
+        input: ChannelInput,
+    },
+    /// Have a notification channel be this.
+    UpdateChannel {
+        /// Which.
+        channel: ChannelId,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+        /// What it becomes.
+        input: ChannelInput,
+        /// Whether a webhook is signed with another secret from now on.
+        new_secret: bool,
+    },
+    /// Delete a notification channel.
+    DeleteChannel {
+        /// Which.
+        channel: ChannelId,
+        /// Its revision must be this.
+        if_match: Option<u64>,
+    },
     /// Delete a PoP (operators).
     DeletePop {
         /// Which.

@@ -44,11 +44,13 @@ pub enum ChangeKind {
     MonitorDeleted = 33,
     VerdictsSet = 34,
     ProbeRulesSet = 35,
+    ChannelPut = 38,
+    ChannelDeleted = 39,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 30] = [
+    pub const ALL: [ChangeKind; 32] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -79,6 +81,8 @@ impl ChangeKind {
         ChangeKind::MonitorDeleted,
         ChangeKind::VerdictsSet,
         ChangeKind::ProbeRulesSet,
+        ChangeKind::ChannelPut,
+        ChangeKind::ChannelDeleted,
     ];
 
     /// The kind of a change.
@@ -114,6 +118,8 @@ impl ChangeKind {
             Change::MonitorDeleted(_) => ChangeKind::MonitorDeleted,
             Change::VerdictsSet { .. } => ChangeKind::VerdictsSet,
             Change::ProbeRulesSet(_) => ChangeKind::ProbeRulesSet,
+            Change::ChannelPut(_) => ChangeKind::ChannelPut,
+            Change::ChannelDeleted(_) => ChangeKind::ChannelDeleted,
             Change::ZoneRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }

@@ -61,6 +61,7 @@ id!(TenantId, b't', "Identity of a tenant.");
 id!(TokenId, b'k', "Identity of an API token.");
 id!(PopId, b'p', "Identity of a PoP.");
 id!(NsSetId, b'n', "Identity of a set of name servers.");
+id!(ChannelId, b'h', "Identity of a notification channel.");
 
 /// The text is not an id of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

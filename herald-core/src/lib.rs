@@ -4,6 +4,7 @@ pub mod account;
 pub mod authorise;
 pub mod brakes;
 pub mod change;
+pub mod channel;
 pub mod check;
 pub mod command;
 pub mod content;
@@ -28,7 +29,7 @@ pub mod zone;
 pub mod zonefile;
 
 pub use domain::base::iana::Rtype;
-pub use id::{Generation, NsSetId, PopId, TenantId, TokenId, ZoneId, cbor_u128};
+pub use id::{ChannelId, Generation, NsSetId, PopId, TenantId, TokenId, ZoneId, cbor_u128};
 pub use monitor::MonitorId;
 pub use name::Name;
 pub use rrset::{Rdatas, RrKey, Rrset};

@@ -2,6 +2,7 @@
 //!
 //! A clone costs nothing, so a draft is a clone and every reader has a state of its own that never moves.
 
+pub mod channels;
 mod facets;
 pub mod find;
 pub mod monitors;
@@ -23,6 +24,7 @@ use crate::monitor::Monitor;
 use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
+use channels::Channels;
 use facets::{Facet, Facets};
 use monitors::Monitors;
 
@@ -51,6 +53,7 @@ pub struct State {
     brakes: Brakes,
     geoip: Option<Arc<Geoip>>,
     monitors: Monitors,
+    channels: Channels,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
 }
@@ -126,6 +129,8 @@ impl State {
             Change::MonitorIdsRestored { last } => self.monitors.restore_last_id(*last),
             Change::VerdictsSet { verdicts } => self.monitors.judge(at, verdicts),
             Change::ProbeRulesSet(rules) => self.monitors.set_rules(rules.clone()),
+            Change::ChannelPut(channel) => self.channels.put(channel.clone()),
+            Change::ChannelDeleted(id) => self.channels.remove(*id),
             Change::LossRestored { revision } => self.last_loss = *revision,
             Change::ShrinkConfirmed { zones } => {
                 for zone in zones {
@@ -583,6 +588,11 @@ impl State {
         self.geoip.as_ref()
     }
 
+    /// Notification channels.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
     /// Monitors, and what is held of their endpoints.
     pub fn monitors(&self) -> &Monitors {
         &self.monitors
@@ -643,6 +653,7 @@ impl State {
             .chain(brakes)
             .chain(geoip)
             .chain(self.monitors.to_changes())
+            .chain(self.channels.to_changes())
             .chain(loss)
             .chain([position])
     }

@@ -5,6 +5,7 @@
 //! A-labels with the trailing dot and `name_unicode` shows the U-labels. Unknown fields in a
 //! request body are refused, so that a typing error never passes for success.
 
+pub mod channels;
 pub mod explain;
 pub mod monitors;
 pub mod stats;
@@ -417,6 +418,10 @@ pub enum ChangeKind {
     VerdictsSet,
     /// Which addresses monitors may be aimed at is set.
     ProbeRulesSet,
+    /// A notification channel was made or changed.
+    ChannelPut,
+    /// A notification channel was deleted.
+    ChannelDeleted,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
+use crate::notify::Mail;
 use crate::stats::Retention;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8053";
@@ -61,6 +62,18 @@ pub struct ServeArgs {
     /// For how many days counts of queries are kept by day [default: 800]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     pub stats_days_days: Option<u32>,
+    /// Relay for e-mail: smtps://HOST, smtp://HOST:587?tls=required, or smtp://HOST without TLS; none is sent without one
+    #[arg(long, value_name = "URL")]
+    pub mail_relay: Option<String>,
+    /// Who e-mail is from, such as 'Koder Herald <dns@example.com>'
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
+    /// User at the mail relay
+    #[arg(long, value_name = "NAME")]
+    pub mail_user: Option<String>,
+    /// File with the user's password at the mail relay
+    #[arg(long, value_name = "FILE")]
+    pub mail_password_file: Option<PathBuf>,
     /// A TOML file with the same settings (`pop-listen = "…"`)
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -86,6 +99,8 @@ pub struct Config {
     pub history_days: u32,
     /// For how long counts of queries are kept.
     pub stats: Retention,
+    /// Relay for e-mail.
+    pub mail: Option<Mail>,
 }
 
 /// What is wrong with the settings, and what to do.
@@ -135,6 +150,9 @@ pub enum ConfigError {
         /// Why.
         detail: String,
     },
+    /// The mail relay can't be used.
+    #[error("e-mail: {0}")]
+    BadMail(String),
     /// No address of a resolver.
     #[error("`{0}` is no resolver: give an IP address, with a port if it isn't 53")]
     BadResolver(String),
@@ -163,7 +181,14 @@ impl Config {
         // None at all is one: the present day is kept.
         let days = |days: Option<u32>, default: u64| days.map_or(default, |days| u64::from(days).max(1));
         let resolvers = if args.resolver.is_empty() { file.resolver } else { args.resolver };
+        let mail = load_mail(
+            args.mail_relay.or(file.mail_relay),
+            args.mail_from.or(file.mail_from),
+            args.mail_user.or(file.mail_user),
+            args.mail_password_file.or(file.mail_password_file),
+        )?;
         Ok(Config {
+            mail,
             data_dir: args.data.or(file.data).ok_or(ConfigError::NoData)?,
             listen,
             pop_listen,
@@ -216,6 +241,30 @@ fn parse_resolver(text: String) -> Result<SocketAddr, ConfigError> {
     let with_port = || text.parse().ok();
     let without = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, DNS_PORT));
     with_port().or_else(without).ok_or(ConfigError::BadResolver(text))
+}
+
+fn load_mail(
+    relay: Option<String>,
+    from: Option<String>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+) -> Result<Option<Mail>, ConfigError> {
+    let bad = |detail: &str| ConfigError::BadMail(detail.into());
+    let (relay, from) = match (relay, from) {
+        (Some(relay), Some(from)) => (relay, from),
+        (None, None) if user.is_none() && password_file.is_none() => return Ok(None),
+        _ => return Err(bad("mail-relay and mail-from go together: give both or none")),
+    };
+    let credentials = match (user, password_file) {
+        (None, None) => None,
+        (Some(user), Some(path)) => {
+            let password = std::fs::read_to_string(&path)
+                .map_err(|e| bad(&format!("the password in {} can't be read: {e}", path.display())))?;
+            Some((user, password.trim_end_matches(['\r', '\n']).to_owned()))
+        }
+        _ => return Err(bad("mail-user and mail-password-file go together: give both or none")),
+    };
+    Mail::new(&relay, &from, credentials).map(Some).map_err(ConfigError::BadMail)
 }
 
 fn load_tls(

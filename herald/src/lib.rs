@@ -14,6 +14,7 @@ pub mod engine;
 pub mod geoip;
 pub mod health;
 pub mod history;
+pub mod notify;
 pub mod publisher;
 pub mod restore;
 pub mod serve;

@@ -26,6 +26,7 @@ use crate::edge::secret::NewSecret;
 use crate::edge::{self, AppState, ConnectionLimits, Kept, Limits, ServeLimits};
 use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::history::{History, HistoryError};
+use crate::notify::{Notify, NotifyError};
 use crate::publisher::{Publisher, Shared};
 use crate::stats::{Stats, StatsError};
 
@@ -66,6 +67,9 @@ pub enum ServeError {
     /// Counts can't be kept.
     #[error(transparent)]
     Stats(#[from] StatsError),
+    /// Notifications can't be kept.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// The first operator's token could not be made.
     #[error("the first operator's token can't be made: {0}")]
     Bootstrap(SubmitError),
@@ -147,6 +151,8 @@ async fn serve(
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
     let stats = Stats::open(&config.data_dir, config.stats)?;
+    let mail = config.mail.clone();
+    let notify = Notify::open(&config.data_dir, engine.follow(), history.clone(), mail)?;
     let publisher = Publisher::new(engine.clone(), shared.clone()).noting_logins(access_log.clone());
     let shutdown = CancellationToken::new();
     let places = tokio::spawn(publisher.places().clone().run(shutdown.clone()));
@@ -155,6 +161,7 @@ async fn serve(
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let listener = ApiListener { port: api.local_addr()?.port(), tls: config.tls.is_some() };
     let publisher = publisher.telling_api(listener);
+    let notifications = tokio::spawn(notify.clone().run(shutdown.clone()));
     let stats_kept = tokio::spawn(stats.clone().keep(shutdown.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -169,7 +176,7 @@ async fn serve(
     let state = AppState::new(
         engine,
         publisher.clone(),
-        Kept { history, access_log, stats },
+        Kept { history, access_log, stats, notify },
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),
@@ -189,7 +196,7 @@ async fn serve(
     tracing::info!("herald is stopping");
     shutdown.cancel();
     compaction.abort();
-    let ended = async { tokio::join!(api, sessions, places, health, stats_kept) };
+    let ended = async { tokio::join!(api, sessions, places, health, stats_kept, notifications) };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }

@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::commands::{
-    brakes, change, context, explain, geoip, login, monitor, nsset, past, policy, pool, pop, record, stats,
-    steering, tenant, token, view, zone,
+    brakes, change, channel, context, explain, geoip, login, monitor, nsset, past, policy, pool, pop, record,
+    stats, steering, tenant, token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -75,6 +75,9 @@ pub enum DnsCommand {
     /// Monitors: what is asked of endpoints again and again, and the verdicts on them
     #[command(subcommand)]
     Monitor(monitor::MonitorCommand),
+    /// Notification channels: where to hear of verdicts
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
     /// Which answer a client gets, and why
     Explain(explain::ExplainArgs),
     /// How many queries came, and of what kind

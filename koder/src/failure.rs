@@ -98,6 +98,9 @@ pub enum Failure {
         /// Of how many.
         files: usize,
     },
+    /// A test message didn't come through; why was said.
+    #[error("the test message was not delivered")]
+    NotDelivered,
     /// The output can't be written.
     #[error("can't write the output: {0}")]
     Output(io::Error),
@@ -135,9 +138,11 @@ impl Failure {
             Failure::Settings(_) | Failure::Usage(_) => ExitStatus::Usage,
             Failure::Name { .. } | Failure::FileContent { .. } => ExitStatus::Invalid,
             Failure::NotInSync { .. } => ExitStatus::NotInSync,
-            Failure::File { .. } | Failure::NotConfirmed | Failure::SomeFiles { .. } | Failure::Output(_) => {
-                ExitStatus::Failed
-            }
+            Failure::File { .. }
+            | Failure::NotConfirmed
+            | Failure::SomeFiles { .. }
+            | Failure::NotDelivered
+            | Failure::Output(_) => ExitStatus::Failed,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chain;
 pub mod delay;
 pub mod dns;
+pub mod endpoint;
 pub mod herald;
 pub mod http;
 pub mod knot;

@@ -83,9 +83,11 @@ pub(super) fn delete_tenant(state: &State, context: &Context, id: TenantId) -> R
     }
     let tokens = state.tenant_tokens(id, None).filter(|token| token.revoked_at_ms.is_none());
     let monitors = state.monitors().of_tenant(id, None).map(|monitor| Change::MonitorDeleted(monitor.id));
+    let channels = state.channels().of_tenant(id, None).map(|channel| Change::ChannelDeleted(channel.id));
     let mut changes: Vec<Change> =
         tokens.map(|token| Change::TokenRevoked { token: token.id, at_ms: context.time_ms }).collect();
     changes.extend(monitors);
+    changes.extend(channels);
     changes.push(Change::TenantDeleted(id));
     Ok(Decision { changes, subject: Some(Subject::Tenant(id)), ..Decision::default() })
 }

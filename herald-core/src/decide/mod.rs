@@ -3,6 +3,8 @@
 
 mod accounts;
 mod brakes;
+mod channels;
+mod faults;
 mod monitors;
 mod private;
 mod quotas;
@@ -23,7 +25,7 @@ use crate::geoip;
 use crate::idempotency::Request;
 use crate::rejection::Rejection;
 use crate::state::State;
-use crate::{MonitorId, NsSetId, PopId, TenantId, TokenId, ZoneId};
+use crate::{ChannelId, MonitorId, NsSetId, PopId, TenantId, TokenId, ZoneId};
 
 /// Longest message and idempotency key that go with a command, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -61,6 +63,9 @@ pub enum Subject {
     /// A monitor.
     #[n(5)]
     Monitor(#[n(0)] MonitorId),
+    /// A notification channel.
+    #[n(6)]
+    Channel(#[n(0)] ChannelId),
 }
 
 impl Decision {
@@ -152,6 +157,13 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::DeleteMonitor { monitor, if_match } => monitors::delete(state, *monitor, *if_match),
         Action::SetVerdicts { verdicts } => Ok(monitors::set_verdicts(state, verdicts)),
         Action::SetProbeRules(rules) => monitors::set_rules(state, rules),
+        Action::CreateChannel { tenant, input } => {
+            channels::create(state, context, command.tenant().or(*tenant), input)
+        }
+        Action::UpdateChannel { channel, if_match, input, new_secret } => {
+            channels::update(state, context, *channel, *if_match, input, *new_secret)
+        }
+        Action::DeleteChannel { channel, if_match } => channels::delete(state, *channel, *if_match),
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content, insiders } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::faults::{Faults, at};
 use super::quotas::need_room;
 use super::{Decision, Subject, check_short_name};
 use crate::account::Tenant;
@@ -211,42 +212,6 @@ fn find(
 
 // ------------------------------------------------------------------------------------ what is right
 
-/// What is wrong, each with where it is.
-#[derive(Default)]
-struct Faults(Vec<RejectedItem>);
-
-impl Faults {
-    fn add(&mut self, field: &str, detail: impl Into<String>) {
-        self.0.push(RejectedItem {
-            detail: detail.into(),
-            field: Some(field.into()),
-            ..RejectedItem::default()
-        });
-    }
-
-    fn need(&mut self, field: &str, is_fine: bool, detail: impl FnOnce() -> String) {
-        if !is_fine {
-            self.add(field, detail());
-        }
-    }
-
-    fn check(self) -> Result<(), Rejection> {
-        match self.0.first() {
-            None => Ok(()),
-            Some(first) => {
-                let field = first.field.as_deref().unwrap_or_default();
-                Err(Rejection::invalid(format!("{field}: {}", first.detail)).with_items(self.0))
-            }
-        }
-    }
-}
-
-fn at(field: &str, detail: &str) -> Rejection {
-    let mut faults = Faults::default();
-    faults.add(field, detail);
-    faults.check().expect_err("there is one")
-}
-
 /// Judges what a monitor is to be; `old` is what it is now.
 fn check(
     state: &State,
@@ -254,7 +219,7 @@ fn check(
     old: Option<&Monitor>,
     input: &MonitorInput,
 ) -> Result<(), Rejection> {
-    check_short_name("monitor", &input.name).map_err(|rejection| at("/name", &rejection.detail))?;
+    check_short_name("monitor", &input.name).map_err(|rejection| at("/name", rejection.detail))?;
     if input.name.bytes().all(|octet| octet.is_ascii_digit()) {
         return Err(at("/name", "a name of digits alone would be taken for an id: add a letter"));
     }
@@ -339,7 +304,7 @@ fn check_check(state: &State, tenant: &Tenant, old: Option<&Monitor>, check: &Ch
 
 /// Judges where probes are to go: an address that may be connected to, or a name that can be looked up. Every address that it
 /// turns out to have is judged again by the PoP.
-fn check_target(target: &str, rules: &ProbeRules) -> Result<(), String> {
+pub(super) fn check_target(target: &str, rules: &ProbeRules) -> Result<(), String> {
     if let Ok(address) = target.parse::<IpAddr>() {
         return match special::refused(address, &rules.allowed, &rules.refused) {
             None => Ok(()),
@@ -352,7 +317,7 @@ fn check_target(target: &str, rules: &ProbeRules) -> Result<(), String> {
 }
 
 /// Judges a host name: one that every resolver takes for a name.
-fn check_host(host: &str) -> Result<(), String> {
+pub(super) fn check_host(host: &str) -> Result<(), String> {
     let shown: String = host.chars().take(64).flat_map(char::escape_debug).collect();
     let name =
         Name::parse(host).map_err(|e| format!("`{shown}` is neither an address nor a host name: {e}"))?;

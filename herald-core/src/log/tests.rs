@@ -5,6 +5,7 @@ use super::*;
 use crate::account::*;
 use crate::brakes::Brakes;
 use crate::change::{Bulk, Evidence, content_chunks};
+use crate::channel::{Channel, Receiver};
 use crate::content::{Content, Difference};
 use crate::decide::Subject;
 use crate::geoip::{Geoip, GeoipDatabase};
@@ -18,7 +19,7 @@ use crate::steering::{
     view_key,
 };
 use crate::zone::{SoaFields, Zone, ZoneStatus};
-use crate::{MonitorId, Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
+use crate::{ChannelId, MonitorId, Name, NsSetId, PopId, RrKey, Rrset, Rtype, TenantId, TokenId, ZoneId};
 
 // -------------------------------------------------------------------------------------------- the chain
 
@@ -266,7 +267,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=37).collect());
+    assert_eq!(numbers, (0..=39).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -310,6 +311,8 @@ fn number(change: &Change) -> u8 {
         Change::ProbeRulesSet(_) => 35,
         Change::MonitorRestored(_) => 36,
         Change::MonitorIdsRestored { .. } => 37,
+        Change::ChannelPut(_) => 38,
+        Change::ChannelDeleted(_) => 39,
     }
 }
 
@@ -546,7 +549,9 @@ fn samples() -> Vec<(&'static str, Change)> {
         all_limits.set(*limit, Some(number * 1000));
     }
     // Those that came later are in samples of their own.
-    let mut policy_limits = all_limits.clone();
+    let mut monitor_limits = all_limits.clone();
+    monitor_limits.set(Limit::Channels, None);
+    let mut policy_limits = monitor_limits.clone();
     for limit in [Limit::Monitors, Limit::MonitorIntervalMs] {
         policy_limits.set(limit, None);
     }
@@ -764,7 +769,8 @@ fn samples() -> Vec<(&'static str, Change)> {
             Change::SerialRestored { name: name("example.com"), serial: 41, tenant: Some(TenantId(0x22)) },
         ),
     ];
-    samples.extend(monitor_samples(all_limits));
+    samples.extend(monitor_samples(monitor_limits));
+    samples.extend(channel_samples(all_limits));
     samples
 }
 
@@ -878,5 +884,46 @@ fn monitor_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
         ),
         ("token-put-monitor", Change::TokenPut(token)),
         ("tenant-put-limited-monitors", Change::TenantPut(tenant)),
+    ]
+}
+
+/// Notification channels with something of everything.
+fn channel_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
+    let channel = |receiver, monitors| {
+        Change::ChannelPut(Channel {
+            id: ChannelId(0x55),
+            tenant: TenantId(0x22),
+            name: "ops".into(),
+            receiver,
+            monitors,
+            enabled: true,
+            salt: [0xcd; 16],
+            revision: 70_015,
+            created_at_ms: 1_700_000_000_013,
+        })
+    };
+    let url = "https://hooks.example.com/koder?team=ops".into();
+    let subject = Some(Subject::Channel(ChannelId(0x55)));
+    let request = Request { holder: KeyHolder::Tenant(TenantId(0x22)), key: 7, fingerprint: 8, subject };
+    let tenant = Tenant {
+        id: TenantId(0x22),
+        name: "acme".into(),
+        enabled: true,
+        created_at_ms: 1_700_000_000_003,
+        limits: Some(limits),
+        source_prefixes: None,
+    };
+    vec![
+        ("channel-put-webhook", channel(Receiver::Webhook { url }, None)),
+        (
+            "channel-put-email",
+            channel(
+                Receiver::Email { address: "ops@example.com".into() },
+                Some(vec![MonitorId(1), MonitorId(300)]),
+            ),
+        ),
+        ("channel-deleted", Change::ChannelDeleted(ChannelId(0x55))),
+        ("request-remembered-channel", Change::RequestRemembered(request)),
+        ("tenant-put-limited-channels", Change::TenantPut(tenant)),
     ]
 }

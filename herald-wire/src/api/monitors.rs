@@ -376,6 +376,8 @@ pub enum MonitorEventKind {
     Up,
     /// The verdict is "down".
     Down,
+    /// It was deleted.
+    Deleted,
 }
 
 /// Which addresses monitors may be aimed at.

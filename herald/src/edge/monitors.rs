@@ -20,13 +20,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::at;
-use super::gate::{Answer, AppState, Caller, Done, Json, NoBody, Reading, WriteQuery, Writer, Writing};
+use super::gate::{
+    Answer, AppState, Caller, Done, Json, NoBody, Preconditions, Reading, WriteQuery, Writer, Writing,
+};
 use super::names::shortened;
 use super::pages::{self, PageQuery};
 use super::problem::{ApiError, Code, Pointers};
 use super::secret::NewSecret;
 use super::{lookup, present, respond};
 use crate::access_log::Kind;
+use crate::history::MonitorEvent;
 
 /// The routes of monitors.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -169,7 +172,7 @@ pub async fn put(
     {
         return Err(ApiError::new(Code::Invalid, "a monitor stays with its tenant"));
     }
-    let (monitor, if_match) = (old.id, preconditions.monitor_revision(old)?);
+    let (monitor, if_match) = (old.id, if_match(&preconditions, old)?);
     let secret = NewSecret::draw();
     let input = document::read(&body, secret.heartbeat_hash())?;
     let action = Action::UpdateMonitor { monitor, if_match, input, new_secret: body.new_secret };
@@ -192,12 +195,14 @@ pub async fn put(
 pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Monitor>, ApiError> {
     let Writing { writer, path, preconditions, .. } = request;
     let old = find(&writer, &path, Verb::Monitor)?;
-    let action = Action::DeleteMonitor { monitor: old.id, if_match: preconditions.monitor_revision(old)? };
+    let action = Action::DeleteMonitor { monitor: old.id, if_match: if_match(&preconditions, old)? };
     let done = writer.submit(action, None, Pointers::None).await?;
     writer.answer(done, None).await
 }
 
 /// What happened to a monitor, newest first: changes of it, and verdicts with their causes.
+///
+/// Of one that was deleted it is read by its id, for as long as the past is kept.
 #[utoipa::path(get, path = "/monitors/{monitor}/history", tag = "monitors", operation_id = "get_monitor_history",
     params(("monitor" = String, Path, description = "Id, or for tenants name."), PageQuery),
     responses(
@@ -208,7 +213,7 @@ pub async fn history(
     request: Reading<String, PageQuery>,
 ) -> Result<respond::Ok<Page<api::MonitorEvent>>, ApiError> {
     let Reading { caller, path, query, .. } = request;
-    let id = find(&caller, &path, Verb::Read)?.id;
+    let id = find_ever(&caller, &path).await?;
     let limit = pages::limit(query.limit)?;
     let before = pages::read_revision_cursor(query.cursor.as_deref())?;
     let records = caller.history().of_monitor(id, before, limit + 1).await?;
@@ -218,17 +223,26 @@ pub async fn history(
         Some(api::MonitorEvent {
             change: present::change_id(record.record.revision),
             at_ms: record.record.time_ms,
-            event: match record.verdict {
-                None => api::MonitorEventKind::Put,
-                Some((true, _)) => api::MonitorEventKind::Up,
-                Some((false, _)) => api::MonitorEventKind::Down,
+            event: match record.event {
+                MonitorEvent::Put => api::MonitorEventKind::Put,
+                MonitorEvent::Deleted => api::MonitorEventKind::Deleted,
+                MonitorEvent::Verdict { up: true, .. } => api::MonitorEventKind::Up,
+                MonitorEvent::Verdict { up: false, .. } => api::MonitorEventKind::Down,
             },
-            cause: record.verdict.as_ref().map(|(_, cause)| cause.clone()),
+            cause: match &record.event {
+                MonitorEvent::Verdict { cause, .. } => Some(cause.clone()),
+                MonitorEvent::Put | MonitorEvent::Deleted => None,
+            },
             principal,
             message,
         })
     });
     Ok(respond::Ok(page))
+}
+
+/// The revision that a monitor must still have when the command is decided.
+fn if_match(preconditions: &Preconditions, monitor: &Monitor) -> Result<Option<u64>, ApiError> {
+    preconditions.revision(monitor.revision, format_args!("monitor {}", monitor.name))
 }
 
 /// Finds a monitor that the caller may see, by id or by its tenant's name for it, and asks for a verb.
@@ -240,6 +254,22 @@ fn find<'a>(caller: &'a Caller, text: &str, verb: Verb) -> Result<&'a Shared<Mon
         (Err(_), None) => None,
     };
     found.ok_or_else(|| Rejection::not_found(format_args!("monitor `{}`", shortened(text))).into())
+}
+
+/// The id of a monitor that the caller may see, or might have seen before it was deleted.
+async fn find_ever(caller: &Caller, text: &str) -> Result<MonitorId, ApiError> {
+    let missing = match find(caller, text, Verb::Read) {
+        Ok(monitor) => return Ok(monitor.id),
+        Err(missing) => missing,
+    };
+    caller.access().need_monitors(Verb::Read)?;
+    let Ok(id) = text.parse() else { return Err(missing) };
+    let known = caller.history().known_monitor(MonitorId(id)).await?;
+    let own = caller.access().tenant;
+    match known.filter(|known| own.is_none_or(|own| own == known.tenant)) {
+        Some(known) => Ok(known.id),
+        None => Err(missing),
+    }
 }
 
 /// Answers with the monitor, and the path of a heartbeat that got a new secret.

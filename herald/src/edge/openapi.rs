@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, explain, geoip, meta, monitors, nameserver_sets, pops,
-    rrsets, stats, steering, tenants, tokens, zones,
+    access_log, admissions, batches, brakes, changes, channels, explain, geoip, meta, monitors,
+    nameserver_sets, pops, rrsets, stats, steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -50,6 +50,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(steering::routes())
         .merge(explain::routes())
         .merge(monitors::routes())
+        .merge(channels::routes())
         .merge(batches::routes())
         .merge(changes::routes())
         .merge(access_log::routes())

@@ -194,6 +194,8 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::MonitorDeleted => api::ChangeKind::MonitorDeleted,
                 ChangeKind::VerdictsSet => api::ChangeKind::VerdictsSet,
                 ChangeKind::ProbeRulesSet => api::ChangeKind::ProbeRulesSet,
+                ChangeKind::ChannelPut => api::ChangeKind::ChannelPut,
+                ChangeKind::ChannelDeleted => api::ChangeKind::ChannelDeleted,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

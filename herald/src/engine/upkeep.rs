@@ -269,19 +269,19 @@ pub fn zone_of_base(
     Ok(fold.zone())
 }
 
-/// Each zone of the base, without its records.
+/// What the base is a fold of, but for records of zones.
 ///
 /// # Errors
 /// As [`load_base`].
-pub fn for_each_zone_of_base(
+pub fn for_each_change_of_base(
     store: &dyn Store,
     base: &Checkpoint,
-    mut found: impl FnMut(&Zone),
+    mut found: impl FnMut(&Change),
 ) -> Result<(), RecoverError> {
     for chunk in &base.chunks {
         super::recover::for_each_change(store, chunk, |change| {
-            if let Change::ZoneRestored { zone } = change {
-                found(zone);
+            if !matches!(change, Change::ContentRestored { .. }) {
+                found(change);
             }
         })?;
     }

@@ -7,7 +7,7 @@ use herald_core::account::Principal;
 use herald_core::change::Change;
 use herald_core::history::ChangeKind;
 use herald_core::log::{self, Envelope, LogError};
-use herald_core::monitor::VerdictChange;
+use herald_core::monitor::{Monitor, VerdictChange};
 use herald_core::state::State;
 use herald_core::{MonitorId, Name, TenantId, TokenId, ZoneId};
 use herald_store::{Entry, Store, StoreError};
@@ -20,7 +20,7 @@ use crate::engine::StoreChunks;
 pub const FILE: &str = "history.sqlite";
 
 /// Version of the file. One of another version is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE position (
@@ -36,6 +36,8 @@ CREATE INDEX touch_revision ON touch (revision);
 CREATE TABLE monitor_touch (
     monitor INTEGER NOT NULL, revision INTEGER NOT NULL, up INTEGER, cause TEXT,
     PRIMARY KEY (monitor, revision)) WITHOUT ROWID;
+CREATE INDEX verdict ON monitor_touch (revision) WHERE up IS NOT NULL;
+CREATE TABLE monitor (id INTEGER PRIMARY KEY, tenant BLOB NOT NULL, name TEXT NOT NULL, deleted INTEGER);
 CREATE TABLE concern (
     tenant BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (tenant, revision)) WITHOUT ROWID;
 CREATE TABLE zone (
@@ -128,8 +130,52 @@ pub struct ZoneRecord {
 pub struct MonitorRecord {
     /// The entry.
     pub record: Record,
-    /// The verdict that it brought, and why; none if it made or changed the monitor.
-    pub verdict: Option<(bool, String)>,
+    /// What it did.
+    pub event: MonitorEvent,
+}
+
+/// What happened to a monitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MonitorEvent {
+    /// It was made or changed.
+    Put,
+    /// It was deleted.
+    Deleted,
+    /// There is another verdict.
+    Verdict {
+        /// Whether it is up.
+        up: bool,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// A monitor that is or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMonitor {
+    /// Its identity.
+    pub id: MonitorId,
+    /// Whose it is or was.
+    pub tenant: TenantId,
+    /// Its last name.
+    pub name: String,
+    /// The entry that deleted it.
+    pub deleted: Option<u64>,
+}
+
+/// A verdict, on a monitor that is or was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictRecord {
+    /// The entry's revision.
+    pub revision: u64,
+    /// When, in ms since the epoch.
+    pub time_ms: u64,
+    /// On which monitor.
+    pub monitor: KnownMonitor,
+    /// Whether it is up.
+    pub up: bool,
+    /// Why.
+    pub cause: String,
 }
 
 /// A zone that is or was.
@@ -286,16 +332,21 @@ impl Index {
         let entry = entry.ok_or_else(missing)?;
         let transaction = self.db.transaction()?;
         transaction
-            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM monitor_touch; DELETE FROM concern; DELETE FROM zone;")?;
+            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM monitor_touch; DELETE FROM monitor; DELETE FROM concern; DELETE FROM zone;")?;
         let mut failed = None;
-        let zones = crate::engine::for_each_zone_of_base(store, &base, |zone| {
-            let inserted =
-                transaction.prepare_cached("INSERT INTO zone VALUES (?1, ?2, ?3, 0, NULL)").and_then(
-                    |mut insert| insert.execute((id(zone.id.0), zone.name.as_wire(), id(zone.tenant.0))),
-                );
-            failed = failed.take().or(inserted.err());
+        let read = crate::engine::for_each_change_of_base(store, &base, |change| {
+            let known = match change {
+                Change::ZoneRestored { zone } => {
+                    transaction.prepare_cached("INSERT INTO zone VALUES (?1, ?2, ?3, 0, NULL)").and_then(
+                        |mut insert| insert.execute((id(zone.id.0), zone.name.as_wire(), id(zone.tenant.0))),
+                    )
+                }
+                Change::MonitorRestored(monitor) => know_monitor(&transaction, monitor),
+                _ => return,
+            };
+            failed = failed.take().or(known.err());
         });
-        zones.map_err(|e| IndexError::Base(e.to_string()))?;
+        read.map_err(|e| IndexError::Base(e.to_string()))?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -323,6 +374,7 @@ impl Index {
             "DELETE FROM monitor_touch WHERE revision <= ?1",
             "DELETE FROM concern WHERE revision <= ?1",
             "DELETE FROM zone WHERE deleted <= ?1",
+            "DELETE FROM monitor WHERE deleted <= ?1",
         ] {
             transaction.execute(delete, (horizon.cast_signed(),))?;
         }
@@ -377,12 +429,18 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
             }
             Change::MonitorPut(monitor) => {
                 concerned.push(monitor.tenant);
+                know_monitor(db, monitor)?;
                 touch_monitor(db, revision, monitor.id, None)?;
             }
-            Change::MonitorDeleted(monitor) => touch_monitor(db, revision, *monitor, None)?,
+            Change::MonitorDeleted(monitor) => {
+                touch_monitor(db, revision, *monitor, None)?;
+                db.prepare_cached("UPDATE monitor SET deleted = ?2 WHERE id = ?1")?
+                    .execute((monitor.0, revision.cast_signed()))?;
+                concerned.extend(monitor_tenant(db, *monitor)?);
+            }
             Change::VerdictsSet { verdicts } => {
                 for verdict in verdicts {
-                    concerned.extend(state.monitors().get(verdict.monitor).map(|monitor| monitor.tenant));
+                    concerned.extend(monitor_tenant(db, verdict.monitor)?);
                     touch_monitor(db, revision, verdict.monitor, Some(verdict))?;
                 }
             }
@@ -427,6 +485,20 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
             .execute((id(tenant.0), revision.cast_signed()))?;
     }
     Ok(())
+}
+
+fn know_monitor(db: &Connection, monitor: &Monitor) -> rusqlite::Result<usize> {
+    db.prepare_cached("INSERT OR REPLACE INTO monitor VALUES (?1, ?2, ?3, NULL)")?.execute((
+        monitor.id.0,
+        id(monitor.tenant.0),
+        &monitor.name,
+    ))
+}
+
+fn monitor_tenant(db: &Connection, monitor: MonitorId) -> rusqlite::Result<Option<TenantId>> {
+    let mut select = db.prepare_cached("SELECT tenant FROM monitor WHERE id = ?1")?;
+    let tenant: Option<[u8; 16]> = select.query_row((monitor.0,), |row| row.get(0)).optional()?;
+    Ok(tenant.map(|id| TenantId(u128::from_be_bytes(id))))
 }
 
 fn touch_monitor(
@@ -570,17 +642,47 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<MonitorRecord>> {
         let mut select = self.db.prepare_cached(
-            "SELECT entry.revision, time_ms, principal, message, kinds, up, cause
-             FROM monitor_touch JOIN entry USING (revision)
-             WHERE monitor = ?1 AND revision > ?2 AND revision < ?3 ORDER BY revision DESC LIMIT ?4",
+            "SELECT entry.revision, time_ms, principal, message, kinds, up, cause, revision = deleted
+             FROM monitor_touch JOIN entry USING (revision) JOIN monitor ON monitor.id = monitor
+             WHERE monitor_touch.monitor = ?1 AND revision > ?2 AND revision < ?3 ORDER BY revision DESC LIMIT ?4",
         )?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = select.query_map((monitor.0, after.cast_signed(), bound(before), limit), |row| {
-            let verdict = match (row.get::<_, Option<bool>>(5)?, row.get::<_, Option<String>>(6)?) {
-                (Some(up), cause) => Some((up, cause.unwrap_or_default())),
-                (None, _) => None,
+            let event = match row.get::<_, Option<bool>>(5)? {
+                Some(up) => MonitorEvent::Verdict { up, cause: row.get(6)? },
+                None if row.get::<_, Option<bool>>(7)?.unwrap_or_default() => MonitorEvent::Deleted,
+                None => MonitorEvent::Put,
             };
-            Ok(MonitorRecord { record: record(row)?, verdict })
+            Ok(MonitorRecord { record: record(row)?, event })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// A monitor that is or was.
+    pub fn known_monitor(&self, monitor: MonitorId) -> Result<Option<KnownMonitor>> {
+        let mut select =
+            self.db.prepare_cached("SELECT id, tenant, name, deleted FROM monitor WHERE id = ?1")?;
+        Ok(select.query_row((monitor.0,), |row| known_monitor(row, 0)).optional()?)
+    }
+
+    /// Verdicts of revisions after this one, oldest first, those of an entry together: no more than `limit` if these are all.
+    pub fn verdicts(&self, after: u64, limit: usize) -> Result<Vec<VerdictRecord>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT revision, time_ms, up, cause, monitor.id, tenant, name, deleted
+             FROM monitor_touch INDEXED BY verdict JOIN entry USING (revision) JOIN monitor ON monitor.id = monitor
+             WHERE up IS NOT NULL AND revision > ?1 AND revision <= coalesce(
+                (SELECT revision FROM monitor_touch WHERE up IS NOT NULL AND revision > ?1 ORDER BY revision LIMIT 1 OFFSET ?2), ?3)
+             ORDER BY revision, monitor.id",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = select.query_map((after.cast_signed(), limit, i64::MAX), |row| {
+            Ok(VerdictRecord {
+                revision: unsigned(row, 0)?,
+                time_ms: unsigned(row, 1)?,
+                up: row.get(2)?,
+                cause: row.get(3)?,
+                monitor: known_monitor(row, 4)?,
+            })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -685,6 +787,15 @@ fn known_zone(row: &Row<'_>, first: usize) -> rusqlite::Result<KnownZone> {
         tenant: TenantId(u128::from_be_bytes(row.get(first + 2)?)),
         created: unsigned(row, first + 3)?,
         deleted: row.get::<_, Option<i64>>(first + 4)?.map(i64::cast_unsigned),
+    })
+}
+
+fn known_monitor(row: &Row<'_>, first: usize) -> rusqlite::Result<KnownMonitor> {
+    Ok(KnownMonitor {
+        id: MonitorId(row.get(first)?),
+        tenant: TenantId(u128::from_be_bytes(row.get(first + 1)?)),
+        name: row.get(first + 2)?,
+        deleted: row.get::<_, Option<i64>>(first + 3)?.map(i64::cast_unsigned),
     })
 }
 

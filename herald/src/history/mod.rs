@@ -21,7 +21,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::engine::Follow;
 use as_of::Recent;
-pub use index::{Changes, ChangesFilter, Kinds, KnownZone, MonitorRecord, Record, TouchedZone, ZoneRecord};
+pub use index::{
+    Changes, ChangesFilter, Kinds, KnownMonitor, KnownZone, MonitorEvent, MonitorRecord, Record, TouchedZone,
+    VerdictRecord, ZoneRecord,
+};
 use index::{Index, IndexError};
 
 /// For so long the follower lets entries gather, unless somebody waits: so a burst costs it few transactions.
@@ -204,6 +207,23 @@ impl History {
     ) -> Result<Vec<MonitorRecord>, HistoryError> {
         let horizon = self.horizon();
         self.read(move |index| index.of_monitor(monitor, horizon, before, limit)).await
+    }
+
+    /// A monitor that is or was.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn known_monitor(&self, monitor: MonitorId) -> Result<Option<KnownMonitor>, HistoryError> {
+        self.read(move |index| index.known_monitor(monitor)).await
+    }
+
+    /// Verdicts of revisions after this one, oldest first, those of an entry together: no more than `limit` if these are all.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn verdicts(&self, after: u64, limit: usize) -> Result<Vec<VerdictRecord>, HistoryError> {
+        let after = after.max(self.horizon());
+        self.read(move |index| index.verdicts(after, limit)).await
     }
 
     /// What was done at all, newest first.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use herald_wire::api::channels::{Channel, ChannelInput, ChannelTest};
 use herald_wire::api::monitors::{Monitor, MonitorEvent, ProbeRules};
 use herald_wire::api::stats::Stats;
 use herald_wire::api::{
@@ -339,6 +340,41 @@ impl Client {
     /// `GET /monitors/{monitor}/history`: what happened to it, newest first.
     pub fn monitor_history(&self, monitor: &str, page: &PageQuery) -> Result<Page<MonitorEvent>> {
         self.call(Method::GET, &["monitors", monitor, "history"]).query(page.query()).send()
+    }
+
+    /// `GET /channels`: notification channels, a page of them.
+    pub fn channels(&self, filter: &[(&'static str, &str)], page: &PageQuery) -> Result<Page<Channel>> {
+        self.call(Method::GET, &["channels"]).query(filtered(filter, page)).send()
+    }
+
+    /// `POST /channels`: makes one.
+    pub fn create_channel(&self, body: &ChannelInput, options: &WriteOptions) -> Result<Written<Channel>> {
+        self.call(Method::POST, &["channels"]).json(body).write(options).send()
+    }
+
+    /// `GET /channels/{channel}`: one of them, and how deliveries go.
+    pub fn channel(&self, channel: &str) -> Result<Channel> {
+        self.call(Method::GET, &["channels", channel]).send()
+    }
+
+    /// `PUT /channels/{channel}`: it becomes this.
+    pub fn put_channel(
+        &self,
+        channel: &str,
+        body: &ChannelInput,
+        options: &WriteOptions,
+    ) -> Result<Written<Channel>> {
+        self.call(Method::PUT, &["channels", channel]).json(body).write(options).send()
+    }
+
+    /// `DELETE /channels/{channel}`: deletes one.
+    pub fn delete_channel(&self, channel: &str, options: &WriteOptions) -> Result<Written<Channel>> {
+        self.call(Method::DELETE, &["channels", channel]).write(options).send()
+    }
+
+    /// `POST /channels/{channel}/test`: sends a test message by it.
+    pub fn test_channel(&self, channel: &str) -> Result<ChannelTest> {
+        self.call(Method::POST, &["channels", channel, "test"]).send()
     }
 
     /// `GET /probe-rules`: which addresses may be monitored.

@@ -2,6 +2,7 @@
 
 pub mod brakes;
 pub mod change;
+pub mod channel;
 pub mod context;
 pub mod explain;
 pub mod geoip;
@@ -111,6 +112,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Policy(command) => policy::run(session, &command),
         DnsCommand::View(command) => view::run(session, &command),
         DnsCommand::Monitor(command) => monitor::run(session, &command),
+        DnsCommand::Channel(command) => channel::run(session, &command),
         DnsCommand::Explain(args) => explain::run(session, &args),
         DnsCommand::Stats(args) => stats::run(session, &args),
         DnsCommand::Change(command) => change::run(session, &command),

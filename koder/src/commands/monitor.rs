@@ -636,6 +636,7 @@ fn history_of(events: &[MonitorEvent]) -> String {
                 MonitorEventKind::Put => "put",
                 MonitorEventKind::Up => "up",
                 MonitorEventKind::Down => "down",
+                MonitorEventKind::Deleted => "deleted",
             };
             let why = event.cause.clone().or_else(|| event.message.clone()).unwrap_or_default();
             [format_time(event.at_ms), event.change.clone(), what.to_owned(), event.principal.clone(), why]

@@ -318,6 +318,8 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::MonitorDeleted => "monitor deleted",
         ChangeKind::VerdictsSet => "verdicts",
         ChangeKind::ProbeRulesSet => "probe rules set",
+        ChangeKind::ChannelPut => "channel put",
+        ChangeKind::ChannelDeleted => "channel deleted",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

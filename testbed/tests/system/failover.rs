@@ -1,59 +1,13 @@
 //! An endpoint that goes down is left out by all PoPs, and comes back; verdicts outlive the control plane and a killed knotd.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use testbed::endpoint::Endpoint;
 use testbed::platform::Platform;
 use testbed::wait::wait_for;
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// Something that answers HTTP requests, as endpoints do, until it is dropped.
-struct Endpoint {
-    address: SocketAddr,
-    ends: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Endpoint {
-    fn start(address: SocketAddr) -> Endpoint {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
-        let ends = Arc::new(AtomicBool::new(false));
-        let asked_to_end = Arc::clone(&ends);
-        let thread = std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                if asked_to_end.load(Ordering::Relaxed) {
-                    return;
-                }
-                let Ok(mut connection) = connection else { continue };
-                let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
-                let mut request = [0; 1024];
-                if connection.read(&mut request).is_ok() {
-                    let _ = connection
-                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-                }
-            }
-        });
-        Endpoint { address, ends, thread: Some(thread) }
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        // It waits for a connection.
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
 
 fn monitor(platform: &Platform, id: &Value) -> Value {
     platform.tenant.get(&format!("/monitors/{id}")).expect(200)

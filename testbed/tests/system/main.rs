@@ -13,6 +13,7 @@ mod geoip;
 mod hostile;
 mod ipv6;
 mod kill;
+mod notifications;
 mod packaging;
 mod peers;
 mod pops;

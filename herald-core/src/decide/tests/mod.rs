@@ -2,6 +2,7 @@
 
 mod accounts;
 mod brakes;
+mod channels;
 mod history;
 mod monitors;
 mod private;

@@ -92,6 +92,7 @@ macro_rules! small {
 small!(
     Admission,
     BrakesPatch,
+    channels::ChannelInput,
     MultiZoneBatch,
     NameserverSetInput,
     PopCreate,

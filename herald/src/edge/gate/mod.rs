@@ -53,6 +53,7 @@ use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
 use crate::history::History;
+use crate::notify::Notify;
 use crate::publisher::Publisher;
 use crate::stats::Stats;
 
@@ -122,6 +123,7 @@ struct App {
     history: History,
     access_log: AccessLog,
     stats: Stats,
+    notify: Notify,
     resolver: Resolver,
     metrics: Metrics,
     compressor: Compressor,
@@ -143,6 +145,8 @@ pub struct Kept {
     pub access_log: AccessLog,
     /// Counts of queries.
     pub stats: Stats,
+    /// What tenants are to be told.
+    pub notify: Notify,
 }
 
 impl AppState {
@@ -155,7 +159,7 @@ impl AppState {
         limits: Limits,
         shutdown: CancellationToken,
     ) -> AppState {
-        let Kept { history, access_log, stats } = kept;
+        let Kept { history, access_log, stats, notify } = kept;
         let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
         let (buckets, begin) = (rate::Buckets::default(), Instant::now());
         let bodies = room::Bodies::new(limits.bodies_bytes);
@@ -165,6 +169,7 @@ impl AppState {
             history,
             access_log,
             stats,
+            notify,
             resolver,
             metrics,
             compressor: Compressor::default(),
@@ -192,6 +197,7 @@ impl AppState {
         let mut text = self.0.metrics.text(&self.0.engine.state());
         self.0.publisher.metrics(&mut text);
         self.0.stats.metrics(&mut text);
+        self.0.notify.metrics(&mut text);
         text
     }
 
@@ -463,6 +469,11 @@ impl Caller {
     /// Counts of queries.
     pub fn stats(&self) -> &Stats {
         &self.app.stats
+    }
+
+    /// What tenants are told, and how that goes.
+    pub fn notify(&self) -> &Notify {
+        &self.app.notify
     }
 
     /// Facts about addresses.

@@ -4,7 +4,6 @@ use std::fmt;
 
 use axum::http::{HeaderMap, HeaderName, header};
 use herald_core::command::RrsetMatch;
-use herald_core::monitor::Monitor;
 use herald_core::zone::Zone;
 use herald_core::{RrKey, Rrset};
 
@@ -96,13 +95,12 @@ impl Preconditions {
         self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.zone_revision(zone))
     }
 
-    /// The revision that a monitor must still have when the command is decided.
+    /// The revision that what has `now` must still have when the command is decided.
     ///
     /// # Errors
     /// If it has another one by now.
-    pub fn monitor_revision(&self, monitor: &Monitor) -> Result<Option<u64>, ApiError> {
-        let what = format_args!("monitor {}", monitor.name);
-        self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.revision(monitor.revision, what))
+    pub fn revision(&self, now: u64, what: fmt::Arguments<'_>) -> Result<Option<u64>, ApiError> {
+        self.if_match.as_ref().map_or(Ok(None), |if_match| if_match.revision(now, what))
     }
 
     /// What isn't there has no tag.

@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod brakes;
+mod channels;
 mod explain;
 mod geoip;
 mod history;
@@ -48,6 +49,7 @@ use crate::clock;
 use crate::delegation::Resolver;
 use crate::engine::Engine;
 use crate::history::History;
+use crate::notify::Notify;
 use crate::publisher::{Publisher, Shared};
 use crate::stats::{Retention, Stats};
 
@@ -159,10 +161,12 @@ impl World {
         let history = History::start(dir.path(), engine.follow()).unwrap();
         let access_log = AccessLog::start(dir.path(), 400).unwrap();
         let stats = Stats::open(dir.path(), Retention::default()).unwrap();
+        let notify = Notify::open(dir.path(), engine.follow(), history.clone(), None).unwrap();
+        tokio::spawn(notify.clone().run(shutdown.clone()));
         let app = AppState::new(
             engine.clone(),
             publisher,
-            Kept { history, access_log, stats },
+            Kept { history, access_log, stats, notify },
             resolver,
             limits,
             shutdown.clone(),

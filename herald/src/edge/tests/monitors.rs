@@ -67,6 +67,13 @@ async fn a_monitor_is_made_shown_changed_and_deleted() {
     world.alice("DELETE", "/monitors/web").send().await.ok(200);
     world.alice("GET", "/monitors/web").send().await.problem(404, "not_found");
     world.alice("GET", "/monitors/1").send().await.problem(404, "not_found");
+    // Its history outlives it, for who might have seen it.
+    let history = world.alice("GET", "/monitors/1/history").send().await.ok(200);
+    let events: Vec<&Value> =
+        history.json["items"].as_array().unwrap().iter().map(|item| &item["event"]).collect();
+    assert_eq!(events, ["deleted", "put", "put"]);
+    world.bob("GET", "/monitors/1/history").send().await.problem(404, "not_found");
+    world.alice("GET", "/monitors/2/history").send().await.problem(404, "not_found");
     let changes = world.alice("GET", "/changes").send().await.ok(200);
     assert_eq!(changes.json["items"][0]["kinds"], json!(["monitor_deleted"]));
 }
