@@ -24,7 +24,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the control plane until SIGTERM or SIGINT
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Write the store into one file, verified, while the control plane goes on
     Backup(BackupArgs),
     /// Put a backup in the store's place, as newer than all that was; herald must be stopped
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         .with_ansi(is_terminal)
         .init();
     abort_on_panic();
-    match Config::load(args) {
+    match Config::load(*args) {
         Err(e) => {
             tracing::error!("{e}");
             ExitCode::from(2)
