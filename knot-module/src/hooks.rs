@@ -263,10 +263,10 @@ impl Reply for Insider<'_, '_> {
     }
 }
 
-/// Whether knotd has found a placeholder for this question, in this very content of the zone.
+/// The serial that the zone had when knotd found a placeholder for this question, if it did.
 #[inline]
-pub fn is_resolved(slot: &Slot, query: &Query<'_>) -> bool {
-    Question::of(slot, query).is_resolved(query)
+pub fn resolved_serial(slot: &Slot, query: &Query<'_>) -> Option<u32> {
+    Question::of(slot, query).serial()
 }
 
 /// Before the name is looked up: what knotd would find a placeholder for again is answered here. An alias that is steered is put, so that
@@ -275,9 +275,10 @@ pub fn preanswer<'q>(
     slot: &'q Slot,
     query: &mut Query<'q>,
     answer: &mut Answer<'q>,
-    is_resolved: bool,
+    resolved_serial: Option<u32>,
 ) -> State {
     let Some(Version { part, .. }) = slot.version(query) else { return State::Begin };
+    let is_resolved = resolved_serial.is_some() && resolved_serial == query.zone_serial();
     // Where there are signatures, knotd has proofs to add.
     if is_resolved && !query.wants_signatures() {
         return answer_resolved(part, query, answer);

@@ -56,11 +56,11 @@ impl Question {
         &PLACE[self.0 as usize % PLACES]
     }
 
-    /// Whether knotd found a placeholder, in the zone as the query sees it.
+    /// The serial that the zone had when knotd found a placeholder, if it did.
     #[inline]
-    pub fn is_resolved(self, query: &Query<'_>) -> bool {
+    pub fn serial(self) -> Option<u32> {
         let known = self.place().load(Ordering::Relaxed);
-        (known ^ self.0) >> 32 == 0 && is_serial(query, known as u32)
+        ((known ^ self.0) >> 32 == 0).then_some(known as u32)
     }
 
     /// knotd has found one.
@@ -69,12 +69,6 @@ impl Question {
             self.place().store(self.0 >> 32 << 32 | u64::from(serial), Ordering::Relaxed);
         }
     }
-}
-
-/// Whether the zone, as the query sees it, has this serial. Most questions that aren't steered needn't ask.
-#[inline(never)]
-fn is_serial(query: &Query<'_>, serial: u32) -> bool {
-    query.zone_serial() == Some(serial)
 }
 
 /// Sets what hashes begin with.

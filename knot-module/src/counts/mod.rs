@@ -102,7 +102,7 @@ pub fn count(query: &Query<'_>, is_truncated: bool, is_dropped: bool) {
     };
     let (zone, policy) = (worker.zone.load(Ordering::Relaxed), worker.policy.load(Ordering::Relaxed));
     worker.forget();
-    let (address, is_client_ipv6) = query.client_subnet_bits().unwrap_or((source, is_ipv6));
+    let (address, is_client_ipv6) = query.client_bits((source, is_ipv6));
     let record = Record {
         zone,
         rtype: query.rtype(),

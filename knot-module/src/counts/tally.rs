@@ -143,7 +143,9 @@ impl Tally {
             self.settle();
             self.minute = minute;
         }
-        self.geo = places::current();
+        if self.geo.is_none() {
+            self.geo = places::current();
+        }
         let has_places = self.geo.is_some();
         let (mut counted, mut coarsely) = (0, 0);
         ring::take_all(|what, address, decided| {
@@ -176,7 +178,7 @@ impl Tally {
         COUNTED_COARSELY.fetch_add(coarsely, Ordering::Relaxed);
     }
 
-    /// Brings what is recent to the rows of its minute.
+    /// Brings what is recent to the rows of its minute, and looks whether there is another table of places.
     fn settle(&mut self) {
         while let Some((what, count)) = self.kinds.pop() {
             self.add_kind(what, count);
@@ -187,6 +189,7 @@ impl Tally {
         while let Some((decided, count)) = self.decided.pop() {
             self.add_decided(decided, count);
         }
+        self.geo = places::current();
     }
 
     fn row(&mut self, zone: u32) -> &mut Row {

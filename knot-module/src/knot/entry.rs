@@ -248,17 +248,26 @@ extern "C" fn preanswer(state: c_int, packet: *mut Packet, data: *mut QueryData,
     if slot.is_unsteered() || state != abi::IN_BEGIN {
         return state;
     }
-    let is_resolved = hooks::is_resolved(slot, &query);
-    if is_resolved || slot.has_aliases() { preanswer_guarded(slot, packet, data, is_resolved) } else { state }
+    let resolved_serial = hooks::resolved_serial(slot, &query);
+    if resolved_serial.is_some() || slot.has_aliases() {
+        preanswer_guarded(slot, packet, data, resolved_serial)
+    } else {
+        state
+    }
 }
 
 #[inline(never)]
-fn preanswer_guarded(slot: &Slot, packet: *mut Packet, data: *mut QueryData, is_resolved: bool) -> c_int {
+fn preanswer_guarded(
+    slot: &Slot,
+    packet: *mut Packet,
+    data: *mut QueryData,
+    resolved_serial: Option<u32>,
+) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
     let (Some(mut query), Some(mut answer)) = (unsafe { (Query::new(data), Answer::new(packet)) }) else {
         return abi::IN_ERROR;
     };
-    match guarded(|| hooks::preanswer(slot, &mut query, &mut answer, is_resolved)) {
+    match guarded(|| hooks::preanswer(slot, &mut query, &mut answer, resolved_serial)) {
         Some(told) => in_state(told),
         None if answer.is_empty() => abi::IN_BEGIN,
         None => abi::IN_ERROR,

@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ptr::NonNull;
 
-use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData, SocketAddress, SocketAddressRoom};
+use super::abi::{
+    self, AF_INET, AF_INET6, ClientSubnet, Packet, QueryData, SocketAddress, SocketAddressRoom,
+};
 use super::answer::{Answer, Section, name_of};
 
 /// A query that runs.
@@ -161,15 +163,13 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// The first address of the client subnet that came with it, as in [`bits_of`].
+    /// The first address of the client subnet that came with it, as in [`bits_of`]; the source's if none did.
     #[inline]
-    pub fn client_subnet_bits(&self) -> Option<(u64, bool)> {
+    pub fn client_bits(&self, source: (u64, bool)) -> (u64, bool) {
         // SAFETY: null, or knotd's for as long as the query runs.
-        let subnet = unsafe { self.data().ecs.as_ref() }?;
-        match subnet.family {
-            1 => Some((u32::from_be_bytes(*subnet.address.first_chunk()?).into(), false)),
-            2 => Some(bits_of(subnet.address)),
-            _ => None,
+        match unsafe { self.data().ecs.as_ref() } {
+            None => source,
+            Some(subnet) => subnet_bits(subnet).unwrap_or(source),
         }
     }
 
@@ -303,6 +303,15 @@ unsafe fn address_of(address: *const SocketAddress) -> Option<IpAddr> {
             AF_INET6 => Some(IpAddr::from((*address).ipv6).to_canonical()),
             _ => None,
         }
+    }
+}
+
+#[inline(never)]
+fn subnet_bits(subnet: &ClientSubnet) -> Option<(u64, bool)> {
+    match subnet.family {
+        1 => Some((u32::from_be_bytes(*subnet.address.first_chunk()?).into(), false)),
+        2 => Some(bits_of(subnet.address)),
+        _ => None,
     }
 }
 
