@@ -267,6 +267,33 @@ fn exchange(server: SocketAddr, request: &[u8], source: IpAddr) -> io::Result<Ve
     Ok(reply)
 }
 
+/// Questions that [`ask_many`] has under way: loopback loses none of so many.
+const ASKED_AT_ONCE: u64 = 64;
+
+/// Sends so many queries for a name's A records, and waits for an answer to each, whatever it is.
+///
+/// # Errors
+/// If an answer doesn't come.
+pub fn ask_many(server: SocketAddr, name: &str, queries: u64) -> io::Result<()> {
+    let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" })?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let query = question(7, name, "A");
+    let mut buffer = [0; 1500];
+    let mut sent = 0;
+    while sent < queries {
+        let burst = ASKED_AT_ONCE.min(queries - sent);
+        for _ in 0..burst {
+            socket.send(&query)?;
+        }
+        for _ in 0..burst {
+            socket.recv(&mut buffer)?;
+        }
+        sent += burst;
+    }
+    Ok(())
+}
+
 /// A query message without EDNS.
 ///
 /// # Panics

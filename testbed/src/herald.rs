@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::api::Api;
 use crate::dns::{self, Transport};
 use crate::loopback;
-use crate::process::{self, Launch, Memory, Process};
+use crate::process::{self, Launch, Memory, Process, cpu_s};
 use crate::wait::wait_until;
 
 /// How long the daemons may take to get ready.
@@ -152,6 +152,11 @@ impl Herald {
     /// How much memory it has.
     pub fn memory(&self) -> Memory {
         self.process.as_ref().map(Process::memory).unwrap_or_default()
+    }
+
+    /// How many seconds of CPU it has used since its start.
+    pub fn cpu_s(&self) -> f64 {
+        self.process.as_ref().map(|process| cpu_s(process.id())).unwrap_or_default()
     }
 
     /// Begins to measure its peak memory anew.

@@ -224,6 +224,15 @@ pub fn memory(process: u32) -> Memory {
     Memory { resident_bytes: bytes("VmRSS"), peak_bytes: bytes("VmHWM") }
 }
 
+/// How many seconds of CPU a process has used; zero once it has ended.
+pub fn cpu_s(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // After the name, which may hold anything, the 12th and 13th field.
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok());
+    f64::from(ticks.sum::<u32>()) / rustix::param::clock_ticks_per_second() as f64
+}
+
 /// Ends what a killed parent left behind: the processes named `program` that have `folder` on their command
 /// line. The folder is one that the caller made, so they are the caller's.
 pub fn kill_orphans(program: &str, folder: &Path) {

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod burst;
+mod counts;
 mod create;
 mod fleet;
 mod open_loop;
@@ -36,6 +37,12 @@ pub enum Name {
     SteeringScale,
     /// From the request that changes a weight to the answer at the last of three PoPs.
     SteerPropagation,
+    /// From an endpoint that dies to the answer without it at the last of three PoPs, beside other servers that probe.
+    Failover,
+    /// From a verdict to the changed answer at the last of three PoPs.
+    Flip,
+    /// Counts of ten million queries with restarts, what taking counts in costs, and reading a day.
+    Counts,
 }
 
 /// Which side runs.
@@ -86,6 +93,9 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::SteeringInstructions => steering::instructions(settings),
         Name::SteeringScale => steering::scale(settings),
         Name::SteerPropagation => steering::propagation(settings),
+        Name::Failover => steering::failover(settings),
+        Name::Flip => steering::flip(settings),
+        Name::Counts => counts::run(settings),
     }
 }
 

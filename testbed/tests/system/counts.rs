@@ -1,6 +1,6 @@
 //! Counts end to end: from queries to real Knots to what the API says, whatever is restarted in between.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,32 +9,6 @@ use testbed::platform::Platform;
 use testbed::wait::wait_until;
 
 const WITHIN: Duration = Duration::from_secs(120);
-
-/// Sends so many queries for a name's A records and waits for an answer to each. Loopback loses none.
-fn flood(server: SocketAddr, name: &str, queries: u64) {
-    const BURST: u64 = 64;
-    let socket = UdpSocket::bind(if server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" }).unwrap();
-    socket.connect(server).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut query = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.trim_end_matches('.').split('.') {
-        query.push(label.len() as u8);
-        query.extend_from_slice(label.as_bytes());
-    }
-    query.extend_from_slice(&[0, 0, 1, 0, 1]);
-    let mut buffer = [0; 1500];
-    let mut sent = 0;
-    while sent < queries {
-        let burst = BURST.min(queries - sent);
-        for _ in 0..burst {
-            socket.send(&query).unwrap();
-        }
-        for _ in 0..burst {
-            socket.recv(&mut buffer).expect("an answer to each query");
-        }
-        sent += burst;
-    }
-}
 
 fn total(platform: &Platform, path: &str) -> Value {
     platform.herald.operator().get(path).expect(200)["total"].clone()
@@ -85,7 +59,7 @@ fn each_query_is_counted_once_while_agents_herald_and_knotd_are_restarted() {
     let mut sent = settled(&platform);
     let mut ask = |name: &str| {
         for address in &addresses {
-            flood(*address, name, QUERIES);
+            dns::ask_many(*address, name, QUERIES).unwrap();
         }
         sent += QUERIES * addresses.len() as u64;
         sent
@@ -113,7 +87,7 @@ fn each_query_is_counted_once_while_agents_herald_and_knotd_are_restarted() {
     assert_eq!(of["by_rcode"]["NXDOMAIN"], 3 * 2 * QUERIES, "{of}");
     // Unknown zones are the fleet's.
     let before = total(&platform, "/stats?step=1h")["query_count"].as_u64().unwrap();
-    flood(addresses[0], "nobodys.test.", 500);
+    dns::ask_many(addresses[0], "nobodys.test.", 500).unwrap();
     wait_until(WITHIN, "the fleet's to be counted", || {
         total(&platform, "/stats?step=1h")["query_count"].as_u64().unwrap() == before + 500
     })

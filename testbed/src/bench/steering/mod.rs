@@ -1,5 +1,7 @@
 //! Steered answers beside plain ones, and beside other name servers that steer.
 
+mod failover;
+mod flip;
 mod flood;
 mod instructions;
 mod names;
@@ -10,6 +12,8 @@ mod propagation;
 mod qps;
 mod scale;
 
+pub use failover::run as failover;
+pub use flip::run as flip;
 pub use instructions::run as instructions;
 pub use propagation::run as propagation;
 pub use qps::run as qps;

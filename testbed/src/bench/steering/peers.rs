@@ -62,7 +62,8 @@ pub const ELSEWHERE: &str = "192.0.2.100";
 /// Addresses and weights of weighted names.
 pub const WEIGHTS: [(&str, u32); 3] = [("192.0.2.11", 10), ("192.0.2.12", 20), ("192.0.2.13", 70)];
 
-const HEAD: &str = "$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+/// What each zone of them begins with.
+pub const HEAD: &str = "$TTL 60\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
 
 /// A running peer.
 #[derive(Debug)]
@@ -73,17 +74,20 @@ pub struct Peer {
     pub process: Process,
 }
 
-fn folder_of(folder: &Path, name: &str) -> PathBuf {
+/// A folder for a peer, made if it isn't there.
+pub fn folder_of(folder: &Path, name: &str) -> PathBuf {
     let home = folder.join(name);
     fs::create_dir_all(&home).unwrap_or_else(|e| panic!("{}: {e}", home.display()));
     home
 }
 
-fn write(path: &Path, text: &str) {
+/// Writes a file of a peer's.
+pub fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-fn started(mut process: Process, listen: SocketAddr, probe: &str) -> Peer {
+/// The peer, once it answers a name.
+pub fn started(mut process: Process, listen: SocketAddr, probe: &str) -> Peer {
     wait_until(START_WITHIN, "a peer to answer", || {
         assert!(process.is_running(), "{} ended\n{}", process.name(), process.tail());
         dns::query(listen, probe, "A", Transport::Udp).is_ok_and(|answer| !answer.values("A").is_empty())
@@ -186,15 +190,19 @@ pub fn gdnsd(folder: &Path, city: &Path) -> Peer {
 
 /// PowerDNS with Lua records.
 pub fn powerdns_lua(folder: &Path) -> Peer {
-    let home = folder_of(folder, "powerdns-lua");
-    let listen = loopback::free_endpoint();
     let choices: Vec<String> =
         WEIGHTS.iter().map(|(address, weight)| format!("{{{weight}, '{address}'}}")).collect();
-    let mut zone = format!("$ORIGIN {ZONE}\n{HEAD}");
+    let mut records = String::new();
     for number in 0..NAMES {
-        zone += &format!("weight{number} 60 LUA A \"pickwrandom({{{}}})\"\n", choices.join(", "));
+        records += &format!("weight{number} 60 LUA A \"pickwrandom({{{}}})\"\n", choices.join(", "));
     }
-    write(&home.join("steered.zone"), &zone);
+    powerdns(&folder_of(folder, "powerdns-lua"), &records, "", &name("weight", 0))
+}
+
+/// PowerDNS with these records in the zone, and what else its configuration is to say.
+pub fn powerdns(home: &Path, records: &str, more: &str, probe: &str) -> Peer {
+    let listen = loopback::free_endpoint();
+    write(&home.join("steered.zone"), &format!("$ORIGIN {ZONE}\n{HEAD}{records}"));
     write(
         &home.join("named.conf"),
         &format!("zone \"{ZONE}\" {{ type master; file \"{}/steered.zone\"; }};\n", home.display()),
@@ -202,12 +210,12 @@ pub fn powerdns_lua(folder: &Path) -> Peer {
     let config = format!(
         "launch=bind\nbind-config={home}/named.conf\nlocal-address={ip}\nlocal-port={port}\n\
          enable-lua-records=yes\nreceiver-threads=1\ndistributor-threads=1\nloglevel=3\nsecurity-poll-suffix=\n\
-         socket-dir={home}\ndaemon=no\nguardian=no\nwrite-pid=no\n",
+         socket-dir={home}\ndaemon=no\nguardian=no\nwrite-pid=no\n{more}",
         home = home.display(),
         ip = listen.ip(),
         port = listen.port(),
     );
     write(&home.join("pdns.conf"), &config);
-    let launch = Launch::new("powerdns-lua", "/usr/sbin/pdns_server", &home);
-    started(launch.arg(format!("--config-dir={}", home.display())).start(), listen, &name("weight", 0))
+    let launch = Launch::new("powerdns-lua", "/usr/sbin/pdns_server", home);
+    started(launch.arg(format!("--config-dir={}", home.display())).start(), listen, probe)
 }
