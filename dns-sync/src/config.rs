@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use herald_core::steering::Prefix;
 use serde::Deserialize;
 
 use crate::counts::ApiPlace;
-use crate::knot::config::{KnotConfig, LogTarget};
+use crate::knot::config::{KnotConfig, LogTarget, RateLimit};
 use crate::probe::Resolver;
 
 const DEFAULT_KNOTD: &str = "/usr/sbin/knotd";
@@ -58,6 +59,11 @@ struct KnotFile {
     udp_workers: Option<u16>,
     tcp_workers: Option<u16>,
     background_workers: Option<u16>,
+    /// Responses a second to a network by datagrams, before they are truncated; none: there is no limit.
+    rate_limit: Option<u32>,
+    /// Networks that the limit isn't for.
+    #[serde(default)]
+    rate_limit_except: Vec<String>,
 }
 
 /// Who runs knotd.
@@ -173,6 +179,12 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
+    /// No limit, said in a wrong way.
+    #[error("rate_limit is 1 response a second or more; leave it out to have no limit")]
+    BadRateLimit,
+    /// No network.
+    #[error("rate_limit_except: {0}")]
+    BadPrefix(String),
     /// The PoP's name goes into knotd's configuration.
     #[error("`{0}` is no name of a PoP: give letters, digits, hyphens, dots and underscores")]
     BadPop(String),
@@ -249,11 +261,6 @@ impl Config {
         self.data.join("replica")
     }
 
-    /// Where tables of places are.
-    pub fn geo_dir(&self) -> PathBuf {
-        crate::geo::dir(&self.data)
-    }
-
     /// Where counts are that aren't confirmed.
     pub fn counts_file(&self) -> PathBuf {
         self.data.join("counts.sqlite")
@@ -305,6 +312,16 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
     }
     knot.pop.clone_from(&file.pop);
     knot.known_draws = file.knot.known_draws;
+    knot.rate_limit = match (file.knot.rate_limit, file.knot.rate_limit_except) {
+        (None, _) => None,
+        (Some(0), _) => return Err(ConfigError::BadRateLimit),
+        (Some(per_s), except) => {
+            let except = except.iter().map(|text| {
+                text.parse::<Prefix>().map_err(|error| ConfigError::BadPrefix(error.to_string()))
+            });
+            Some(RateLimit { per_s, except: except.collect::<Result<_, _>>()? })
+        }
+    };
     knot.module = match file.knot.module {
         None => default_module(),
         Some(path) => {

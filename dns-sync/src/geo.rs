@@ -1,4 +1,5 @@
-//! The table of places that this PoP steers by: fetched in the session, checked, kept in files, told to the module in knotd.
+//! The table of places that this PoP steers by: fetched in the session, checked, kept in files, told to the module in knotd. The two
+//! files of the firewall are kept in the same way, each in a directory of its own.
 //!
 //! ```text
 //! data/geo/current        SHA-256 of the table in use
@@ -16,8 +17,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use herald_core::firewall::FirewallPart;
 use herald_wire::stream::{GEO_WINDOW_BYTES, GeoDatabase, GeoProblem, GeoStatus, ToHerald, ToPop};
 use sha2::{Digest, Sha256};
+use steering::firewall::{Policies, Rules};
 use steering::geo::{Database, Geo, Versions};
 use steering::link::ToModule;
 use tokio::sync::mpsc::WeakUnboundedSender;
@@ -39,15 +42,27 @@ pub struct GeoFile {
 }
 
 impl GeoFile {
-    /// What the module is told of it.
-    pub fn message(&self) -> ToModule {
-        ToModule::Geo { path: self.path.to_string_lossy().into_owned(), hash: self.hash.to_vec() }
+    /// What the module is told of it, being this part of the firewall, or without one the table of places.
+    pub fn message(&self, part: Option<FirewallPart>) -> ToModule {
+        let (path, hash) = (self.path.to_string_lossy().into_owned(), self.hash.to_vec());
+        match part {
+            None => ToModule::Geo { path, hash },
+            Some(part) => ToModule::Firewall { part, path, hash },
+        }
     }
 }
 
 /// Where an agent with this data folder has tables of places.
 pub fn dir(data: &Path) -> PathBuf {
     data.join("geo")
+}
+
+/// Where an agent with this data folder has a part of the firewall.
+pub fn firewall_dir(data: &Path, part: FirewallPart) -> PathBuf {
+    data.join("firewall").join(match part {
+        FirewallPart::Rules => "rules",
+        FirewallPart::Policies => "policies",
+    })
 }
 
 /// The table in this directory that is in use, if it is there. Whether it is whole is found out by who reads it.
@@ -61,6 +76,7 @@ pub fn in_use(dir: &Path) -> Option<GeoFile> {
 /// A handle on who keeps it. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct GeoKeeper {
+    part: Option<FirewallPart>,
     events: Sender<Event>,
     shared: Arc<Shared>,
 }
@@ -84,13 +100,21 @@ impl GeoKeeper {
     /// # Errors
     /// If the directory or the thread can't be made.
     pub fn start(dir: PathBuf) -> io::Result<GeoKeeper> {
+        GeoKeeper::start_of(None, dir)
+    }
+
+    /// The same for a part of the firewall; without one, for the table of places.
+    ///
+    /// # Errors
+    /// As [`GeoKeeper::start`].
+    pub fn start_of(part: Option<FirewallPart>, dir: PathBuf) -> io::Result<GeoKeeper> {
         fs::create_dir_all(&dir)?;
         let (events, inbox) = mpsc::channel();
         let shared = Arc::<Shared>::default();
-        let mut keeper = Keeper { dir, shared: Arc::clone(&shared), outbox: None, incoming: None };
+        let mut keeper = Keeper { part, dir, shared: Arc::clone(&shared), outbox: None, incoming: None };
         keeper.load();
         thread::Builder::new().name("geo".into()).spawn(move || keeper.run(&inbox))?;
-        Ok(GeoKeeper { events, shared })
+        Ok(GeoKeeper { part, events, shared })
     }
 
     /// What is told to the control plane.
@@ -124,10 +148,10 @@ impl GeoKeeper {
         self.tell(Event::Closed);
     }
 
-    /// Takes a frame if it is about tables of places, and gives back any other.
+    /// Takes a frame if it is about what it keeps, and gives back any other.
     pub(crate) fn take(&self, frame: ToPop) -> Option<ToPop> {
         match frame {
-            ToPop::GeoOffer { .. } | ToPop::GeoPart { .. } => {
+            ToPop::GeoOffer { part, .. } | ToPop::GeoPart { part, .. } if part == self.part => {
                 self.tell(Event::Frame(frame));
                 None
             }
@@ -148,6 +172,7 @@ impl Shared {
 }
 
 struct Keeper {
+    part: Option<FirewallPart>,
     dir: PathBuf,
     shared: Arc<Shared>,
     outbox: Option<WeakUnboundedSender<ToHerald>>,
@@ -173,6 +198,8 @@ enum GeoError {
     Hash,
     #[error(transparent)]
     Table(#[from] steering::geo::GeoError),
+    #[error(transparent)]
+    Firewall(#[from] steering::firewall::FileError),
 }
 
 impl Keeper {
@@ -181,8 +208,8 @@ impl Keeper {
             match event {
                 Event::Opened(outbox) => self.outbox = Some(outbox),
                 Event::Closed => (self.outbox, self.incoming) = (None, None),
-                Event::Frame(ToPop::GeoOffer { hash, bytes }) => self.offered(&hash, bytes),
-                Event::Frame(ToPop::GeoPart { hash, from, bytes }) => self.part(&hash, from, &bytes),
+                Event::Frame(ToPop::GeoOffer { hash, bytes, .. }) => self.offered(&hash, bytes),
+                Event::Frame(ToPop::GeoPart { hash, from, bytes, .. }) => self.part(&hash, from, &bytes),
                 Event::Frame(_) => {}
             }
         }
@@ -200,7 +227,7 @@ impl Keeper {
                 Ok(versions) => return self.used(hash, &versions),
                 Err(error) => {
                     let reason =
-                        format!("the GeoIP table on the disk can't be used: {}", with_causes(&error));
+                        format!("{} on the disk can't be used: {}", self.what(), with_causes(&error));
                     tracing::error!("{reason}");
                     let _ = fs::remove_file(self.path(&hash, TABLE));
                     // That it is damaged here says nothing of the table: so it is told of none.
@@ -231,7 +258,11 @@ impl Keeper {
         if Sha256::digest(&bytes)[..] != hash[..] {
             return Err(GeoError::Hash);
         }
-        Ok(Geo::read(&bytes)?.versions().clone())
+        match self.part {
+            None => Ok(Geo::read(&bytes)?.versions().clone()),
+            Some(FirewallPart::Rules) => Ok(Rules::read(&bytes).map(|_| Versions::default())?),
+            Some(FirewallPart::Policies) => Ok(Policies::read(&bytes).map(|_| Versions::default())?),
+        }
     }
 
     // -- in a session ------------------------------------------------------------------------------
@@ -288,6 +319,7 @@ impl Keeper {
                     hash: incoming.hash.to_vec(),
                     from: incoming.have,
                     to: incoming.asked,
+                    part: self.part,
                 };
                 if let Some(outbox) = self.outbox.as_ref().and_then(WeakUnboundedSender::upgrade) {
                     // The session has just ended if it fails.
@@ -345,7 +377,16 @@ impl Keeper {
             status.problem =
                 status.problem.take().filter(|problem| problem.hash.is_empty() && self.outbox.is_none());
         }
-        tracing::info!("the GeoIP table {} is in use", hexadecimal(&hash));
+        tracing::info!("{} with the hash {} is in use", self.what(), hexadecimal(&hash));
+    }
+
+    /// What it keeps, for people.
+    fn what(&self) -> &'static str {
+        match self.part {
+            None => "the GeoIP table",
+            Some(FirewallPart::Rules) => "the firewall's file of rules",
+            Some(FirewallPart::Policies) => "the firewall's file of policy zones",
+        }
     }
 
     /// Rules that need a table are to fall through.
@@ -358,7 +399,7 @@ impl Keeper {
     }
 
     fn fails(&self, hash: &[u8; 32], error: &GeoError) {
-        let reason = format!("the GeoIP table can't be used: {}", with_causes(error));
+        let reason = format!("{} can't be used: {}", self.what(), with_causes(error));
         tracing::error!("{reason}");
         self.shared.status().problem = Some(GeoProblem { hash: hash.to_vec(), reason });
     }
@@ -429,14 +470,14 @@ mod tests {
     fn serve(keeper: &GeoKeeper, table: &[u8], messages: &mut UnboundedReceiver<ToHerald>, parts_max: usize) {
         let hash = hash_of(table);
         let mut left = parts_max;
-        keeper.take(ToPop::GeoOffer { hash: hash.clone(), bytes: table.len() as u64 });
+        keeper.take(ToPop::GeoOffer { hash: hash.clone(), bytes: table.len() as u64, part: None });
         let begun = Instant::now();
         while begun.elapsed() < DEADLINE {
             let said = keeper.status();
             if said.hash == hash || said.problem.is_some_and(|problem| problem.hash == hash) {
                 return;
             }
-            let Ok(ToHerald::GeoWant { hash: wanted, from, to }) = messages.try_recv() else {
+            let Ok(ToHerald::GeoWant { hash: wanted, from, to, .. }) = messages.try_recv() else {
                 thread::yield_now();
                 continue;
             };
@@ -448,7 +489,7 @@ mod tests {
                 }
                 left -= 1;
                 let bytes = table[place..(place + 32 * 1024).min(to)].to_vec();
-                keeper.take(ToPop::GeoPart { hash: hash.clone(), from: place as u64, bytes });
+                keeper.take(ToPop::GeoPart { hash: hash.clone(), from: place as u64, bytes, part: None });
             }
         }
         panic!("nothing came of the offer: {:?}", keeper.status());
@@ -500,7 +541,7 @@ mod tests {
         let said = until(&again, "the new one", |said| said.hash == hash_of(&new));
         assert_eq!(said.problem, None);
 
-        again.take(ToPop::GeoOffer { hash: Vec::new(), bytes: 0 });
+        again.take(ToPop::GeoOffer { hash: Vec::new(), bytes: 0, part: None });
         until(&again, "none", |said| *said == GeoStatus::default());
         assert!(again.file().borrow().is_none());
         assert_eq!(GeoKeeper::start(folder.path().into()).unwrap().status(), GeoStatus::default());
@@ -515,7 +556,7 @@ mod tests {
         serve(&keeper, &table, &mut messages, 5);
         keeper.closed();
         let (_outbox, mut messages) = session(&keeper);
-        keeper.take(ToPop::GeoOffer { hash: hash_of(&table), bytes: table.len() as u64 });
+        keeper.take(ToPop::GeoOffer { hash: hash_of(&table), bytes: table.len() as u64, part: None });
         let begun = Instant::now();
         let want = loop {
             match messages.try_recv() {

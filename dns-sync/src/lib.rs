@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod config;
 pub mod counts;
+pub mod files;
 pub mod geo;
 pub mod health;
 pub mod knot;

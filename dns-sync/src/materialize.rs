@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use herald_core::firewall::FirewallPart;
 use herald_core::{Name, ZoneId};
 
 use crate::geo;
@@ -125,7 +126,7 @@ pub fn materialize(data: &Path, replica: &Path, knot: &KnotConfig) -> Result<Mat
     }
 
     let failed = |source| MaterializeError::Write { path: knot.module_snapshot(), source };
-    let snapshot = knot.module.is_some().then(|| begin_snapshot(&knot.module_snapshot(), &geo::dir(data)));
+    let snapshot = knot.module.is_some().then(|| begin_snapshot(&knot.module_snapshot(), data));
     let snapshot = Mutex::new(snapshot.transpose().map_err(failed)?);
     let mut written = write_zones(replica, knot, zones, &snapshot)?;
     written.damaged_rows = damaged_rows;
@@ -155,11 +156,16 @@ fn lock(data: &Path) -> Result<File, MaterializeError> {
     }
 }
 
-/// The table of places comes first: where it is told of, no name is answered without it.
-fn begin_snapshot(path: &Path, tables: &Path) -> io::Result<SnapshotWriter> {
+/// The firewall and the table of places come first: where they are told of, no name is answered without them.
+fn begin_snapshot(path: &Path, data: &Path) -> io::Result<SnapshotWriter> {
     let mut snapshot = SnapshotWriter::create(path)?;
-    if let Some(table) = geo::in_use(tables) {
-        snapshot.message(&table.message())?;
+    if let Some(table) = geo::in_use(&geo::dir(data)) {
+        snapshot.message(&table.message(None))?;
+    }
+    for part in FirewallPart::ALL {
+        if let Some(file) = geo::in_use(&geo::firewall_dir(data, part)) {
+            snapshot.message(&file.message(Some(part)))?;
+        }
     }
     Ok(snapshot)
 }

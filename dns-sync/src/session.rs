@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, SecretError, herald_host};
 use crate::counts::ApiPlace;
-use crate::geo::GeoKeeper;
+use crate::files::Files;
 use crate::health::HealthKeeper;
 use crate::materialize::with_causes;
 use crate::status::{Board, now_ms};
@@ -164,20 +164,20 @@ pub struct Dialer<E> {
     config: Arc<Config>,
     events: mpsc::Sender<E>,
     board: Arc<Board>,
-    geo: Option<GeoKeeper>,
     api: Option<watch::Sender<Option<ApiPlace>>>,
     health: Option<HealthKeeper>,
+    files: Option<Files>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board, geo: None, api: None, health: None }
+        Dialer { config, events, board, api: None, health: None, files: None }
     }
 
-    /// The same, fetching tables of places for this keeper.
-    pub fn fetching(self, geo: GeoKeeper) -> Dialer<E> {
-        Dialer { geo: Some(geo), ..self }
+    /// The same, fetching files for these keepers.
+    pub fn fetching(self, files: Files) -> Dialer<E> {
+        Dialer { files: Some(files), ..self }
     }
 
     /// The same, telling where the control plane says that its API is.
@@ -202,8 +202,8 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             };
             // Sent whether it was up or not: the agent knows.
             self.tell(SessionEvent::Closed);
-            if let Some(geo) = &self.geo {
-                geo.closed();
+            if let Some(files) = &self.files {
+                files.closed();
             }
             if let Some(health) = &self.health {
                 health.closed();
@@ -287,9 +287,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
-            geo: self.geo.as_ref().map(GeoKeeper::status),
+            geo: self.files.as_ref().map(Files::geo_status),
             knows_private: Some(true),
             verdicts: self.health.as_ref().map(HealthKeeper::as_of),
+            firewall: self.files.as_ref().map(|files| files.firewall_status(Vec::new())),
         };
         let mut bytes = Vec::new();
         stream::encode_frame(&ToHerald::Hello(hello), &mut bytes);
@@ -320,8 +321,8 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             status.herald_head = Some(welcome.head.to_string());
         });
         let (outbox, messages) = unbounded_channel();
-        if let Some(geo) = &self.geo {
-            geo.opened(outbox.downgrade());
+        if let Some(files) = &self.files {
+            files.opened(&outbox.downgrade());
         }
         if let Some(health) = &self.health {
             health.opened(outbox.downgrade());
@@ -351,8 +352,8 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                     continue;
                 }
             };
-            let message = match &self.geo {
-                Some(geo) => geo.take(message),
+            let message = match &self.files {
+                Some(files) => files.take(message),
                 None => Some(message),
             };
             let message = match &self.health {
@@ -415,7 +416,8 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
                 undecided: module.undecided,
                 geo: module.geo,
             }),
-            geo: self.geo.as_ref().map(GeoKeeper::status),
+            geo: self.files.as_ref().map(Files::geo_status),
+            firewall: self.files.as_ref().map(|files| files.firewall_status(self.board.firewall_counts())),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use herald_core::Generation;
+use herald_core::firewall::{FirewallCount, Owner};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::core::Figures;
@@ -159,6 +160,40 @@ pub struct ModuleStatus {
     pub bytes: u64,
     /// SHA-256 of the table of places that it has, in hexadecimal; empty if it has none.
     pub geo: String,
+    /// How often rules of the firewall and policy zones were for queries since knotd started, those that never were left out.
+    #[serde(default)]
+    pub firewall: Vec<FirewallCountStatus>,
+}
+
+/// How often something of the firewall was for a query.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirewallCountStatus {
+    /// `fleet`, a tenant's id, or `policy_zone`.
+    pub owner: String,
+    /// The name of the rule or the policy zone.
+    pub name: String,
+    /// What a policy zone did.
+    pub action: String,
+    /// How often.
+    pub queries: u64,
+    #[serde(skip)]
+    counted: Option<FirewallCount>,
+}
+
+impl From<&FirewallCount> for FirewallCountStatus {
+    fn from(count: &FirewallCount) -> FirewallCountStatus {
+        FirewallCountStatus {
+            owner: match count.owner {
+                None => "policy_zone".into(),
+                Some(Owner::Fleet) => "fleet".into(),
+                Some(Owner::Tenant(tenant)) => tenant.to_string(),
+            },
+            name: count.name.clone(),
+            action: count.action.clone(),
+            queries: count.queries,
+            counted: Some(count.clone()),
+        }
+    }
 }
 
 /// Counts of queries, on their way from the module to the control plane.
@@ -208,6 +243,12 @@ struct Inner {
 }
 
 impl Board {
+    /// How often rules of the firewall and policy zones were for queries.
+    pub fn firewall_counts(&self) -> Vec<FirewallCount> {
+        let module = self.status().module;
+        module.into_iter().flat_map(|module| module.firewall).filter_map(|count| count.counted).collect()
+    }
+
     /// The board of an agent that starts now.
     pub fn new(pop: &str) -> Board {
         let now_ms = now_ms();

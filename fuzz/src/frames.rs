@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herald::publisher::{Next, Session};
+use herald_core::firewall::{FirewallCount, FirewallPart, Owner};
 use herald_core::{Generation, Name, RrKey, Rrset, Rtype, ZoneId};
 use herald_wire::stream::{
-    AgentStatus, ApiListener, BUCKETS, GeoProblem, GeoStatus, Hello, Holding, InventoryZone, ModuleState,
-    PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta, ZoneGeneration,
-    ZoneRrset, decode_frame, encode_frame,
+    AgentStatus, ApiListener, BUCKETS, FirewallFiles, GeoProblem, GeoStatus, Hello, Holding, InventoryZone,
+    ModuleState, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome, ZoneBegin, ZoneDelta,
+    ZoneGeneration, ZoneRrset, decode_frame, encode_frame,
 };
 use minicbor::{Decode, Encode};
 
@@ -102,6 +103,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         newest: Generation { epoch: 1, counter: if counter == u64::MAX { 0 } else { counter } },
         bucket_digests: vec![0; BUCKETS * 16],
         geo: Some(GeoStatus::default()),
+        firewall: Some(FirewallFiles::default()),
         verdicts: Some(Generation::default()),
         knows_private: Some(true),
     })
@@ -137,8 +139,21 @@ fn to_herald() -> Vec<ToHerald> {
                 problem: Some(GeoProblem { hash: vec![8; 32], reason: "no room".into() }),
                 ..GeoStatus::default()
             }),
+            firewall: Some(FirewallFiles {
+                rules: GeoStatus { hash: vec![7; 32], ..GeoStatus::default() },
+                policies: GeoStatus::default(),
+                counts: vec![FirewallCount {
+                    owner: Some(Owner::Fleet),
+                    name: "flood".into(),
+                    action: String::new(),
+                    queries: 70_000,
+                }],
+                rules_in_use: vec![7; 32],
+                policies_in_use: Vec::new(),
+            }),
         }),
-        ToHerald::GeoWant { hash: vec![7; 32], from: 1, to: 70_000 },
+        ToHerald::GeoWant { hash: vec![7; 32], from: 1, to: 70_000, part: None },
+        ToHerald::GeoWant { hash: vec![7; 32], from: 1, to: 70_000, part: Some(FirewallPart::Rules) },
         ToHerald::Drifted { bucket_digests: vec![1; BUCKETS * 16] },
     ]
 }
@@ -181,8 +196,13 @@ fn to_pop() -> Vec<ToPop> {
         ToPop::Remove { zone, generation },
         ToPop::Ping { head: generation, in_sync: true, holding: Some(Holding { zones: 2, digest: 5 }) },
         ToPop::Compare { buckets: vec![9] },
-        ToPop::GeoOffer { hash: vec![7; 32], bytes: 70_000 },
-        ToPop::GeoPart { hash: vec![7; 32], from: 5, bytes: vec![1, 2, 3] },
+        ToPop::GeoOffer { hash: vec![7; 32], bytes: 70_000, part: None },
+        ToPop::GeoPart {
+            hash: vec![7; 32],
+            from: 5,
+            bytes: vec![1, 2, 3],
+            part: Some(FirewallPart::Policies),
+        },
     ]
 }
 

@@ -6,6 +6,7 @@
 use crate::account::{Principal, Scope, Token, Verb};
 use crate::channel::Channel;
 use crate::command::{Action, Command, Context, ZoneEdit, ZoneRef};
+use crate::firewall::Owner;
 use crate::monitor::Monitor;
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
 use crate::state::{Shared, State};
@@ -63,7 +64,12 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::SetBrakes(_)
         | Action::SetGeoip { .. }
         | Action::SetProbeRules(_)
+        | Action::PutPolicyZone { .. }
+        | Action::DeletePolicyZone { .. }
         | Action::DeletePop { .. } => access.need_operator()?,
+        Action::SetFirewallRules { owner, .. }
+        | Action::PutFirewallRule { owner, .. }
+        | Action::DeleteFirewallRule { owner, .. } => access.need_firewall(*owner)?,
         Action::CreateToken { tenant, scope, expires_at_ms, .. } => {
             access.need_verb(Verb::Admin)?;
             if let Some(own) = access.tenant
@@ -266,6 +272,28 @@ impl Access {
     pub fn need_operator(&self) -> Result<(), Rejection> {
         self.need_verb(Verb::Admin)?;
         self.need_trusted()
+    }
+
+    /// Asks for the right to change an owner's rules of the firewall: the fleet's are its operators', a tenant's are its own and the
+    /// operators'.
+    ///
+    /// # Errors
+    /// [`RejectionKind::Forbidden`], or [`RejectionKind::NotFound`] for another tenant's.
+    pub fn need_firewall(&self, owner: Owner) -> Result<(), Rejection> {
+        match (owner, self.tenant) {
+            (Owner::Fleet, _) => self.need_operator(),
+            (Owner::Tenant(tenant), Some(own)) if tenant != own => Err(Rejection::not_found("tenant")),
+            (Owner::Tenant(_), _) => {
+                self.need_verb(Verb::Admin)?;
+                self.need_whole_zones()?;
+                if self.scope.zones.is_empty() {
+                    return Ok(());
+                }
+                Err(Rejection::forbidden(
+                    "this token's scope is limited to some zones, and rules are for all of them",
+                ))
+            }
+        }
     }
 
     /// Finds a token among those to be seen.

@@ -11,6 +11,7 @@ use crate::account::{NsSet, Pop, Tenant, Token};
 use crate::brakes::Brakes;
 use crate::channel::Channel;
 use crate::content::{Content, Difference};
+use crate::firewall::{Owner, PolicyZone, Rule};
 use crate::geoip::Geoip;
 use crate::idempotency::Request;
 use crate::monitor::{Monitor, ProbeRules, VerdictChange};
@@ -303,6 +304,46 @@ pub enum Change {
     /// A notification channel is gone.
     #[n(39)]
     ChannelDeleted(#[n(0)] ChannelId),
+    /// A rule of the firewall is new or different.
+    #[n(48)]
+    FirewallRulePut {
+        /// Whose.
+        #[n(0)]
+        owner: Owner,
+        /// The rule.
+        #[n(1)]
+        rule: Rule,
+    },
+    /// A rule of the firewall is gone.
+    #[n(49)]
+    FirewallRuleDeleted {
+        /// Whose.
+        #[n(0)]
+        owner: Owner,
+        /// Its name.
+        #[n(1)]
+        name: String,
+    },
+    /// A response policy zone is new or different.
+    #[n(50)]
+    PolicyZonePut(#[n(0)] PolicyZone),
+    /// A response policy zone is gone.
+    #[n(51)]
+    PolicyZoneDeleted {
+        /// Its name.
+        #[n(0)]
+        name: String,
+    },
+    /// In checkpoints: when an owner's rules, or of the fleet its policy zones, changed last.
+    #[n(52)]
+    FirewallRestored {
+        /// Whose.
+        #[n(0)]
+        owner: Owner,
+        /// The log's revision.
+        #[n(1)]
+        revision: u64,
+    },
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {

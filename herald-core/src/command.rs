@@ -7,6 +7,7 @@ use crate::brakes::Brakes;
 use crate::change::{ChunkAddress, Evidence};
 use crate::channel::ChannelInput;
 use crate::check::CheckedContent;
+use crate::firewall::{Owner, PolicyZone, Rule};
 use crate::geoip::Geoip;
 use crate::idempotency::RequestKey;
 use crate::limits::Limit;
@@ -212,6 +213,49 @@ pub enum Action {
         channel: ChannelId,
         /// Its revision must be this.
         if_match: Option<u64>,
+    },
+    /// Have exactly these rules of the firewall (the fleet's: operators).
+    SetFirewallRules {
+        /// Whose.
+        owner: Owner,
+        /// The revision of what is of this owner must be this.
+        if_match: Option<u64>,
+        /// All of them.
+        rules: Vec<Rule>,
+        /// Of the fleet: have exactly these policy zones, too, which the log had before.
+        zones: Option<Vec<PolicyZone>>,
+    },
+    /// Make a rule of the firewall, or replace the one of its name (the fleet's: operators).
+    PutFirewallRule {
+        /// Whose.
+        owner: Owner,
+        /// The revision of what is of this owner must be this.
+        if_match: Option<u64>,
+        /// The rule.
+        rule: Rule,
+    },
+    /// Delete a rule of the firewall (the fleet's: operators).
+    DeleteFirewallRule {
+        /// Whose.
+        owner: Owner,
+        /// The revision of what is of this owner must be this.
+        if_match: Option<u64>,
+        /// Its name.
+        name: String,
+    },
+    /// Make a policy zone whose rules were staged, or replace the one of its name (operators).
+    PutPolicyZone {
+        /// The revision of what is the fleet's must be this.
+        if_match: Option<u64>,
+        /// The policy zone.
+        zone: PolicyZone,
+    },
+    /// Delete a policy zone (operators).
+    DeletePolicyZone {
+        /// The revision of what is the fleet's must be this.
+        if_match: Option<u64>,
+        /// Its name.
+        name: String,
     },
     /// Delete a PoP (operators).
     DeletePop {

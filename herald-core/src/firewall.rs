@@ -3,10 +3,12 @@
 //! The encoding of all here is persistent: field numbers are never used again for something else; what is added is optional.
 
 use std::fmt;
+use std::sync::Arc;
 
+use imbl::OrdMap;
 use minicbor::{Decode, Encode};
 
-use crate::change::ChunkAddress;
+use crate::change::{Change, ChunkAddress};
 use crate::rrset::rtype_number;
 use crate::steering::Prefix;
 use crate::{Name, Rtype, TenantId};
@@ -193,6 +195,139 @@ impl When {
     pub fn values(&self) -> usize {
         self.sources.len() + self.countries.len() + self.asns.len() + self.names.len() + self.types.len()
     }
+}
+
+/// The rules of all owners, and the policy zones: part of the state.
+#[derive(Clone, Debug, Default)]
+pub struct Firewall {
+    rules: OrdMap<(Owner, String), Arc<Rule>>,
+    zones: OrdMap<String, Arc<PolicyZone>>,
+    /// When an owner's rules changed last, or of the fleet its policy zones.
+    revisions: OrdMap<Owner, u64>,
+}
+
+impl Firewall {
+    /// An owner's rules, by name.
+    pub fn rules(&self, owner: Owner) -> impl Iterator<Item = &Rule> {
+        let range = self.rules.range((owner, String::new())..);
+        range.take_while(move |((other, _), _)| *other == owner).map(|(_, rule)| &**rule)
+    }
+
+    /// A rule.
+    pub fn rule(&self, owner: Owner, name: &str) -> Option<&Rule> {
+        self.rules.get(&(owner, name.to_owned())).map(|rule| &**rule)
+    }
+
+    /// Who has rules, with the rules.
+    pub fn all_rules(&self) -> impl Iterator<Item = (Owner, &Arc<Rule>)> {
+        self.rules.iter().map(|((owner, _), rule)| (*owner, rule))
+    }
+
+    /// Policy zones, in the order in which they are asked.
+    pub fn zones(&self) -> impl Iterator<Item = &PolicyZone> {
+        let mut zones: Vec<_> = self.zones.values().map(|zone| &**zone).collect();
+        zones.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
+        zones.into_iter()
+    }
+
+    /// A policy zone.
+    pub fn zone(&self, name: &str) -> Option<&PolicyZone> {
+        self.zones.get(name).map(|zone| &**zone)
+    }
+
+    /// Whether it has the same rules as another one, found out without comparing them: if not, it may have all the same.
+    pub fn has_rules_of(&self, other: &Firewall) -> bool {
+        self.rules.ptr_eq(&other.rules)
+    }
+
+    /// As [`Firewall::has_rules_of`], of policy zones.
+    pub fn has_zones_of(&self, other: &Firewall) -> bool {
+        self.zones.ptr_eq(&other.zones)
+    }
+
+    /// The revision at which an owner's rules changed last, or of the fleet its policy zones; 0 if they never did.
+    pub fn revision(&self, owner: Owner) -> u64 {
+        self.revisions.get(&owner).copied().unwrap_or(0)
+    }
+
+    /// Folds a change in, if it is about the firewall.
+    pub fn apply(&mut self, revision: u64, change: &Change) {
+        let (owner, revision) = match change {
+            Change::FirewallRulePut { owner, rule } => {
+                self.rules.insert((*owner, rule.name.clone()), Arc::new(rule.clone()));
+                (*owner, revision)
+            }
+            Change::FirewallRuleDeleted { owner, name } => {
+                self.rules.remove(&(*owner, name.clone()));
+                (*owner, revision)
+            }
+            Change::PolicyZonePut(zone) => {
+                self.zones.insert(zone.name.clone(), Arc::new(zone.clone()));
+                (Owner::Fleet, revision)
+            }
+            Change::PolicyZoneDeleted { name } => {
+                self.zones.remove(name);
+                (Owner::Fleet, revision)
+            }
+            Change::FirewallRestored { owner, revision } => (*owner, *revision),
+            _ => return,
+        };
+        self.revisions.insert(owner, revision);
+    }
+
+    /// The tenant is no more.
+    pub(crate) fn forget(&mut self, tenant: TenantId) {
+        let owner = Owner::Tenant(tenant);
+        let names: Vec<String> = self.rules(owner).map(|rule| rule.name.clone()).collect();
+        names.into_iter().for_each(|name| _ = self.rules.remove(&(owner, name)));
+        self.revisions.remove(&owner);
+    }
+
+    /// The changes that lead to it.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
+        let rules = self.all_rules();
+        let rules = rules.map(|(owner, rule)| Change::FirewallRulePut { owner, rule: (**rule).clone() });
+        let zones = self.zones.values().map(|zone| Change::PolicyZonePut((**zone).clone()));
+        let revisions = self.revisions.iter();
+        // After the rules, which would bring the checkpoint's revision.
+        let revisions = revisions
+            .map(|(owner, revision)| Change::FirewallRestored { owner: *owner, revision: *revision });
+        rules.chain(zones).chain(revisions)
+    }
+}
+
+/// A part of the firewall: PoPs get each in a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum FirewallPart {
+    /// The rules of the fleet and of tenants.
+    #[n(0)]
+    Rules,
+    /// The policy zones.
+    #[n(1)]
+    Policies,
+}
+
+impl FirewallPart {
+    /// Both.
+    pub const ALL: [FirewallPart; 2] = [FirewallPart::Rules, FirewallPart::Policies];
+}
+
+/// How often something of the firewall was for a query, since knotd started.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FirewallCount {
+    /// Whose rule; none of a policy zone.
+    #[n(0)]
+    pub owner: Option<Owner>,
+    /// The name of the rule or the policy zone.
+    #[n(1)]
+    pub name: String,
+    /// What a policy zone did; empty of a rule.
+    #[n(2)]
+    pub action: String,
+    /// How often.
+    #[n(3)]
+    pub queries: u64,
 }
 
 /// What is wrong with a rule: its field, as the API has it, and why.

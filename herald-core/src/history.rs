@@ -46,11 +46,15 @@ pub enum ChangeKind {
     ProbeRulesSet = 35,
     ChannelPut = 38,
     ChannelDeleted = 39,
+    FirewallRulePut = 48,
+    FirewallRuleDeleted = 49,
+    PolicyZonePut = 50,
+    PolicyZoneDeleted = 51,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 32] = [
+    pub const ALL: [ChangeKind; 36] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -83,6 +87,10 @@ impl ChangeKind {
         ChangeKind::ProbeRulesSet,
         ChangeKind::ChannelPut,
         ChangeKind::ChannelDeleted,
+        ChangeKind::FirewallRulePut,
+        ChangeKind::FirewallRuleDeleted,
+        ChangeKind::PolicyZonePut,
+        ChangeKind::PolicyZoneDeleted,
     ];
 
     /// The kind of a change.
@@ -120,7 +128,12 @@ impl ChangeKind {
             Change::ProbeRulesSet(_) => ChangeKind::ProbeRulesSet,
             Change::ChannelPut(_) => ChangeKind::ChannelPut,
             Change::ChannelDeleted(_) => ChangeKind::ChannelDeleted,
+            Change::FirewallRulePut { .. } => ChangeKind::FirewallRulePut,
+            Change::FirewallRuleDeleted { .. } => ChangeKind::FirewallRuleDeleted,
+            Change::PolicyZonePut(_) => ChangeKind::PolicyZonePut,
+            Change::PolicyZoneDeleted { .. } => ChangeKind::PolicyZoneDeleted,
             Change::ZoneRestored { .. }
+            | Change::FirewallRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }

@@ -17,6 +17,7 @@ use crate::account::{NsSet, Pop, PopHold, Tenant, Token};
 use crate::brakes::Brakes;
 use crate::change::Change;
 use crate::content::Content;
+use crate::firewall::Firewall;
 use crate::geoip::Geoip;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
@@ -54,6 +55,7 @@ pub struct State {
     geoip: Option<Arc<Geoip>>,
     monitors: Monitors,
     channels: Channels,
+    firewall: Firewall,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
 }
@@ -81,6 +83,7 @@ impl State {
             Change::TenantDeleted(id) => {
                 if let Some(tenant) = self.tenants.remove(id) {
                     self.tenants_by_name.remove(&tenant.name);
+                    self.firewall.forget(tenant.id);
                     self.requests.forget_all(KeyHolder::Tenant(tenant.id));
                 }
             }
@@ -116,6 +119,11 @@ impl State {
                 }
             }
             Change::BrakesSet(brakes) => self.brakes = *brakes,
+            Change::FirewallRulePut { .. }
+            | Change::FirewallRuleDeleted { .. }
+            | Change::PolicyZonePut(_)
+            | Change::PolicyZoneDeleted { .. }
+            | Change::FirewallRestored { .. } => self.firewall.apply(at.generation.counter, change),
             Change::GeoipSet { table } => self.geoip = table.clone().map(Arc::new),
             Change::MonitorPut(monitor) => {
                 self.put_monitor(Monitor { revision: at.generation.counter, ..monitor.clone() });
@@ -598,6 +606,11 @@ impl State {
         &self.monitors
     }
 
+    /// The rules of the firewall and the policy zones.
+    pub fn firewall(&self) -> &Firewall {
+        &self.firewall
+    }
+
     /// Revision at which a zone last ceased to be served; 0 if none ever has.
     pub fn last_loss(&self) -> u64 {
         self.last_loss
@@ -654,6 +667,7 @@ impl State {
             .chain(geoip)
             .chain(self.monitors.to_changes())
             .chain(self.channels.to_changes())
+            .chain(self.firewall.changes())
             .chain(loss)
             .chain([position])
     }

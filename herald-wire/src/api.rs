@@ -7,6 +7,7 @@
 
 pub mod channels;
 pub mod explain;
+pub mod firewall;
 pub mod monitors;
 pub mod stats;
 pub mod steering;
@@ -422,6 +423,14 @@ pub enum ChangeKind {
     ChannelPut,
     /// A notification channel was deleted.
     ChannelDeleted,
+    /// A rule of the firewall was made or changed.
+    FirewallRulePut,
+    /// A rule of the firewall was deleted.
+    FirewallRuleDeleted,
+    /// A response policy zone was made or changed.
+    PolicyZonePut,
+    /// A response policy zone was deleted.
+    PolicyZoneDeleted,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.
@@ -566,7 +575,7 @@ pub struct ChangedSteering {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
-    /// The revision (`4711`, `c4711`) or time (RFC 3339) whose records the zone gets again.
+    /// The revision (`4711`, `c4711`) or time (RFC 3339) as of which it is to be again.
     pub to: String,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]

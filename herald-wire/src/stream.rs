@@ -18,7 +18,7 @@
 //!  │◀─ Ping {what the PoP should hold by now, in sum} ─────┤ compared by the PoP once all before it is taken in
 //!  ├─ Drifted {bucket digests} ───────────────────────────▶│ if it holds something else
 //!  │◀─ Compare {buckets that differ} ──────────────────────┤ answered by Inventory, as after Welcome
-//!  │◀─ GeoOffer {hash, bytes} ─────────────────────────────┤ only to who says in Hello that it knows of it
+//!  │◀─ GeoOffer {hash, bytes} ─────────────────────────────┤ only to who says in Hello that it knows of it; of the firewall's files likewise
 //!  ├─ GeoWant {hash, from, to} ───────────────────────────▶│ again and again, from where it left off
 //!  │◀─ GeoPart* ───────────────────────────────────────────┤ whenever there is nothing else to be sent
 //!  │◀─ Probes {monitors, all or what changed} ─────────────┤ only to who says in Hello that it knows of monitors
@@ -26,6 +26,7 @@
 //!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
 //! ```
 
+use herald_core::firewall::{FirewallCount, FirewallPart};
 use herald_core::monitor::{Check, Pace};
 use herald_core::steering::Prefix;
 use herald_core::{Generation, MonitorId, Name, RrKey, Rrset, ZoneId};
@@ -118,6 +119,9 @@ pub enum ToHerald {
         /// The byte after the last one.
         #[n(2)]
         to: u64,
+        /// The part of the firewall that it is of; none of the table of places.
+        #[n(3)]
+        part: Option<FirewallPart>,
     },
     /// What the PoP sees of monitors that it probes.
     #[n(8)]
@@ -205,6 +209,9 @@ pub enum ToPop {
         /// Its length.
         #[n(1)]
         bytes: u64,
+        /// The part of the firewall that it is, only to who says in Hello that it has a firewall; none: it is the table of places.
+        #[n(2)]
+        part: Option<FirewallPart>,
     },
     /// Some of the table of places.
     #[n(10)]
@@ -218,6 +225,9 @@ pub enum ToPop {
         /// The bytes.
         #[cbor(n(2), with = "minicbor::bytes")]
         bytes: Vec<u8>,
+        /// As in the offer.
+        #[n(3)]
+        part: Option<FirewallPart>,
     },
     /// What the PoP is to probe.
     #[n(11)]
@@ -357,6 +367,9 @@ pub struct Hello {
     /// refused as long as there are any.
     #[n(8)]
     pub knows_private: Option<bool>,
+    /// The files of the firewall that it has; none if it has no firewall.
+    #[n(20)]
+    pub firewall: Option<FirewallFiles>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -556,6 +569,9 @@ pub struct AgentStatus {
     /// The table of places it has; none if it knows of no such thing.
     #[n(5)]
     pub geo: Option<GeoStatus>,
+    /// The firewall's files that it has, and what they counted; none if it has no firewall.
+    #[n(20)]
+    pub firewall: Option<FirewallFiles>,
 }
 
 /// The module in knotd, as a PoP tells of it.
@@ -581,7 +597,45 @@ pub struct ModuleState {
     pub geo: String,
 }
 
-/// The table of places that a PoP has.
+/// The firewall of a PoP.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct FirewallFiles {
+    /// The file of rules.
+    #[n(0)]
+    pub rules: GeoStatus,
+    /// The file of policy zones.
+    #[n(1)]
+    pub policies: GeoStatus,
+    /// How often each was for a query since knotd started, those that never were left out. Not in [`Hello`].
+    #[n(2)]
+    pub counts: Vec<FirewallCount>,
+    /// SHA-256 of the file of rules that queries are decided by; empty: none.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub rules_in_use: Vec<u8>,
+    /// Likewise of policy zones.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub policies_in_use: Vec<u8>,
+}
+
+impl FirewallFiles {
+    /// The file of a part.
+    pub fn part(&self, part: FirewallPart) -> &GeoStatus {
+        match part {
+            FirewallPart::Rules => &self.rules,
+            FirewallPart::Policies => &self.policies,
+        }
+    }
+
+    /// SHA-256 of the file of a part that queries are decided by; empty: none.
+    pub fn in_use(&self, part: FirewallPart) -> &[u8] {
+        match part {
+            FirewallPart::Rules => &self.rules_in_use,
+            FirewallPart::Policies => &self.policies_in_use,
+        }
+    }
+}
+
+/// The table of places that a PoP has. Of a file of the firewall, there are no databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct GeoStatus {
     /// SHA-256 of the one in use; empty: none.
@@ -708,6 +762,7 @@ mod tests {
             geo: None,
             verdicts: None,
             knows_private: None,
+            firewall: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod delegation;
 pub mod edge;
 pub mod engine;
+pub mod firewall;
 pub mod geoip;
 pub mod health;
 pub mod history;

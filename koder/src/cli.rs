@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::commands::{
-    brakes, change, channel, context, explain, geoip, login, monitor, nsset, past, policy, pool, pop, record,
-    stats, steering, tenant, token, view, zone,
+    brakes, change, channel, context, explain, firewall, geoip, login, monitor, nsset, past, policy, pool,
+    pop, record, stats, steering, tenant, token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -95,6 +95,9 @@ pub enum DnsCommand {
     /// The emptiness brake: how much may go before somebody is asked (operators)
     #[command(subcommand)]
     Brakes(brakes::BrakesCommand),
+    /// The firewall: which queries are dropped, refused or answered otherwise
+    #[command(subcommand)]
+    Firewall(firewall::FirewallCommand),
     /// GeoIP databases, which tell where clients are (operators)
     #[command(subcommand)]
     Geoip(geoip::GeoipCommand),

@@ -638,6 +638,7 @@ impl World {
             newest: greeting.newest,
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: None,
+            firewall: None,
             verdicts: None,
             knows_private: Some(true),
         };
@@ -703,6 +704,7 @@ impl World {
                 newest: agent.core.replica().newest(),
                 module: None,
                 geo: None,
+                firewall: None,
             };
             self.say(link, &ToHerald::Status(status));
         }

@@ -29,7 +29,7 @@
 
 use std::path::{Path, PathBuf};
 
-use herald_core::firewall::Owner;
+pub use herald_core::firewall::{FirewallCount, FirewallPart};
 use herald_core::{Generation, MonitorId, Name, RrKey, Rrset, ZoneId};
 use minicbor::{Decode, Encode};
 
@@ -185,18 +185,6 @@ pub enum ToModule {
     },
 }
 
-/// A part of the firewall: each has a file of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(index_only)]
-pub enum FirewallPart {
-    /// The rules of the fleet and of tenants.
-    #[n(0)]
-    Rules,
-    /// The policy zones.
-    #[n(1)]
-    Policies,
-}
-
 /// What the module has in use of the firewall.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct FirewallHashes {
@@ -208,21 +196,22 @@ pub struct FirewallHashes {
     pub policies: Vec<u8>,
 }
 
-/// How often something of the firewall was for a query, since knotd started.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct FirewallCount {
-    /// Whose rule; none of a policy zone.
-    #[n(0)]
-    pub owner: Option<Owner>,
-    /// The name of the rule or the policy zone.
-    #[n(1)]
-    pub name: String,
-    /// What a policy zone did; empty of a rule.
-    #[n(2)]
-    pub action: String,
-    /// How often.
-    #[n(3)]
-    pub queries: u64,
+impl FirewallHashes {
+    /// SHA-256 of the file of a part.
+    pub fn part(&self, part: FirewallPart) -> &[u8] {
+        match part {
+            FirewallPart::Rules => &self.rules,
+            FirewallPart::Policies => &self.policies,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn part_mut(&mut self, part: FirewallPart) -> &mut Vec<u8> {
+        match part {
+            FirewallPart::Rules => &mut self.rules,
+            FirewallPart::Policies => &mut self.policies,
+        }
+    }
 }
 
 /// Whose verdicts.

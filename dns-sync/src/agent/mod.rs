@@ -25,6 +25,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use herald_core::firewall::FirewallPart;
 use steering::link::ToAgent;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,14 +37,14 @@ pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
 use crate::config::{Config, Mode, SecretError};
 use crate::counts::{CountsKeeper, Sender as CountsSender};
-use crate::geo::GeoKeeper;
+use crate::files::Files;
 use crate::health::HealthKeeper;
 use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
 use crate::materialize::with_causes;
 use crate::replica::{OpenError, Replica, ReplicaError};
 use crate::session::Dialer;
-use crate::status::{self, Board};
+use crate::status::{self, Board, FirewallCountStatus};
 
 const LOCK: &str = "agent.lock";
 
@@ -116,10 +117,10 @@ impl Agent {
         status::serve(&config.status_socket(), board.clone())
             .map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
 
-        let geo = GeoKeeper::start(config.geo_dir())
-            .map_err(|source| StartError::Data { dir: config.geo_dir(), source })?;
-        // It is on the log already.
-        geo.status().problem.iter().for_each(|problem| board.error(problem.reason.clone()));
+        let files = Files::start(&config.data)
+            .map_err(|source| StartError::Data { dir: config.data.clone(), source })?;
+        // They are on the log already.
+        files.problems().for_each(|problem| board.error(problem));
 
         let health = HealthKeeper::start(
             config.verdicts_file(),
@@ -136,8 +137,12 @@ impl Agent {
             Contents::new(config.replica_dir(), move |zone| drop(damaged.send(Event::Damaged(zone))));
         // The configuration was checked to have an address.
         let driver = DriverConfig::of(&config.knot).ok_or_else(|| io::ErrorKind::InvalidInput.into());
-        let table = geo.file().borrow().clone();
-        let driver = driver.map(|driver| DriverConfig { geo: table, ..driver });
+        let table = files.geo.file().borrow().clone();
+        let firewall = FirewallPart::ALL
+            .into_iter()
+            .filter_map(|part| Some((part, files.firewall(part).file().borrow().clone()?)))
+            .collect();
+        let driver = driver.map(|driver| DriverConfig { geo: table, firewall, ..driver });
         let driver = driver.and_then(|driver| Driver::start(driver, report)).map_err(StartError::System)?;
         let driver = Arc::new(driver);
         driver.filling(!replica.is_complete());
@@ -154,13 +159,11 @@ impl Agent {
         // Answers matter more than counts, which the module keeps until somebody takes them.
         let counts = counts.map_err(|error| note(&board, with_causes(&error))).ok();
         let counted = counts.clone();
-        let (forward, figures, places) = (events.clone(), board.clone(), geo.clone());
+        let (forward, figures, fetched) = (events.clone(), board.clone(), files.clone());
         spawn("knot-reports", move || {
             for report in reports {
                 show_report(&report, &figures);
-                if let Report::ModuleSaid(ToAgent::GeoLoaded { hash, problem }) = &report {
-                    places.module_says(hash, problem.clone());
-                }
+                fetched.module_reports(&report);
                 match (&counted, &report) {
                     (Some(counted), Report::ModuleSaid(ToAgent::Counts(batch))) => {
                         counted.take(batch.clone());
@@ -181,7 +184,8 @@ impl Agent {
         let shell = Shell::new(core, inbox, board.clone(), driver.clone(), scrubs);
         let core = spawn("agent", move || shell.run())?;
 
-        let (steered, mut table) = (Arc::clone(&driver), geo.file());
+        let (steered, mut table) = (Arc::clone(&driver), files.geo.file());
+        let (mut rules, mut policies) = (files.rules.file(), files.policies.file());
         let hooks = AgentHooks {
             config: config.clone(),
             driver,
@@ -203,7 +207,7 @@ impl Agent {
 
         let ending = CancellationToken::new();
         let dialer = Dialer::new(config.clone(), events.clone(), board.clone())
-            .fetching(geo)
+            .fetching(files)
             .telling_api(api)
             .minding(health);
         let runtime =
@@ -220,10 +224,21 @@ impl Agent {
                         }
                     }
                 };
+                let tell_firewall = async {
+                    // What there was at the start, the driver has.
+                    loop {
+                        let (part, file) = tokio::select! {
+                            Ok(()) = rules.changed() => (FirewallPart::Rules, &mut rules),
+                            Ok(()) = policies.changed() => (FirewallPart::Policies, &mut policies),
+                            else => return,
+                        };
+                        steered.firewall(part, file.borrow_and_update().clone());
+                    }
+                };
                 runtime.block_on(async {
                     tokio::select! {
                         () = dialer.run(ending.clone()) => {}
-                        () = async { tokio::join!(tell_table, ending.cancelled()); } => {}
+                        () = async { tokio::join!(tell_table, tell_firewall, ending.cancelled()); } => {}
                     }
                 });
             }
@@ -292,11 +307,15 @@ fn show_report(report: &Report, board: &Board) {
             None => board.module(|module| module.geo = hex(hash)),
             Some(problem) => note(board, format!("the module does not use the GeoIP table: {problem}")),
         },
+        Report::ModuleSaid(ToAgent::FirewallLoaded { problem: Some(problem), .. }) => {
+            note(board, format!("the module does not use a file of the firewall: {problem}"));
+        }
         Report::ModuleSaid(ToAgent::Status(said)) => board.module(|module| {
             module.zones = said.zones;
             module.panics = said.panics;
             module.undecided = said.undecided;
             module.bytes = said.bytes;
+            module.firewall = said.firewall.iter().flatten().map(FirewallCountStatus::from).collect();
         }),
         _ => {}
     }

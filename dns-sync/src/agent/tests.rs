@@ -157,6 +157,7 @@ impl Herald {
             newest: Generation::default(),
             bucket_digests: Vec::new(),
             geo: None,
+            firewall: None,
             verdicts: None,
             knows_private: Some(true),
         };

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
+use herald_core::steering::Prefix;
 use herald_core::{Name, digest128};
 
 use super::catalog::{self, Catalogs};
@@ -26,6 +27,16 @@ pub enum LogTarget {
     Stderr,
     /// A file.
     File(PathBuf),
+}
+
+/// How many responses by datagrams a network gets (knotd's mod-rrl). What is over is answered truncated: whoever is really there comes by TCP,
+/// and to forged sources nothing is sent that is larger than what was forged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Responses a second to a network of 24 bits (IPv4) or 56 bits (IPv6).
+    pub per_s: u32,
+    /// Networks that it isn't for.
+    pub except: Vec<Prefix>,
 }
 
 /// What a PoP's knotd is to be like.
@@ -56,6 +67,8 @@ pub struct KnotConfig {
     pub pop: String,
     /// Whether draws follow from the ids of queries, so that tests know them.
     pub known_draws: bool,
+    /// How many responses a network gets; none: as many as it asks for.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl KnotConfig {
@@ -74,6 +87,7 @@ impl KnotConfig {
             module: None,
             pop: String::new(),
             known_draws: false,
+            rate_limit: None,
         }
     }
 
@@ -222,6 +236,14 @@ impl KnotConfig {
             }
         }
 
+        if let Some(RateLimit { per_s, except }) = &self.rate_limit {
+            writeln!(out, "mod-rrl:\n  - id: default\n    rate-limit: {per_s}\n    slip: 1")?;
+            if !except.is_empty() {
+                let except: Vec<String> = except.iter().map(Prefix::to_string).collect();
+                writeln!(out, "    whitelist: [ {} ]", except.join(", "))?;
+            }
+        }
+
         // The files are the state at start, and the control socket changes it. A journal would only slow
         // both down, and bring old content back.
         writeln!(out, "template:")?;
@@ -232,6 +254,10 @@ impl KnotConfig {
             writeln!(out, "    journal-content: none")?;
             writeln!(out, "    zonefile-load: whole")?;
             writeln!(out, "    zonefile-sync: -1")?;
+            // Before ours, which counts what it does.
+            if self.rate_limit.is_some() && id == "default" {
+                writeln!(out, "    global-module: mod-rrl/default")?;
+            }
             if module.is_some() {
                 // Named twice: a global module is asked at a query's begin and end only, a zone's only in between.
                 if id == "default" {

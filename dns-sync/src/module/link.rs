@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use herald_core::{Generation, ZoneId};
-use steering::link::{FrameError, PROTOCOL, ToAgent, ToModule, decode_frame, encode_frame};
+use steering::link::{FirewallHashes, FrameError, PROTOCOL, ToAgent, ToModule, decode_frame, encode_frame};
 
 /// The first wait after no connection came about, or one broke; it doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(10);
@@ -43,6 +43,8 @@ pub enum LinkEvent {
         counts: bool,
         /// Whether it knows of verdicts.
         knows_verdicts: bool,
+        /// What it has of the firewall; none if it is too old to have one.
+        firewall: Option<FirewallHashes>,
     },
     /// The module said something.
     Said {
@@ -241,13 +243,23 @@ fn read(mut stream: UnixStream, connection: u64, tell: &impl Fn(LinkEvent)) -> R
                 ToAgent::Hello { protocol, version, .. } if protocol != PROTOCOL => {
                     return Err(format!("the module {version} speaks protocol {protocol}, not {PROTOCOL}"));
                 }
-                ToAgent::Hello { version, zones: more, last, geo, counts, knows_verdicts, .. } if !is_up => {
+                ToAgent::Hello {
+                    version, zones: more, last, geo, counts, knows_verdicts, firewall, ..
+                } if !is_up => {
                     zones.extend(more);
                     if last {
                         is_up = true;
                         let zones = std::mem::take(&mut zones);
                         let counts = counts.unwrap_or(false);
-                        tell(LinkEvent::Up { connection, zones, version, geo, counts, knows_verdicts });
+                        tell(LinkEvent::Up {
+                            connection,
+                            zones,
+                            version,
+                            geo,
+                            counts,
+                            knows_verdicts,
+                            firewall,
+                        });
                     }
                 }
                 message if is_up => tell(LinkEvent::Said { connection, message }),

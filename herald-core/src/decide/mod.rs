@@ -5,6 +5,7 @@ mod accounts;
 mod brakes;
 mod channels;
 mod faults;
+mod firewall;
 mod monitors;
 mod private;
 mod quotas;
@@ -164,6 +165,17 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
             channels::update(state, context, *channel, *if_match, input, *new_secret)
         }
         Action::DeleteChannel { channel, if_match } => channels::delete(state, *channel, *if_match),
+        Action::SetFirewallRules { owner, if_match, rules, zones } => {
+            firewall::set_rules(state, *owner, *if_match, rules, zones.as_deref())
+        }
+        Action::PutFirewallRule { owner, if_match, rule } => {
+            firewall::put_rule(state, *owner, *if_match, rule)
+        }
+        Action::DeleteFirewallRule { owner, if_match, name } => {
+            firewall::delete_rule(state, *owner, *if_match, name)
+        }
+        Action::PutPolicyZone { if_match, zone } => firewall::put_zone(state, *if_match, zone),
+        Action::DeletePolicyZone { if_match, name } => firewall::delete_zone(state, *if_match, name),
         Action::DeletePop { pop } => accounts::delete_pop(state, *pop),
         Action::CreateZone { name, tenant, ns_set, labels, content, insiders } => {
             let is_operator = matches!(context.principal, Principal::Operator { .. });

@@ -8,6 +8,7 @@ use crate::change::{Bulk, Evidence, content_chunks};
 use crate::channel::{Channel, Receiver};
 use crate::content::{Content, Difference};
 use crate::decide::Subject;
+use crate::firewall::{self, Owner, PolicyZone, QueryType, Rate};
 use crate::geoip::{Geoip, GeoipDatabase};
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
@@ -267,7 +268,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=39).collect());
+    assert_eq!(numbers, (0..=39).chain(48..=52).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -313,6 +314,11 @@ fn number(change: &Change) -> u8 {
         Change::MonitorIdsRestored { .. } => 37,
         Change::ChannelPut(_) => 38,
         Change::ChannelDeleted(_) => 39,
+        Change::FirewallRulePut { .. } => 48,
+        Change::FirewallRuleDeleted { .. } => 49,
+        Change::PolicyZonePut(_) => 50,
+        Change::PolicyZoneDeleted { .. } => 51,
+        Change::FirewallRestored { .. } => 52,
     }
 }
 
@@ -771,6 +777,7 @@ fn samples() -> Vec<(&'static str, Change)> {
     ];
     samples.extend(monitor_samples(monitor_limits));
     samples.extend(channel_samples(all_limits));
+    samples.extend(firewall_samples());
     samples
 }
 
@@ -926,4 +933,58 @@ fn channel_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
         ("request-remembered-channel", Change::RequestRemembered(request)),
         ("tenant-put-limited-channels", Change::TenantPut(tenant)),
     ]
+}
+
+/// The firewall with something of everything.
+fn firewall_samples() -> Vec<(&'static str, Change)> {
+    vec![
+        (
+            "firewall-rule-put",
+            Change::FirewallRulePut { owner: Owner::Tenant(TenantId(5)), rule: firewall_rule() },
+        ),
+        (
+            "firewall-rule-put-least",
+            Change::FirewallRulePut {
+                owner: Owner::Fleet,
+                rule: firewall::Rule { when: firewall::When::default(), note: None, ..firewall_rule() },
+            },
+        ),
+        ("firewall-rule-deleted", Change::FirewallRuleDeleted { owner: Owner::Fleet, name: "no-any".into() }),
+        (
+            "policy-zone-put",
+            Change::PolicyZonePut(PolicyZone {
+                name: "blocklist".into(),
+                order: 10,
+                sha256: [0xf1; 32],
+                bytes: 4_096,
+                chunks: vec![[0xf2; 32]],
+                names: 100,
+                clients: 7,
+                not_applying: 3,
+                serial: Some(2_024_010_101),
+            }),
+        ),
+        ("policy-zone-deleted", Change::PolicyZoneDeleted { name: "blocklist".into() }),
+        (
+            "firewall-restored",
+            Change::FirewallRestored { owner: Owner::Tenant(TenantId(5)), revision: 70_015 },
+        ),
+    ]
+}
+
+fn firewall_rule() -> firewall::Rule {
+    firewall::Rule {
+        name: "no-any".into(),
+        order: 10,
+        when: firewall::When {
+            sources: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            countries: vec![*b"DE"],
+            asns: vec![64_496],
+            names: vec![Name::parse("*.example.com").unwrap()],
+            types: vec![QueryType(Rtype::ANY)],
+            over: Some(Rate { per_s: 100, burst: 200, v4_length: 24, v6_length: 56 }),
+        },
+        action: firewall::Action::Truncate,
+        note: Some("amplifies".into()),
+    }
 }

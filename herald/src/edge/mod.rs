@@ -13,6 +13,7 @@ mod channels;
 mod compression;
 mod connections;
 mod explain;
+mod firewall;
 mod gate;
 mod geoip;
 mod lookup;

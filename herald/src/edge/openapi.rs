@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, channels, explain, geoip, meta, monitors,
+    access_log, admissions, batches, brakes, changes, channels, explain, firewall, geoip, meta, monitors,
     nameserver_sets, pops, rrsets, stats, steering, tenants, tokens, zones,
 };
 
@@ -37,6 +37,7 @@ use super::{
         (name = "nameserver-sets"),
         (name = "stats", description = "Counts of queries, by zone and minute."),
         (name = "geoip", description = "GeoIP databases, which tell where clients are."),
+        (name = "firewall", description = "Which queries are dropped, refused or answered otherwise before their zone answers them."),
         (name = "brakes", description = "The emptiness brake: what would empty much of a PoP waits for an operator's word."),
     ),
 )]
@@ -60,6 +61,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(pops::routes())
         .merge(brakes::routes())
         .merge(geoip::routes())
+        .merge(firewall::routes())
         .merge(nameserver_sets::routes())
         .merge(stats::routes())
         .merge(meta::routes())

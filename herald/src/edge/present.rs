@@ -196,6 +196,10 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::ProbeRulesSet => api::ChangeKind::ProbeRulesSet,
                 ChangeKind::ChannelPut => api::ChangeKind::ChannelPut,
                 ChangeKind::ChannelDeleted => api::ChangeKind::ChannelDeleted,
+                ChangeKind::FirewallRulePut => api::ChangeKind::FirewallRulePut,
+                ChangeKind::FirewallRuleDeleted => api::ChangeKind::FirewallRuleDeleted,
+                ChangeKind::PolicyZonePut => api::ChangeKind::PolicyZonePut,
+                ChangeKind::PolicyZoneDeleted => api::ChangeKind::PolicyZoneDeleted,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

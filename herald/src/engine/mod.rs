@@ -23,7 +23,9 @@ use herald_store::{ChunkId, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use recover::{RecoverError, StoreChunks, load_checkpoint, open_entry};
-pub use upkeep::{CompactError, Compacted, for_each_change_of_base, load_base, zone_of_base};
+pub use upkeep::{
+    CompactError, Compacted, firewall_of_base, for_each_change_of_base, load_base, zone_of_base,
+};
 use upkeep::{Remembering, Upkeep};
 
 /// So many chunks of content are staged with one sync.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use herald_core::Generation;
 use herald_core::ZoneId;
 use herald_core::change::{Bulk, Change, ChunkAddress};
+use herald_core::firewall::Firewall;
 use herald_core::history::ZoneFold;
 use herald_core::log;
 use herald_core::state::{At, State};
@@ -186,13 +187,17 @@ fn collect_orphans(
             true
         })?;
     }
+    let base = store.base()?;
+    let then = base.map_or_else(|| Ok(Firewall::default()), |base| firewall_of_base(store, &base))?;
     let is_named = |orphans: &mut HashSet<ChunkId>| -> Result<(), StoreError> {
         for point in [store.checkpoint()?, store.base()?].into_iter().flatten() {
             point.chunks.iter().for_each(|id| _ = orphans.remove(id));
         }
         upkeep.put().iter().for_each(|id| _ = orphans.remove(id));
         let table = now.geoip().map_or(&[][..], |table| &table.chunks);
-        table.iter().for_each(|address| _ = orphans.remove(&ChunkId::from_bytes(*address)));
+        let policies = [now.firewall(), &then].into_iter().flat_map(Firewall::zones);
+        let policies = policies.flat_map(|zone| &zone.chunks);
+        table.iter().chain(policies).for_each(|address| _ = orphans.remove(&ChunkId::from_bytes(*address)));
         Ok(())
     };
     is_named(&mut orphans)?;
@@ -226,10 +231,14 @@ fn addresses_of(store: &dyn Store, entry: &Entry) -> Result<Vec<ChunkAddress>, C
     let malformed = |source| RecoverError::Log(log::LogError::Malformed { revision, source });
     let mut addresses: Vec<ChunkAddress> = log::payload_addresses(&entry.payload).collect();
     for change in log::decode_outline(&entry.payload, &StoreChunks(store)).map_err(malformed)? {
-        if let Change::ZoneCreated { content: Bulk { staged: Some(staged), .. }, .. }
-        | Change::ZoneReplaced { content: Bulk { staged: Some(staged), .. }, .. } = change
-        {
-            addresses.extend(staged);
+        match change {
+            Change::ZoneCreated { content: Bulk { staged: Some(staged), .. }, .. }
+            | Change::ZoneReplaced { content: Bulk { staged: Some(staged), .. }, .. } => {
+                addresses.extend(staged)
+            }
+            // One of them may be wanted back.
+            Change::PolicyZonePut(zone) => addresses.extend(zone.chunks),
+            _ => {}
         }
     }
     Ok(addresses)
@@ -267,6 +276,21 @@ pub fn zone_of_base(
         super::recover::for_each_change(store, chunk, |change| fold.apply(at, change))?;
     }
     Ok(fold.zone())
+}
+
+/// The firewall of the base.
+///
+/// # Errors
+/// As [`load_base`].
+pub fn firewall_of_base(store: &dyn Store, base: &Checkpoint) -> Result<Firewall, RecoverError> {
+    let (_, first_zones) = base_meta(base)?;
+    // It comes after all zones: the last chunk that has one may have some of it.
+    let begin = first_zones.iter().rposition(|first| *first != ZoneId(u128::MAX)).unwrap_or(0);
+    let mut firewall = Firewall::default();
+    for chunk in &base.chunks[begin..] {
+        super::recover::for_each_change(store, chunk, |change| firewall.apply(base.revision, change))?;
+    }
+    Ok(firewall)
 }
 
 /// What the base is a fold of, but for records of zones.

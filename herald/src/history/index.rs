@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use herald_core::account::Principal;
 use herald_core::change::Change;
+use herald_core::firewall::Owner;
 use herald_core::history::ChangeKind;
 use herald_core::log::{self, Envelope, LogError};
 use herald_core::monitor::{Monitor, VerdictChange};
@@ -20,7 +21,7 @@ use crate::engine::StoreChunks;
 pub const FILE: &str = "history.sqlite";
 
 /// Version of the file. One of another version is made anew.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE position (
@@ -38,6 +39,8 @@ CREATE TABLE monitor_touch (
     PRIMARY KEY (monitor, revision)) WITHOUT ROWID;
 CREATE INDEX verdict ON monitor_touch (revision) WHERE up IS NOT NULL;
 CREATE TABLE monitor (id INTEGER PRIMARY KEY, tenant BLOB NOT NULL, name TEXT NOT NULL, deleted INTEGER);
+CREATE TABLE firewall_touch (
+    owner BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (owner, revision)) WITHOUT ROWID;
 CREATE TABLE concern (
     tenant BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (tenant, revision)) WITHOUT ROWID;
 CREATE TABLE zone (
@@ -332,7 +335,7 @@ impl Index {
         let entry = entry.ok_or_else(missing)?;
         let transaction = self.db.transaction()?;
         transaction
-            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM monitor_touch; DELETE FROM monitor; DELETE FROM concern; DELETE FROM zone;")?;
+            .execute_batch("DELETE FROM entry; DELETE FROM touch; DELETE FROM monitor_touch; DELETE FROM monitor; DELETE FROM firewall_touch; DELETE FROM concern; DELETE FROM zone;")?;
         let mut failed = None;
         let read = crate::engine::for_each_change_of_base(store, &base, |change| {
             let known = match change {
@@ -372,6 +375,7 @@ impl Index {
             "DELETE FROM entry WHERE revision < ?1",
             "DELETE FROM touch WHERE revision <= ?1",
             "DELETE FROM monitor_touch WHERE revision <= ?1",
+            "DELETE FROM firewall_touch WHERE revision <= ?1",
             "DELETE FROM concern WHERE revision <= ?1",
             "DELETE FROM zone WHERE deleted <= ?1",
             "DELETE FROM monitor WHERE deleted <= ?1",
@@ -444,6 +448,15 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
                     touch_monitor(db, revision, verdict.monitor, Some(verdict))?;
                 }
             }
+            Change::FirewallRulePut { owner, .. } | Change::FirewallRuleDeleted { owner, .. } => {
+                if let Owner::Tenant(tenant) = owner {
+                    concerned.push(*tenant);
+                }
+                touch_firewall(db, revision, *owner)?;
+            }
+            Change::PolicyZonePut(_) | Change::PolicyZoneDeleted { .. } => {
+                touch_firewall(db, revision, Owner::Fleet)?;
+            }
             _ => {}
         }
         let Some(zone) = change.zone() else { continue };
@@ -513,6 +526,12 @@ fn touch_monitor(
         verdict.map(|verdict| verdict.up),
         verdict.map(|verdict| verdict.cause.as_str()),
     ])?;
+    Ok(())
+}
+
+fn touch_firewall(db: &Transaction<'_>, revision: u64, owner: Owner) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO firewall_touch VALUES (?1, ?2)")?
+        .execute((owner_key(owner), revision.cast_signed()))?;
     Ok(())
 }
 
@@ -687,6 +706,36 @@ impl Index {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// What was done to an owner's firewall, newest first.
+    pub fn of_firewall(
+        &self,
+        owner: Owner,
+        after: u64,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Record>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT entry.revision, time_ms, principal, message, kinds
+             FROM firewall_touch JOIN entry USING (revision)
+             WHERE owner = ?1 AND revision > ?2 AND revision < ?3 ORDER BY revision DESC LIMIT ?4",
+        )?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = select.query_map((owner_key(owner), after.cast_signed(), bound(before), limit), record)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// What touched an owner's firewall after a revision and up to another, in order.
+    pub fn firewall_touches(&self, owner: Owner, after: u64, up_to: u64) -> Result<Vec<u64>> {
+        let mut select = self.db.prepare_cached(
+            "SELECT revision FROM firewall_touch WHERE owner = ?1 AND revision > ?2 AND revision <= ?3
+             ORDER BY revision",
+        )?;
+        let rows = select.query_map((owner_key(owner), after.cast_signed(), up_to.cast_signed()), |row| {
+            unsigned(row, 0)
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// What was done at all, newest first.
     pub fn changes(&self, filter: &ChangesFilter) -> Result<Changes> {
         let from = match filter {
@@ -797,6 +846,13 @@ fn known_monitor(row: &Row<'_>, first: usize) -> rusqlite::Result<KnownMonitor> 
         name: row.get(first + 2)?,
         deleted: row.get::<_, Option<i64>>(first + 3)?.map(i64::cast_unsigned),
     })
+}
+
+fn owner_key(owner: Owner) -> Vec<u8> {
+    match owner {
+        Owner::Fleet => Vec::new(),
+        Owner::Tenant(tenant) => id(tenant.0).to_vec(),
+    }
 }
 
 /// Ids as SQLite orders them: big-endian.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use herald_core::firewall::{Firewall, Owner};
 use herald_core::zone::Zone;
 use herald_core::{MonitorId, ZoneId};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -224,6 +225,40 @@ impl History {
     pub async fn verdicts(&self, after: u64, limit: usize) -> Result<Vec<VerdictRecord>, HistoryError> {
         let after = after.max(self.horizon());
         self.read(move |index| index.verdicts(after, limit)).await
+    }
+
+    /// What was done to an owner's firewall, newest first: at most `limit` records of revisions below `before`.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn of_firewall(
+        &self,
+        owner: Owner,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Record>, HistoryError> {
+        let horizon = self.horizon();
+        self.read(move |index| index.of_firewall(owner, horizon, before, limit)).await
+    }
+
+    /// The firewall right after a revision, of which what is this owner's is told alone.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn firewall_at(&self, owner: Owner, revision: u64) -> Result<Firewall, HistoryError> {
+        let now = self.0.follow.state();
+        if now.firewall().revision(owner) <= revision {
+            return Ok(now.firewall().clone());
+        }
+        let horizon = self.horizon();
+        if revision < horizon {
+            return Err(HistoryError::Erased { horizon });
+        }
+        let touches = self.read(move |index| index.firewall_touches(owner, horizon, revision)).await?;
+        let _permit = self.0.folds.acquire().await.map_err(|_| HistoryError::Stopping)?;
+        let store = Arc::clone(self.0.follow.store());
+        let folded = tokio::task::spawn_blocking(move || as_of::fold_firewall(&*store, horizon, &touches));
+        folded.await.map_err(|_| HistoryError::Stopping)?
     }
 
     /// What was done at all, newest first.

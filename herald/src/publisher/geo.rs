@@ -1,4 +1,4 @@
-//! The roll-out of the table of places: one PoP gets a new one first, and the others when it says that it has loaded it.
+//! The roll-out of the table of places, and likewise of the firewall's rules and policy zones: one PoP gets a new one first, and the others when it says that it has loaded it.
 //!
 //! Nothing of this is kept: after a start of the control plane, what PoPs say of themselves tells how far it was.
 
@@ -65,6 +65,11 @@ impl Rollout {
         inner.begun += 1;
     }
 
+    /// Whether it is known what PoPs are to have.
+    pub fn is_known(&self) -> bool {
+        self.lock().stage != Stage::Unknown
+    }
+
     /// The table that PoPs are to have.
     pub fn table(&self) -> Option<Arc<TableFile>> {
         self.lock().table.clone()
@@ -85,9 +90,7 @@ impl Rollout {
         };
         if inner.stage != next {
             if let Stage::Stopped { problem, .. } = &next {
-                tracing::error!(
-                    "the roll-out of the GeoIP table stops: the PoP {pop} can't use it: {problem}"
-                );
+                tracing::error!("the roll-out of a file stops: the PoP {pop} can't use it: {problem}");
             }
             inner.stage = next;
         }

@@ -4,6 +4,7 @@
 //! sent is the difference between that and the newest one. A slow PoP is thus sent less often and more at once, and one
 //! that is away costs no memory but an entry for each zone it lacks.
 
+mod firewall;
 mod geo;
 mod past;
 mod session;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::AccessLog;
 use crate::clock;
 use crate::engine::Engine;
+use crate::firewall::Firewalls;
 use crate::geoip::Places;
 use crate::health::Desk;
 use geo::Stage;
@@ -50,6 +52,7 @@ pub struct Publisher {
     shared: Arc<Shared>,
     access_log: Option<AccessLog>,
     places: Places,
+    firewalls: Firewalls,
 }
 
 /// The receipt of a change.
@@ -90,7 +93,8 @@ impl Publisher {
     /// A publisher of what this engine decides; `shared` is the one whose [`Shared::on_commit`] the engine calls.
     pub fn new(engine: Engine, shared: Arc<Shared>) -> Publisher {
         let places = Places::new(engine.clone(), Arc::clone(&shared));
-        Publisher { engine, shared, access_log: None, places }
+        let firewalls = Firewalls::new(engine.clone(), Arc::clone(&shared));
+        Publisher { engine, shared, access_log: None, places, firewalls }
     }
 
     /// The same, noting who logs in as a PoP.
@@ -114,19 +118,16 @@ impl Publisher {
         &self.places
     }
 
+    /// The firewall.
+    pub fn firewalls(&self) -> &Firewalls {
+        &self.firewalls
+    }
+
     /// The GeoIP databases, how far their table has got, and what the operator should know. Blocking.
     pub fn geoip_view(&self) -> api::Geoip {
         let state = self.engine.state();
         let table = state.geoip();
         let wanted = table.map(|table| &table.sha256[..]).unwrap_or_default();
-        let name = |pop: PopId| state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone());
-        let (stage, pop, problem) = match self.shared.rollout().stage() {
-            Stage::First(pop) => (GeoipRolloutState::FirstPop, pop, None),
-            Stage::All => (GeoipRolloutState::All, None, None),
-            Stage::Stopped { pop, problem } => (GeoipRolloutState::Stopped, Some(pop), Some(problem)),
-            Stage::Unknown if table.is_some() => (GeoipRolloutState::FirstPop, None, None),
-            Stage::Unknown | Stage::NoTable => (GeoipRolloutState::None, None, None),
-        };
         let pops = state.pops().filter_map(|pop| {
             let said = self.shared.with_pop(pop.id, |live| live.told.as_ref()?.status.geo.clone())??;
             let (in_sync, geoip) = (said.hash == wanted, pop_geoip(&said));
@@ -139,7 +140,7 @@ impl Publisher {
             asn: table.and_then(|table| table.asn.as_ref()).map(database),
             sha256: table.map(|table| hexadecimal(&table.sha256)),
             bytes: table.map_or(0, |table| table.bytes),
-            rollout: api::GeoipRollout { state: stage, pop: pop.map(name), problem },
+            rollout: rollout_view(self.shared.rollout(), &state, table.is_some()),
             pops: pops.collect(),
             zones_with_geo_rules: zones as u64,
             notices: self.places.notices(zones),
@@ -292,6 +293,10 @@ impl Publisher {
             Stage::Stopped { pop: by, .. } => Some(u64::from(by == pop)),
             _ => Some(0),
         });
+        let help = "Whether a PoP decides by the present rules and policy zones of the firewall.";
+        by_pop("herald_pop_firewall_in_sync", help, "gauge", &|pop| {
+            self.firewall_of(pop).map(|said| u64::from(self.has_firewall(&said)))
+        });
         let help = "When drift was last found at a PoP, in seconds since the epoch.";
         by_pop("herald_pop_drift_last_seconds", help, "gauge", &|pop| {
             shared.with_pop(pop, |live| live.drift.shown().last_ms)?.map(|last_ms| last_ms / 1000)
@@ -352,6 +357,19 @@ fn pop_status(live: &PopLive) -> Option<PopStatus> {
         }),
         geoip: told.status.geo.as_ref().map(pop_geoip),
     })
+}
+
+/// How far a file has got; `is_wanted`: the log says that there is one.
+fn rollout_view(rollout: &Rollout, state: &State, is_wanted: bool) -> api::GeoipRollout {
+    let name = |pop: PopId| state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone());
+    let (stage, pop, problem) = match rollout.stage() {
+        Stage::First(pop) => (GeoipRolloutState::FirstPop, pop, None),
+        Stage::All => (GeoipRolloutState::All, None, None),
+        Stage::Stopped { pop, problem } => (GeoipRolloutState::Stopped, Some(pop), Some(problem)),
+        Stage::Unknown if is_wanted => (GeoipRolloutState::FirstPop, None, None),
+        Stage::Unknown | Stage::NoTable => (GeoipRolloutState::None, None, None),
+    };
+    api::GeoipRollout { state: stage, pop: pop.map(name), problem }
 }
 
 fn pop_geoip(said: &GeoStatus) -> api::PopGeoip {

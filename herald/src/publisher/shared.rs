@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use herald_core::firewall::FirewallPart;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_wire::api;
-use herald_wire::stream::{AgentStatus, ApiListener};
+use herald_wire::stream::{AgentStatus, ApiListener, FirewallFiles, GeoStatus};
 use tokio_util::sync::CancellationToken;
 
 use super::geo::Rollout;
@@ -26,6 +27,8 @@ pub struct Shared {
     tracker: Tracker,
     rollout: Rollout,
     health: Desk,
+    firewall_rules: Rollout,
+    firewall_policies: Rollout,
     pops: Mutex<HashMap<PopId, PopLive>>,
     pub(super) counters: Counters,
     api: OnceLock<ApiListener>,
@@ -105,6 +108,27 @@ impl Shared {
     /// What PoPs see of monitors, and which of them probe what.
     pub fn health(&self) -> &Desk {
         &self.health
+    }
+
+    /// How far a part of the firewall has got, or without a part the table of places.
+    pub fn rollout_of(&self, part: Option<FirewallPart>) -> &Rollout {
+        match part {
+            None => &self.rollout,
+            Some(FirewallPart::Rules) => &self.firewall_rules,
+            Some(FirewallPart::Policies) => &self.firewall_policies,
+        }
+    }
+
+    /// What a PoP says that it has of the table of places and of the firewall.
+    pub(super) fn has_files(&self, pop: PopId, geo: Option<&GeoStatus>, firewall: Option<&FirewallFiles>) {
+        if let Some(geo) = geo {
+            self.rollout.told(pop, geo);
+        }
+        for part in FirewallPart::ALL {
+            if let Some(firewall) = firewall {
+                self.rollout_of(Some(part)).told(pop, firewall.part(part));
+            }
+        }
     }
 
     /// What is known of a PoP, if anything is.

@@ -1,6 +1,7 @@
 //! The API's client: blocking, typed, one method per route.
 
 mod error;
+mod firewall;
 mod path;
 mod query;
 mod routes;
@@ -22,6 +23,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
 pub use error::{ClientError, SetupError};
+pub use firewall::PolicyZoneOptions;
 pub use query::{
     ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
     ZoneQuery,

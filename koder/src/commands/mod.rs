@@ -5,6 +5,7 @@ pub mod change;
 pub mod channel;
 pub mod context;
 pub mod explain;
+pub mod firewall;
 pub mod geoip;
 pub mod import;
 mod input;
@@ -120,6 +121,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::AccessLog(args) => past::access(session, &args),
         DnsCommand::Pop(command) => pop::run(session, &command),
         DnsCommand::Brakes(command) => brakes::run(session, &command),
+        DnsCommand::Firewall(command) => firewall::run(session, &command),
         DnsCommand::Geoip(command) => geoip::run(session, &command),
         DnsCommand::Tenant(command) => tenant::run(session, &command),
         DnsCommand::Token(command) => token::run(session, &command),

@@ -1,6 +1,7 @@
 //! The past: `koder dns zone history|diff|rollback|restore`, `koder dns changes`.
 
 use clap::{Args, ValueEnum};
+use herald_wire::api::firewall::FirewallEvent;
 use herald_wire::api::{
     AccessKind, AccessRecord, ChangeItem, ChangeKind, Rollback, RollbackReport, ZoneHistoryItem,
 };
@@ -265,6 +266,22 @@ fn history_table(items: &[ZoneHistoryItem]) -> String {
     )
 }
 
+/// What was done to the firewall.
+pub(super) fn firewall_table(items: &[FirewallEvent]) -> String {
+    table::columns(
+        ["REVISION", "TIME", "BY", "WHAT", "MESSAGE"],
+        items.iter().map(|item| {
+            [
+                item.revision.to_string(),
+                format_time(item.accepted_at_ms),
+                item.principal.clone(),
+                words(&item.kinds),
+                item.message.clone().unwrap_or_default(),
+            ]
+        }),
+    )
+}
+
 fn changes_table(items: &[ChangeItem]) -> String {
     table::columns(
         ["REVISION", "TIME", "BY", "WHAT", "ZONES", "MESSAGE"],
@@ -320,6 +337,10 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::ProbeRulesSet => "probe rules set",
         ChangeKind::ChannelPut => "channel put",
         ChangeKind::ChannelDeleted => "channel deleted",
+        ChangeKind::FirewallRulePut => "firewall rule set",
+        ChangeKind::FirewallRuleDeleted => "firewall rule deleted",
+        ChangeKind::PolicyZonePut => "policy zone set",
+        ChangeKind::PolicyZoneDeleted => "policy zone deleted",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

@@ -9,6 +9,7 @@ mod counts;
 mod damage;
 mod disk_full;
 mod failover;
+mod firewall;
 mod geoip;
 mod hostile;
 mod ipv6;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use herald_core::firewall::FirewallPart;
 use herald_core::{Name, ZoneId};
 use steering::link::ToModule;
 
@@ -37,6 +38,7 @@ pub(super) enum Event {
     /// The table of places that the module is to use.
     Geo(Option<GeoFile>),
     TellModule(ToModule),
+    Firewall(FirewallPart, Option<GeoFile>),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
     Compare(Vec<(Name, u32)>),
@@ -115,6 +117,9 @@ pub(super) struct Control {
     /// Whether the PoP is being filled, so that it's in nobody's interest to go slowly.
     /// The table of places that the module is to use.
     pub(super) geo: Option<GeoFile>,
+    /// The firewall's files that it is to use, and whether it is one that has a firewall.
+    pub(super) firewall: BTreeMap<FirewallPart, GeoFile>,
+    pub(super) has_firewall: bool,
     pub(super) is_filling: bool,
     pub(super) last_deltas_at: Option<Instant>,
 
@@ -150,6 +155,8 @@ impl Control {
             // Which there are is found out at the resume.
             catalogs: Catalogs::numbered(&config.catalog, 1),
             geo: config.geo.clone(),
+            firewall: config.firewall.clone(),
+            has_firewall: false,
             config,
             reports,
             files,
@@ -265,6 +272,13 @@ impl Control {
             Event::Geo(file) => {
                 self.geo = file;
                 self.tell_geo();
+            }
+            Event::Firewall(part, file) => {
+                match file {
+                    Some(file) => self.firewall.insert(part, file),
+                    None => self.firewall.remove(&part),
+                };
+                self.tell_firewall(part);
             }
             Event::Suspend(done) => {
                 self.suspending.push(done);

@@ -35,6 +35,7 @@ mod steered;
 mod sweep;
 mod zone;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,8 +44,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io};
 
+use herald_core::firewall::FirewallPart;
 use herald_core::{Generation, Name, RrKey, Rrset, ZoneId};
-use steering::link::{ToAgent, ToModule};
+use steering::link::{FirewallHashes, ToAgent, ToModule};
 
 use self::control::{Control, Event};
 use super::config::KnotConfig;
@@ -197,6 +199,8 @@ pub enum Report {
         geo: Vec<u8>,
         /// Whether it counts queries.
         counts: bool,
+        /// What it has of the firewall; none if it is too old to have one.
+        firewall: Option<FirewallHashes>,
     },
     /// The module isn't there: changes of steering wait.
     ModuleDown {
@@ -227,6 +231,8 @@ pub struct DriverConfig {
     pub module_socket: Option<PathBuf>,
     /// The table of places that the module is to use, as it is known at the start.
     pub geo: Option<GeoFile>,
+    /// The firewall's files that it is to use, likewise.
+    pub firewall: BTreeMap<FirewallPart, GeoFile>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -241,6 +247,7 @@ impl DriverConfig {
             catalog: knot.catalog.clone(),
             module_socket: knot.module.is_some().then(|| knot.module_socket()),
             geo: None,
+            firewall: BTreeMap::new(),
             limits: Limits::default(),
         })
     }
@@ -379,6 +386,11 @@ impl Driver {
     /// The module is told this, which is of no zone; nothing if it isn't there.
     pub fn tell_module(&self, message: ToModule) {
         let _ = self.events.send(Event::TellModule(message));
+    }
+
+    /// The file of a part of the firewall that the module is to use.
+    pub fn firewall(&self, part: FirewallPart, file: Option<GeoFile>) {
+        let _ = self.events.send(Event::Firewall(part, file));
     }
 
     /// Stops using knotd and the zone files, and returns when nothing is under way any more. Tasks are kept.

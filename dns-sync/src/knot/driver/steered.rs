@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use herald_core::Name;
+use herald_core::firewall::FirewallPart;
 use steering::link::ToModule;
 
 use super::control::{Control, Mode};
 use super::zone::Phase;
 use super::{NO_MODULE, Report, TaskError};
-use crate::geo::GeoFile;
 use crate::module::desk::Prepare;
 use crate::module::link::LinkEvent;
 use crate::module::zone::WholeZone;
@@ -16,13 +16,21 @@ use crate::module::zone::WholeZone;
 impl Control {
     pub(super) fn take_link_event(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Up { connection, zones, version, geo, counts, .. } => {
+            LinkEvent::Up { connection, zones, version, geo, counts, firewall, .. } => {
                 self.module_lost();
                 self.desk.up(connection, zones.iter().copied());
                 if self.geo.as_ref().map_or(&[][..], |file| &file.hash) != geo {
                     self.tell_geo();
                 }
-                let _ = self.reports.send(Report::ModuleUp { zones, version, geo, counts });
+                self.has_firewall = firewall.is_some();
+                for part in FirewallPart::ALL {
+                    let had = firewall.as_ref().map(|firewall| firewall.part(part));
+                    let wanted = self.firewall.get(&part).map_or(&[][..], |file| &file.hash);
+                    if had != Some(wanted) {
+                        self.tell_firewall(part);
+                    }
+                }
+                let _ = self.reports.send(Report::ModuleUp { zones, version, geo, counts, firewall });
                 let waiting = self.zones.iter_mut().filter(|(_, zone)| zone.waits_for_module);
                 let waiting: Vec<Name> = waiting
                     .map(|(name, zone)| {
@@ -57,7 +65,17 @@ impl Control {
 
     /// The module is told which table of places to use; as long as it isn't there, it is told when it comes.
     pub(super) fn tell_geo(&mut self) {
-        let message = self.geo.as_ref().map_or(ToModule::NoGeo, GeoFile::message);
+        let message = self.geo.as_ref().map_or(ToModule::NoGeo, |file| file.message(None));
+        self.desk.say(&message);
+    }
+
+    /// The module is told which file of the firewall to use, if it is one that has a firewall.
+    pub(super) fn tell_firewall(&mut self, part: FirewallPart) {
+        if !self.has_firewall {
+            return;
+        }
+        let none = || ToModule::Firewall { part, path: String::new(), hash: Vec::new() };
+        let message = self.firewall.get(&part).map_or_else(none, |file| file.message(Some(part)));
         self.desk.say(&message);
     }
 

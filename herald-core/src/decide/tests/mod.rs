@@ -3,6 +3,7 @@
 mod accounts;
 mod brakes;
 mod channels;
+mod firewall;
 mod history;
 mod monitors;
 mod private;

@@ -17,6 +17,7 @@ use super::encoding::plain;
 use super::room::{Room, Roomed};
 use super::{Limits, blocking};
 use crate::edge::problem::{ApiError, Code, item};
+use crate::firewall::POLICY_ZONE_BYTES_MAX;
 use crate::geoip::DATABASE_BYTES_MAX;
 
 /// The body of a request.
@@ -77,6 +78,10 @@ impl MayBeLarge for ZoneCreate {
     const MAY_BE_LARGE: bool = true;
 }
 
+impl MayBeLarge for herald_wire::api::firewall::FirewallRules {
+    const MAY_BE_LARGE: bool = true;
+}
+
 impl MayBeLarge for herald_wire::api::steering::SteeringDocument {
     const MAY_BE_LARGE: bool = true;
 }
@@ -93,6 +98,7 @@ small!(
     Admission,
     BrakesPatch,
     channels::ChannelInput,
+    firewall::FirewallRule,
     MultiZoneBatch,
     NameserverSetInput,
     PopCreate,
@@ -178,6 +184,35 @@ impl ZoneFileStream {
         let (sent, read) = tokio::join!(sending, reading);
         sent?;
         read?.ok_or_else(|| ApiError::new(Code::Unavailable, "the control plane is stopping"))
+    }
+}
+
+/// A zone file (`text/dns`) that is read as a whole.
+pub struct WholeZoneFile {
+    body: Roomed,
+    limits: Limits,
+}
+
+impl Body for WholeZoneFile {
+    async fn read(
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        limits: &Limits,
+        room: &Arc<Room>,
+    ) -> Result<WholeZoneFile, ApiError> {
+        need_type(headers, "text/dns")?;
+        let body = Roomed { body: plain(headers, body, POLICY_ZONE_BYTES_MAX)?, room: Arc::clone(room) };
+        Ok(WholeZoneFile { body, limits: *limits })
+    }
+}
+
+impl WholeZoneFile {
+    /// All of it.
+    ///
+    /// # Errors
+    /// Too large, too slow, cut off.
+    pub async fn collect(self) -> Result<Bytes, ApiError> {
+        collect(self.body, self.limits.zone_file_time).await
     }
 }
 

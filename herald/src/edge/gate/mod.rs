@@ -36,7 +36,7 @@ use herald_core::zone::Zone;
 use herald_core::{PopId, TokenId};
 use tokio_util::sync::CancellationToken;
 
-pub use body::{Body, GeoipFile, Json, NoBody, ZoneFileStream};
+pub use body::{Body, GeoipFile, Json, NoBody, WholeZoneFile, ZoneFileStream};
 pub use encoding::ACCEPTED as ACCEPTED_ENCODINGS;
 pub use path::FromPath;
 pub use precondition::{IfMatch, Preconditions, rrset_tag};

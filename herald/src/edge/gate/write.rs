@@ -14,7 +14,7 @@ use herald_core::command::{Action, Command, Context, Prepared};
 use herald_core::decide::Subject;
 use herald_core::state::{Shared, State};
 use herald_core::zone::Zone;
-use herald_wire::api::{Warning, Written};
+use herald_wire::api::{Wait, Warning, Written};
 use serde::Serialize;
 
 use super::idempotency::Key;
@@ -206,6 +206,11 @@ impl Writer {
         staged.await?.map_err(|e| ApiError::not_submitted(e, Pointers::None))
     }
 
+    /// Until when PoPs are waited for, if they are.
+    pub fn waits(&self) -> Option<(Wait, tokio::time::Instant)> {
+        self.options.wait.map(|wait| (wait, tokio::time::Instant::now() + self.options.timeout))
+    }
+
     /// Answers a write: after a wait if one was asked for, with the item and the receipt.
     ///
     /// # Errors
@@ -304,6 +309,12 @@ impl<T: Serialize> Answer<T> {
         if self.status == StatusCode::OK && self.written.change.is_some() {
             self.status = StatusCode::CREATED;
         }
+        self
+    }
+
+    /// PoPs were waited for in vain: 202.
+    pub fn late(mut self) -> Answer<T> {
+        self.status = StatusCode::ACCEPTED;
         self
     }
 

@@ -8,10 +8,11 @@ use herald_core::Generation;
 use herald_core::PopId;
 use herald_core::account::Pop;
 use herald_core::command::Action;
+use herald_core::firewall::FirewallPart;
 use herald_core::state::State;
 use herald_wire::stream::{
-    self, GeoStatus, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop, Welcome,
-    ZoneGeneration,
+    self, FirewallFiles, GeoStatus, Hello, InventoryZone, PROTOCOL, RefusalCause, Refused, ToHerald, ToPop,
+    Welcome, ZoneGeneration,
 };
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -48,8 +49,9 @@ const SILENCE_S: u64 = 10;
 /// let mut now = Duration::ZERO;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
-/// let (newest, bucket_digests, geo, verdicts, knows_private) = (Default::default(), Vec::new(), None, None, None);
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private }), now)?;
+/// let (newest, bucket_digests, geo, verdicts) = (Default::default(), Vec::new(), None, None);
+/// let (knows_private, firewall) = (None, None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private, firewall }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -97,6 +99,7 @@ struct Awaited {
     geo: Option<GeoStatus>,
     knows_private: bool,
     verdicts: Option<Generation>,
+    firewall: Option<FirewallFiles>,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -130,9 +133,8 @@ impl Session {
                 let (agent_version, address) = (self.agent_version.clone(), self.address.clone());
                 let told = Told { status, agent_version, address, at: now };
                 if let Some(up) = self.up() {
-                    if let Some(geo) = &told.status.geo {
-                        self.shared.rollout().told(up.pop, geo);
-                    }
+                    let status = &told.status;
+                    self.shared.has_files(up.pop, status.geo.as_ref(), status.firewall.as_ref());
                     self.shared.note(up.pop, |live| live.told = Some(told));
                 }
                 Ok(())
@@ -160,8 +162,8 @@ impl Session {
                 applied(feed, &zones, now);
                 Ok(())
             }
-            (Phase::Up(feed), ToHerald::GeoWant { hash, from, to }) => {
-                feed.want_geo(hash, from, to);
+            (Phase::Up(feed), ToHerald::GeoWant { hash, from, to, part }) => {
+                feed.want_file(part, hash, from, to);
                 Ok(())
             }
             (Phase::Up(feed), ToHerald::Probed { seen }) => {
@@ -271,10 +273,8 @@ impl Session {
         stream::encode_frame(&ToPop::Welcome(welcome), &mut self.out);
         let is_same = buckets.is_empty();
         let (buckets, inventory) = (Buckets::new(&buckets), Vec::new());
-        if let Some(geo) = &hello.geo {
-            self.shared.rollout().told(up.pop, geo);
-        }
-        let (geo, verdicts) = (hello.geo, hello.verdicts);
+        self.shared.has_files(up.pop, hello.geo.as_ref(), hello.firewall.as_ref());
+        let (geo, verdicts, firewall) = (hello.geo, hello.verdicts, hello.firewall);
         let knows_private = hello.knows_private == Some(true);
         self.phase = Phase::Inventory(Box::new(Awaited {
             pop,
@@ -286,6 +286,7 @@ impl Session {
             geo,
             knows_private,
             verdicts,
+            firewall,
         }));
         if is_same {
             self.compared(now);
@@ -298,7 +299,8 @@ impl Session {
         let Phase::Inventory(awaited) = std::mem::replace(&mut self.phase, Phase::Hello) else {
             unreachable!("only an inventory is compared")
         };
-        let Awaited { pop, mut up, state, sum, buckets, inventory, geo, knows_private, verdicts } = *awaited;
+        let Awaited { pop, mut up, state, sum, buckets, inventory, geo, knows_private, verdicts, firewall } =
+            *awaited;
         up.watch(verdicts.is_some());
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
@@ -306,9 +308,16 @@ impl Session {
         let others = state.zones().filter(|zone| zone.is_served() && !buckets.has(zone.id)).count();
         let zones = (others + inventory.len()) as u64;
         let mut feed = Feed::new(&pop, up, state, sum, now);
-        feed.knows_geo(geo.map(|geo| geo.hash));
         feed.knows_private(knows_private);
         feed.knows_monitors(verdicts);
+        if let Some(geo) = geo {
+            feed.knows_file(None, geo.hash);
+        }
+        for part in FirewallPart::ALL {
+            if let Some(firewall) = &firewall {
+                feed.knows_file(Some(part), firewall.part(part).hash.clone());
+            }
+        }
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use herald_core::account::Pop;
 use herald_core::command::Action;
 use herald_core::content::{Content, Difference, RrsetChange};
+use herald_core::firewall::FirewallPart;
 use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Generation, Name, RrKey, ZoneId};
@@ -76,24 +77,27 @@ pub(super) struct Feed {
     /// Zones that had drifted and are being mended.
     mending: HashSet<ZoneId>,
     ping_at: Duration,
-    geo: Option<GeoFeed>,
     monitors: Option<MonitorFeed>,
+    /// Files that it can be offered.
+    files: Vec<FileFeed>,
     out: Vec<u8>,
     /// Whether the PoP keeps private zones private.
     knows_private: bool,
 }
 
-/// The table of places on its way to a PoP that can take it.
-struct GeoFeed {
+/// The table of places, or a part of the firewall, on its way to a PoP that can take it.
+struct FileFeed {
+    /// Which part of the firewall; none is the table of places.
+    part: Option<FirewallPart>,
     /// SHA-256 of what the PoP had when it came.
     had: Vec<u8>,
     /// The roll-out in which it was offered the table.
     offered: Option<u64>,
     /// What is to be sent of it.
-    wanted: Option<GeoWanted>,
+    wanted: Option<FileWanted>,
 }
 
-struct GeoWanted {
+struct FileWanted {
     table: Arc<TableFile>,
     from: usize,
     to: usize,
@@ -136,9 +140,9 @@ impl Feed {
             comparison: None,
             mending: HashSet::new(),
             ping_at: now,
-            geo: None,
             knows_private: false,
             monitors: None,
+            files: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -184,7 +188,7 @@ impl Feed {
                 || self.answer_drift(now)
                 || self.send_probes()
                 || self.send_bulk()
-                || self.send_geo();
+                || self.send_file();
         }
         if self.ping_at <= now {
             self.ping();
@@ -220,11 +224,6 @@ impl Feed {
         self.knows_private = knows_private;
     }
 
-    /// It can be offered tables of places, and has this one.
-    pub(super) fn knows_geo(&mut self, had: Option<Vec<u8>>) {
-        self.geo = had.map(|had| GeoFeed { had, offered: None, wanted: None });
-    }
-
     /// It knows of monitors, and has verdicts as of then.
     pub(super) fn knows_monitors(&mut self, verdicts_of: Option<Generation>) {
         self.monitors = verdicts_of.map(MonitorFeed::new);
@@ -255,15 +254,20 @@ impl Feed {
         true
     }
 
-    /// It wants some of the table of places. Of one that was replaced it wants no more as soon as it hears of the other.
-    pub(super) fn want_geo(&mut self, hash: Vec<u8>, from: u64, to: u64) {
-        let Some(geo) = &mut self.geo else { return };
-        let table = self.up.shared.rollout().table().filter(|table| table.sha256[..] == hash);
-        geo.wanted = table.and_then(|table| {
+    /// It can be offered the table of places, or this part of the firewall, and has this one.
+    pub(super) fn knows_file(&mut self, part: Option<FirewallPart>, had: Vec<u8>) {
+        self.files.push(FileFeed { part, had, offered: None, wanted: None });
+    }
+
+    /// It wants some of a file. Of one that was replaced it wants no more as soon as it hears of the other.
+    pub(super) fn want_file(&mut self, part: Option<FirewallPart>, hash: Vec<u8>, from: u64, to: u64) {
+        let Some(file) = self.files.iter_mut().find(|file| file.part == part) else { return };
+        let table = self.up.shared.rollout_of(part).table().filter(|table| table.sha256[..] == hash);
+        file.wanted = table.and_then(|table| {
             let end = table.bytes.len();
             let to = usize::try_from(to.min(from.saturating_add(GEO_WINDOW_BYTES))).ok()?.min(end);
             let from = usize::try_from(from).ok()?;
-            (from < to).then_some(GeoWanted { table, from, to })
+            (from < to).then_some(FileWanted { table, from, to })
         });
     }
 
@@ -549,32 +553,37 @@ impl Feed {
         }
     }
 
-    /// Offers the table of places, or sends some of it.
-    fn send_geo(&mut self) -> bool {
-        let Feed { up, geo: Some(geo), .. } = self else { return false };
-        let shared = &up.shared;
+    /// The table of places or a part of the firewall: what is offered, or else a piece of what is wanted.
+    fn send_file(&mut self) -> bool {
+        (0..self.files.len()).any(|place| self.send_file_at(place))
+    }
+
+    fn send_file_at(&mut self, place: usize) -> bool {
+        let Feed { up, files, .. } = self;
+        let Some(file) = files.get_mut(place) else { return false };
+        let (shared, part) = (&up.shared, file.part);
         let is_connected = |pop| shared.with_pop(pop, PopLive::is_connected).unwrap_or(false);
-        if let Some(offer) = shared.rollout().offer(up.pop, is_connected)
-            && geo.offered != Some(offer.number)
+        if let Some(offer) = shared.rollout_of(part).offer(up.pop, is_connected)
+            && file.offered != Some(offer.number)
         {
-            let is_first = geo.offered.replace(offer.number).is_none();
+            let is_first = file.offered.replace(offer.number).is_none();
             let hash = offer.table.as_ref().map(|table| table.sha256.to_vec()).unwrap_or_default();
-            geo.wanted = None;
-            if !is_first || hash != geo.had {
+            file.wanted = None;
+            if !is_first || hash != file.had {
                 let bytes = offer.table.map_or(0, |table| table.bytes.len() as u64);
-                self.put(&ToPop::GeoOffer { hash, bytes });
+                self.put(&ToPop::GeoOffer { hash, bytes, part });
                 return true;
             }
         }
-        let Some(GeoWanted { table, from, to }) = &mut geo.wanted else { return false };
+        let Some(FileWanted { table, from, to }) = &mut file.wanted else { return false };
         let (begin, end) = (*from, (*from + PART_BYTES).min(*to));
         let bytes = table.bytes[begin..end].to_vec();
-        let part = ToPop::GeoPart { hash: table.sha256.to_vec(), from: begin as u64, bytes };
+        let sent = ToPop::GeoPart { hash: table.sha256.to_vec(), from: begin as u64, bytes, part };
         *from = end;
         if end == *to {
-            geo.wanted = None;
+            file.wanted = None;
         }
-        self.put(&part);
+        self.put(&sent);
         true
     }
 

@@ -660,6 +660,7 @@ async fn what_a_pop_could_not_apply_is_shown_till_it_has() {
         newest: generation,
         module: None,
         geo: None,
+        firewall: None,
     };
     pop.connection.send(&ToHerald::Status(status.clone())).await.unwrap();
     let mut told = until(|| fleet.publisher.pop_view(id).status).await;

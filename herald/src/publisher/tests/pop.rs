@@ -73,6 +73,7 @@ impl Replica {
             newest: self.newest,
             bucket_digests: self.bucket_digests(),
             geo: None,
+            firewall: None,
             knows_private: Some(true),
             verdicts: self.verdicts,
         }
