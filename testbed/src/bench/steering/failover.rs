@@ -100,7 +100,7 @@ fn lines(took_us: &[Vec<u32>]) -> Vec<Line> {
     };
     match took_us.len() {
         1 => vec![line(0, "nobody")],
-        _ => vec![line(1, "gdnsd, down after 2"), line(2, "PowerDNS ifurlup, down after 1")],
+        _ => vec![line(1, "gdnsd, every 2 s (its least), down after 2"), line(2, "PowerDNS ifurlup, down after 1")],
     }
 }
 
@@ -172,7 +172,7 @@ fn peers_name() -> &'static str {
     NAME
 }
 
-/// gdnsd: the endpoint is down after two probes that fail, one a second.
+/// gdnsd: the endpoint is down after two probes that fail, one each two seconds, which is the least that it takes.
 fn gdnsd(folder: &Path, port: u16) -> Peer {
     let home = peers::folder_of(folder, "gdnsd");
     let listen = loopback::free_endpoint();
@@ -183,7 +183,7 @@ fn gdnsd(folder: &Path, port: u16) -> Peer {
     let config = format!(
         "options => {{ listen => [ {ip}:{dns_port} ] udp_threads => 1 tcp_threads => 1 \
          run_dir => {home}/run state_dir => {home}/state zones_default_ttl => 5 }}\n\
-         service_types => {{ web => {{ plugin => http_status port => {port} url_path => / interval => 1 timeout => 1 \
+         service_types => {{ web => {{ plugin => http_status port => {port} url_path => / interval => 2 timeout => 1 \
          up_thresh => 1 ok_thresh => 1 down_thresh => 2 }} }}\n\
          plugins => {{ simplefo => {{ www => {{ primary => {MAIN} secondary => {SPARE} service_types => web }} }} }}\n",
         ip = listen.ip(),

@@ -94,8 +94,8 @@ fn make_monitored(platform: &Platform) -> Vec<String> {
             "pace": { "interval_ms": 1000, "timeout_ms": 1000 },
         });
         let made: Value = tenant.post("/monitors", &monitor).expect(201);
-        let path = made["heartbeat_path"].as_str().unwrap_or_else(|| panic!("no path: {made}"));
-        calls.push(path.to_owned());
+        let path = made["item"]["heartbeat_path"].as_str().unwrap_or_else(|| panic!("no path: {made}"));
+        calls.push(format!("/api/v1{path}"));
         let mut monitored = endpoint(address(number));
         monitored["monitor"] = made["item"]["id"].clone();
         pools.insert(format!("p{number}"), json!({ "ttl": 5, "endpoints": [monitored] }));
