@@ -20,12 +20,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use herald_core::{Generation, MonitorId};
-use herald_wire::stream::{MonitorVerdict, Probe, Probes, Seen, ToHerald, ToPop};
+use herald_wire::stream::{MonitorVerdict, Probe, ProbeAnswer, Probes, Seen, ToHerald, ToPop};
 use steering::link::{SNAPSHOT_MAGIC, ToModule, Whose, decode_frame, encode_frame};
 use tokio::sync::mpsc::WeakUnboundedSender;
 
 use crate::module::link::{Link, LinkEvent};
-use crate::probe::{Prober, Resolver};
+use crate::probe::{Prober, Resolver, Told};
 use crate::status::{Board, HealthStatus, now_ms};
 
 /// Whoever hears nothing from the control plane for so long is isolated: it pings once a second.
@@ -69,6 +69,7 @@ enum Event {
     },
     Probes(Box<Probes>),
     Seen(Box<Seen>),
+    Answer(ProbeAnswer),
     Module(LinkEvent),
     /// Nobody has a handle any more.
     End,
@@ -100,7 +101,13 @@ impl HealthKeeper {
         let (linked, seen) = (events.clone(), events);
         let link = module_socket
             .map(|socket| Link::start(socket, move |event| drop(linked.send(Event::Module(event)))));
-        let prober = Prober::start(resolver, move |one| drop(seen.send(Event::Seen(Box::new(one)))))?;
+        let prober = Prober::start(resolver, move |told| {
+            let event = match told {
+                Told::Seen(one) => Event::Seen(Box::new(one)),
+                Told::Answer(answer) => Event::Answer(answer),
+            };
+            drop(seen.send(event));
+        })?;
         let keeper = Keeper {
             file,
             board,
@@ -221,6 +228,9 @@ impl Keeper {
             Event::Verdicts { as_of, is_all, verdicts } => self.verdicts(as_of, is_all, &verdicts),
             Event::Probes(probes) => self.probes(*probes),
             Event::Seen(seen) => self.see(*seen),
+            Event::Answer(answer) => {
+                self.send_frame(ToHerald::Probed { seen: Vec::new(), answers: Some(vec![answer]) })
+            }
             Event::Module(LinkEvent::Up { connection, knows_verdicts, .. }) => {
                 self.connection = knows_verdicts.then_some(connection);
                 self.tell_all();
@@ -364,9 +374,13 @@ impl Keeper {
     }
 
     fn send(&self, seen: Vec<Seen>) {
+        self.send_frame(ToHerald::Probed { seen, answers: None });
+    }
+
+    fn send_frame(&self, frame: ToHerald) {
         if let Some(outbox) = self.outbox.as_ref().and_then(WeakUnboundedSender::upgrade) {
             // The session has just ended if it fails; the next one asks for all.
-            let _ = outbox.send(ToHerald::Probed { seen });
+            let _ = outbox.send(frame);
         }
     }
 

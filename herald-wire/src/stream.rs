@@ -22,7 +22,7 @@
 //!  ├─ GeoWant {hash, from, to} ───────────────────────────▶│ again and again, from where it left off
 //!  │◀─ GeoPart* ───────────────────────────────────────────┤ whenever there is nothing else to be sent
 //!  │◀─ Probes {monitors, all or what changed} ─────────────┤ only to who says in Hello that it knows of monitors
-//!  ├─ Probed {what is seen}* ─────────────────────────────▶│ at each change, and all of it after Probes with all
+//!  ├─ Probed {what is seen}* ─────────────────────────────▶│ at each change, all of it after Probes with all, and what Probes wants now
 //!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
 //! ```
 
@@ -129,6 +129,9 @@ pub enum ToHerald {
         /// Monitor by monitor.
         #[n(0)]
         seen: Vec<Seen>,
+        /// How probes went that were asked for by [`Probes::now`].
+        #[n(1)]
+        answers: Option<Vec<ProbeAnswer>>,
     },
 }
 
@@ -265,6 +268,40 @@ pub struct Probes {
     /// Prefixes that may not be probed, whatever else is said: the platform's own, by the operator's word.
     #[n(4)]
     pub refused: Vec<Prefix>,
+    /// What is to be probed once at once, beside what is due. Who doesn't know of it doesn't answer.
+    #[n(5)]
+    pub now: Option<Vec<ProbeNow>>,
+}
+
+/// A monitor that is to be probed once at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeNow {
+    /// Names the request in the answer.
+    #[n(0)]
+    pub request: u64,
+    /// Which monitor.
+    #[n(1)]
+    pub monitor: MonitorId,
+}
+
+/// How a probe went that was asked for at once.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProbeAnswer {
+    /// The request.
+    #[n(0)]
+    pub request: u64,
+    /// Whether it went as it should; none if it can't be told from there.
+    #[n(1)]
+    pub good: Option<bool>,
+    /// In words.
+    #[n(2)]
+    pub cause: String,
+    /// How long it took, in microseconds.
+    #[n(3)]
+    pub took_us: u64,
+    /// When the certificate ends, in seconds since the epoch.
+    #[n(4)]
+    pub certificate_ends_s: Option<u64>,
 }
 
 /// A monitor, as PoPs know it.
@@ -282,10 +319,12 @@ pub struct Probe {
     /// How often, and what to make of what is seen.
     #[n(3)]
     pub pace: Pace,
-    /// Whether this PoP was chosen for it. One that wasn't probes only while it is isolated and has policies that go by its own
-    /// probes then.
+    /// Whether this PoP was chosen for it. One that wasn't probes only while it is isolated.
     #[n(4)]
     pub is_chosen: bool,
+    /// Where it wasn't: whether there are policies that go by its own probes while it is isolated. If that isn't said, there may be.
+    #[n(5)]
+    pub is_local: Option<bool>,
 }
 
 /// What a PoP sees of a monitor.

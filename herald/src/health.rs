@@ -9,6 +9,9 @@
 //! What is decided is in [`herald_core::health`]; this keeps the time. Nothing here outlives the daemon: verdicts are on the log, and PoPs
 //! tell what they see with their next sessions.
 
+mod ask;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +19,11 @@ use std::time::Duration;
 
 use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
-use herald_core::health::{Health, Said, View};
+use herald_core::health::{Health, LocalMonitors, LocalUses, Said, View};
 use herald_core::monitor::VerdictChange;
 use herald_core::state::State;
 use herald_core::{MonitorId, PopId};
-use herald_wire::stream::Seen;
+use herald_wire::stream::{ProbeAnswer, ProbeNow, Seen};
 use imbl::OrdMap;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -28,17 +31,25 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::engine::Engine;
 use crate::publisher::Shared;
+use crate::spacing::Spacing;
+use ask::Asks;
 
 /// Longest text of a PoP on a probe that is kept, in octets.
 const CAUSE_BYTES_MAX: usize = 500;
 
+/// From one test of a monitor to the next.
+const TEST_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Where sessions and requests leave what they hear. It is memory alone: time is told to it, as the span since any fixed moment.
 pub struct Desk {
     core: Mutex<Health>,
+    local: Mutex<LocalMonitors>,
     /// Something was heard.
     heard: Notify,
-    /// How often it became another who probes what.
+    /// How often it became another who probes what, or something was asked of PoPs.
     choices: watch::Sender<u64>,
+    asks: Asks,
+    tests: Spacing<MonitorId>,
     changes: AtomicU64,
 }
 
@@ -46,8 +57,11 @@ impl Default for Desk {
     fn default() -> Desk {
         Desk {
             core: Mutex::default(),
+            local: Mutex::default(),
             heard: Notify::new(),
             choices: watch::Sender::new(0),
+            asks: Asks::default(),
+            tests: Spacing::new(TEST_INTERVAL),
             changes: AtomicU64::new(0),
         }
     }
@@ -70,15 +84,39 @@ impl Desk {
     pub fn said(&self, pop: PopId, seen: Vec<Seen>, now: Duration) {
         let mut core = self.lock();
         for Seen { monitor, revision, up, mut cause, for_ms, took_us, certificate_ends_s } in seen {
-            if cause.len() > CAUSE_BYTES_MAX {
-                let end = (0..=CAUSE_BYTES_MAX).rev().find(|end| cause.is_char_boundary(*end));
-                cause.truncate(end.unwrap_or(0));
-            }
+            shorten(&mut cause);
             let since_ms = ms(now).saturating_sub(for_ms);
             core.said(pop, monitor, Said { revision, up, cause, since_ms, took_us, certificate_ends_s });
         }
         drop(core);
         self.heard.notify_one();
+    }
+
+    /// A PoP says how probes went that it was asked for.
+    pub fn answered(&self, pop: PopId, answers: Vec<ProbeAnswer>) {
+        for mut answer in answers {
+            shorten(&mut answer.cause);
+            self.asks.answer(pop, answer);
+        }
+    }
+
+    /// What a PoP is to probe at once; it is told so once.
+    pub fn asks(&self, pop: PopId) -> Vec<ProbeNow> {
+        self.asks.take(pop)
+    }
+
+    /// Has PoPs probe a monitor at once, beside what is due, and waits for them, at most for so long; gives the answers that came.
+    ///
+    /// # Errors
+    /// If that was done a moment ago: how long to wait for the next time.
+    pub async fn test(
+        &self,
+        monitor: MonitorId,
+        pops: impl IntoIterator<Item = PopId>,
+        within: Duration,
+    ) -> Result<BTreeMap<PopId, ProbeAnswer>, Duration> {
+        self.tests.take(monitor)?;
+        Ok(self.asks.ask(monitor, pops, within, || self.choices.send_modify(|count| *count += 1)).await)
     }
 
     /// A heartbeat came, as of so long ago.
@@ -95,6 +133,11 @@ impl Desk {
     /// Which PoPs probe what.
     pub fn choices(&self) -> OrdMap<MonitorId, Arc<[PopId]>> {
         self.lock().choices().clone()
+    }
+
+    /// What isolated PoPs probe, too.
+    pub fn local(&self) -> LocalUses {
+        self.lock_local().uses().clone()
     }
 
     /// Follows which PoPs probe what.
@@ -124,6 +167,11 @@ impl Desk {
         let next = core.next_at_ms().map(Duration::from_millis);
         let is_other = !before.ptr_eq(core.choices());
         drop(core);
+        let mut local = self.lock_local();
+        let before = local.uses().clone();
+        local.step(seen, state);
+        let is_other = is_other || !before.ptr_eq(local.uses());
+        drop(local);
         if is_other {
             self.choices.send_modify(|count| *count += 1);
         }
@@ -162,8 +210,19 @@ impl Desk {
         }
     }
 
+    fn lock_local(&self) -> MutexGuard<'_, LocalMonitors> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Health> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shorten(cause: &mut String) {
+    if cause.len() > CAUSE_BYTES_MAX {
+        let end = (0..=CAUSE_BYTES_MAX).rev().find(|end| cause.is_char_boundary(*end));
+        cause.truncate(end.unwrap_or(0));
     }
 }
 

@@ -19,4 +19,5 @@ pub mod notify;
 pub mod publisher;
 pub mod restore;
 pub mod serve;
+pub mod spacing;
 pub mod stats;

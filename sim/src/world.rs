@@ -1221,6 +1221,6 @@ fn word_of(message: &ToHerald) -> String {
         ToHerald::Status(_) => "status".into(),
         ToHerald::Drifted { .. } => "drifted".into(),
         ToHerald::GeoWant { from, to, .. } => format!("geo want {from} {to}"),
-        ToHerald::Probed { seen } => format!("probed {}", seen.len()),
+        ToHerald::Probed { seen, .. } => format!("probed {}", seen.len()),
     }
 }

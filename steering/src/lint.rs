@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use herald_core::Rtype;
 use herald_core::rdata::format_rtype;
-use herald_core::steering::{City, EndpointState, Policy, Pool, Prefix, Rule, Subdivision, View, When};
+use herald_core::steering::{
+    City, EndpointState, Policy, Pool, Prefix, Rule, Subdivision, View, When, WhenIsolated,
+};
+use herald_core::{MonitorId, Rtype};
 
 use crate::continents::{CONTINENTS, continent_of};
 use crate::part::pool::candidates;
@@ -22,6 +24,8 @@ pub struct Surroundings<'a> {
     pub views: &'a BTreeMap<String, View>,
     /// The names of all PoPs, if they are known.
     pub pops: Option<&'a BTreeSet<String>>,
+    /// Those of the monitors that pools name which are there, if that is known.
+    pub monitors: Option<&'a BTreeSet<MonitorId>>,
 }
 
 /// Something odd.
@@ -52,6 +56,17 @@ pub enum Problem {
     NoCoordinates(String),
     /// Its endpoints may go down, and its answers are kept for so many seconds.
     SlowFailover(String, u32),
+    /// An endpoint of a pool goes by a monitor that is gone.
+    NoMonitor {
+        /// The pool.
+        pool: String,
+        /// The endpoint.
+        endpoint: String,
+        /// The monitor.
+        monitor: MonitorId,
+    },
+    /// Isolated PoPs go by their own probes of its pools, of which none is monitored.
+    NothingToProbe,
     /// None of its pools can answer: whoever it is for gets no records.
     NoAnswer,
     /// The same thing twice.
@@ -116,6 +131,18 @@ impl fmt::Display for Problem {
                     "the pool `{pool}` is monitored, and its TTL of {ttl_s} s keeps clients at what is down: {most} s at most is better"
                 )
             }
+            Problem::NoMonitor { pool, endpoint, monitor } => {
+                write!(
+                    f,
+                    "the endpoint {endpoint} of the pool `{pool}` counts as up: its monitor {monitor} is gone"
+                )
+            }
+            Problem::NothingToProbe => {
+                write!(
+                    f,
+                    "an isolated PoP is to go by its own probes, and no endpoint of its pools has a monitor"
+                )
+            }
             Problem::NoAnswer => write!(f, "none of its pools can answer: whoever it is for gets no records"),
             Problem::Duplicate(what) => write!(f, "{what}"),
             Problem::FallsThrough(whom) => write!(f, "no rule is for {whom}: they get no records"),
@@ -140,6 +167,11 @@ pub fn lint(policy: &Policy, rtype: Rtype, around: &Surroundings<'_>) -> Vec<Lin
         } else {
             earlier.push((number, rule));
         }
+    }
+    let named = policy.rules.iter().flat_map(|rule| &rule.pools).filter_map(|name| around.pools.get(name));
+    let mut endpoints = named.flat_map(|pool| &pool.endpoints);
+    if policy.when_isolated == WhenIsolated::Local && endpoints.all(|endpoint| endpoint.monitor.is_none()) {
+        lints.push(Lint { rule: None, problem: Problem::NothingToProbe });
     }
     let rules: Vec<&Rule> = earlier.into_iter().map(|(_, rule)| rule).collect();
     if let Some(whom) = falls_through(&rules) {
@@ -218,6 +250,13 @@ fn pools(rule: &Rule, rtype: Rtype, around: &Surroundings<'_>, say: &mut impl Fn
         if rule.nearest && !candidates(pool, rtype).iter().any(has_place) {
             say(Problem::NoCoordinates(name.clone()));
             continue;
+        }
+        let is_gone = |monitor: &MonitorId| around.monitors.is_some_and(|known| !known.contains(monitor));
+        for endpoint in &pool.endpoints {
+            if let Some(monitor) = endpoint.monitor.filter(is_gone) {
+                let (pool, endpoint) = (name.clone(), endpoint.name.clone());
+                say(Problem::NoMonitor { pool, endpoint, monitor });
+            }
         }
         if pool.ttl > FAILOVER_TTL_S_MAX && pool.endpoints.iter().any(|endpoint| endpoint.monitor.is_some()) {
             say(Problem::SlowFailover(name.clone(), pool.ttl));
@@ -470,6 +509,34 @@ mod tests {
         Pool { ttl: 60, answer: AnswerMode::One, sticky: None, min_healthy: 0, endpoints }
     }
 
+    #[test]
+    fn monitors_are_there_and_asked_for() {
+        let endpoint = |monitor| {
+            let mut pool = pool(&[(EndpointState::Enabled, false)]);
+            pool.endpoints[0].monitor = monitor;
+            pool
+        };
+        let views = BTreeMap::new();
+        let monitors = BTreeSet::from([MonitorId(7)]);
+        let said = |monitor: Option<u32>, when_isolated| {
+            let pools = BTreeMap::from([("web".to_owned(), endpoint(monitor.map(MonitorId)))]);
+            let around = Surroundings { pools: &pools, views: &views, pops: None, monitors: Some(&monitors) };
+            let rule = Rule { name: None, when: When::default(), pools: vec!["web".into()], nearest: false };
+            let policy = Policy { when_isolated, ..Policy::of_rules(vec![rule]) };
+            lint(&policy, Rtype::A, &around).iter().map(Lint::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Some(7), WhenIsolated::Local), [""; 0]);
+        assert_eq!(said(None, WhenIsolated::Hold), [""; 0]);
+        assert_eq!(
+            said(None, WhenIsolated::Local),
+            ["an isolated PoP is to go by its own probes, and no endpoint of its pools has a monitor"]
+        );
+        assert_eq!(
+            said(Some(8), WhenIsolated::Hold),
+            ["rule 1: the endpoint e0 of the pool `web` counts as up: its monitor 8 is gone"]
+        );
+    }
+
     fn check(rules: &[(When, bool)], pools: &[&str]) -> Vec<String> {
         let known = BTreeMap::from([
             ("good".to_owned(), pool(&[(EndpointState::Enabled, false)])),
@@ -480,7 +547,9 @@ mod tests {
         let views =
             BTreeMap::from([("office".to_owned(), View { prefixes: Vec::new(), pops: vec!["ams".into()] })]);
         let pops = BTreeSet::from(["ams".to_owned(), "fra".to_owned()]);
-        let around = Surroundings { pools: &known, views: &views, pops: Some(&pops) };
+        let monitors = BTreeSet::from([MonitorId(7)]);
+        let around =
+            Surroundings { pools: &known, views: &views, pops: Some(&pops), monitors: Some(&monitors) };
         let pools: Vec<String> = pools.iter().map(|pool| (*pool).to_owned()).collect();
         let rule = |(when, nearest): &(When, bool)| Rule {
             name: None,

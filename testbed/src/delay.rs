@@ -37,7 +37,14 @@ impl DelayProxy {
     /// # Panics
     /// If it can't listen.
     pub fn start(upstream: SocketAddr, one_way: Duration) -> Self {
-        let listen = loopback::free_endpoint();
+        Self::start_at(loopback::free_endpoint(), upstream, one_way)
+    }
+
+    /// As [`DelayProxy::start`], at this address.
+    ///
+    /// # Panics
+    /// If it can't listen.
+    pub fn start_at(listen: SocketAddr, upstream: SocketAddr, one_way: Duration) -> Self {
         let listener = TcpListener::bind(listen).expect("the endpoint is free");
         let shared = Arc::new(Shared::default());
         let acceptor = thread::spawn({

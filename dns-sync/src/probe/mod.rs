@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use herald_core::MonitorId;
 use herald_core::monitor::Check;
-use herald_wire::stream::{Probe, Probes, Seen};
+use herald_wire::stream::{Probe, ProbeAnswer, ProbeNow, Probes, Seen};
 use rustls::RootCertStore;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -50,17 +50,25 @@ pub struct Prober {
     orders: UnboundedSender<Order>,
 }
 
+/// What a prober has to say.
+pub enum Told {
+    /// What is seen of a monitor, as that changes.
+    Seen(Seen),
+    /// How a probe went that was asked for at once.
+    Answer(ProbeAnswer),
+}
+
 enum Order {
     Set(Probes),
     Isolated(bool),
 }
 
 impl Prober {
-    /// Starts with nothing to probe. `tell` is called with what is seen of a monitor when that changes.
+    /// Starts with nothing to probe. `tell` is called with what is seen of a monitor when that changes, and with answers.
     ///
     /// # Errors
     /// If there can't be a thread.
-    pub fn start(resolver: Resolver, tell: impl Fn(Seen) + Send + Sync + 'static) -> io::Result<Prober> {
+    pub fn start(resolver: Resolver, tell: impl Fn(Told) + Send + Sync + 'static) -> io::Result<Prober> {
         Prober::with_roots(resolver, system_roots, tell)
     }
 
@@ -68,7 +76,7 @@ impl Prober {
     pub(crate) fn with_roots(
         resolver: Resolver,
         roots: impl FnOnce() -> RootCertStore + Send + 'static,
-        tell: impl Fn(Seen) + Send + Sync + 'static,
+        tell: impl Fn(Told) + Send + Sync + 'static,
     ) -> io::Result<Prober> {
         let (orders, inbox) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,7 +108,7 @@ impl Prober {
         let _ = self.orders.send(Order::Set(probes));
     }
 
-    /// Whether monitors are probed too that other PoPs were chosen for.
+    /// Whether monitors are probed too that other PoPs were chosen for, and policies go by.
     pub fn set_isolated(&self, is_isolated: bool) {
         let _ = self.orders.send(Order::Isolated(is_isolated));
     }
@@ -111,7 +119,7 @@ struct Shared {
     targets: Targets,
     tls: Tls,
     room: Semaphore,
-    tell: Box<dyn Fn(Seen) + Send + Sync>,
+    tell: Box<dyn Fn(Told) + Send + Sync>,
 }
 
 struct Keeper {
@@ -141,7 +149,7 @@ impl Keeper {
                 Order::Set(probes) => self.set(probes),
                 Order::Isolated(is_isolated) => {
                     self.is_isolated = is_isolated;
-                    let others = self.tasks.values_mut().filter(|kept| !kept.probe.is_chosen);
+                    let others = self.tasks.values_mut().filter(|kept| is_of_isolated(&kept.probe));
                     others.for_each(|kept| kept.turn(&self.shared, is_isolated));
                 }
             }
@@ -149,7 +157,7 @@ impl Keeper {
     }
 
     fn set(&mut self, probes: Probes) {
-        let Probes { is_all, puts, deletes, allowed, refused } = probes;
+        let Probes { is_all, puts, deletes, allowed, refused, now } = probes;
         self.shared.targets.set_rules(Rules { allowed, refused });
         if is_all {
             let named: std::collections::HashSet<MonitorId> =
@@ -162,12 +170,25 @@ impl Keeper {
             if self.tasks.get(&probe.monitor).is_some_and(|kept| kept.probe == probe) {
                 continue;
             }
-            let is_on = probe.is_chosen || self.is_isolated;
+            let is_on = probe.is_chosen || self.is_isolated && is_of_isolated(&probe);
             let mut kept = Kept { probe, task: None };
             kept.turn(&self.shared, is_on);
             self.tasks.insert(kept.probe.monitor, kept);
         }
+        for ProbeNow { request, monitor } in now.into_iter().flatten() {
+            let probe = self.tasks.get(&monitor).map(|kept| kept.probe.clone());
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                let answer = probe_now(&shared, request, probe.as_ref()).await;
+                (shared.tell)(Told::Answer(answer));
+            });
+        }
     }
+}
+
+/// Whether a PoP that wasn't chosen for a monitor probes it while it is isolated.
+fn is_of_isolated(probe: &Probe) -> bool {
+    !probe.is_chosen && probe.is_local != Some(false)
 }
 
 impl Kept {
@@ -185,7 +206,6 @@ impl Kept {
 
 async fn probe_on(shared: Arc<Shared>, probe: Probe) {
     let interval = Duration::from_millis(probe.pace.interval_ms.into()).max(INTERVAL_MIN);
-    let within = Duration::from_millis(probe.pace.timeout_ms.into()).max(TIMEOUT_MIN);
     let began = Instant::now();
     let mut sight = Sight::new(&probe.pace, Duration::ZERO);
     let mut ticks = tokio::time::interval_at(began + phase(interval.min(PHASE_MAX)), interval);
@@ -194,12 +214,9 @@ async fn probe_on(shared: Arc<Shared>, probe: Probe) {
         ticks.tick().await;
         let Ok(_room) = shared.room.acquire().await else { return };
         let asked = Instant::now();
-        let outcome = match tokio::time::timeout(within, run(&shared, &probe.check, within)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::Bad(format!("no answer in {} ms", within.as_millis())),
-        };
+        let outcome = run_within(&shared, &probe).await;
         if sight.note(outcome, asked.elapsed(), began.elapsed()) {
-            (shared.tell)(Seen {
+            (shared.tell)(Told::Seen(Seen {
                 monitor: probe.monitor,
                 revision: probe.revision,
                 up: sight.up,
@@ -207,8 +224,35 @@ async fn probe_on(shared: Arc<Shared>, probe: Probe) {
                 for_ms: 0,
                 took_us: sight.took.and_then(|took| took.as_micros().try_into().ok()),
                 certificate_ends_s: sight.certificate_ends_s,
-            });
+            }));
         }
+    }
+}
+
+/// Probes once; what is seen all the time isn't touched by it.
+async fn probe_now(shared: &Shared, request: u64, probe: Option<&Probe>) -> ProbeAnswer {
+    let (outcome, took) = match (probe, shared.room.acquire().await) {
+        (Some(probe), Ok(_room)) => {
+            let asked = Instant::now();
+            (run_within(shared, probe).await, asked.elapsed())
+        }
+        _ => (Outcome::Unable("this PoP doesn't know of the monitor".into()), Duration::ZERO),
+    };
+    let (good, cause, certificate_ends_s) = match outcome {
+        Outcome::Good(Good { cause, certificate_ends_s }) => (Some(true), cause, certificate_ends_s),
+        Outcome::Bad(cause) => (Some(false), cause, None),
+        Outcome::Unable(cause) => (None, cause, None),
+    };
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    ProbeAnswer { request, good, cause, took_us, certificate_ends_s }
+}
+
+/// Probes, and takes what isn't answered in the monitor's time for a failure.
+async fn run_within(shared: &Shared, probe: &Probe) -> Outcome {
+    let within = Duration::from_millis(probe.pace.timeout_ms.into()).max(TIMEOUT_MIN);
+    match tokio::time::timeout(within, run(shared, &probe.check, within)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::Bad(format!("no answer in {} ms", within.as_millis())),
     }
 }
 

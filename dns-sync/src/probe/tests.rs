@@ -395,9 +395,12 @@ fn what_changes_is_told_and_what_is_gone_is_not_probed() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = seen.clone();
-    let prober =
-        Prober::with_roots(Resolver::System, RootCertStore::empty, move |one| told.lock().unwrap().push(one));
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let (told, answered) = (seen.clone(), answers.clone());
+    let prober = Prober::with_roots(Resolver::System, RootCertStore::empty, move |what| match what {
+        Told::Seen(one) => told.lock().unwrap().push(one),
+        Told::Answer(answer) => answered.lock().unwrap().push(answer),
+    });
     let prober = prober.unwrap();
     let pace = Pace {
         interval_ms: 100,
@@ -414,11 +417,13 @@ fn what_changes_is_told_and_what_is_gone_is_not_probed() {
         check: Check::Tcp { target: "127.0.0.1".into(), port },
         pace,
         is_chosen,
+        // No policy goes by the last one.
+        is_local: (!is_chosen).then_some(monitor != 4),
     };
     let allowed = vec!["127.0.0.0/8".parse().unwrap()];
     prober.set(Probes {
         is_all: true,
-        puts: vec![probe(1, true), probe(2, false)],
+        puts: vec![probe(1, true), probe(2, false), probe(4, false)],
         allowed,
         ..Probes::default()
     });
@@ -434,10 +439,21 @@ fn what_changes_is_told_and_what_is_gone_is_not_probed() {
     };
     wait("up", &|seen| last(seen, 1) == Some((7, Some(true))));
     assert_eq!(last(&seen.lock().unwrap(), 2), None, "others were chosen for it");
+    // Who asks for it now gets it, chosen or not, and nothing else comes of that.
+    let allowed = vec!["127.0.0.0/8".parse().unwrap()];
+    let ask = |request, monitor| ProbeNow { request, monitor: MonitorId(monitor) };
+    prober.set(Probes { now: Some(vec![ask(1, 2), ask(2, 3)]), allowed, ..Probes::default() });
+    wait("answers", &|_| answers.lock().unwrap().len() == 2);
+    let mut answered = answers.lock().unwrap().clone();
+    answered.sort_by_key(|answer| answer.request);
+    assert_eq!((answered[0].good, answered[1].good), (Some(true), None), "{answered:?}");
+    assert!(answered[0].cause.contains("connected to") && answered[1].cause.contains("doesn't know"));
+    assert_eq!(last(&seen.lock().unwrap(), 2), None);
     prober.set_isolated(true);
     wait("the other one, too", &|seen| last(seen, 2) == Some((7, Some(true))));
     drop(listener);
     wait("down", &|seen| last(seen, 1) == Some((7, Some(false))) && last(seen, 2) == Some((7, Some(false))));
+    assert_eq!(last(&seen.lock().unwrap(), 4), None, "no policy goes by it");
     let told = seen.lock().unwrap().len();
     assert!(told <= 4, "only changes are told: {told}");
 }

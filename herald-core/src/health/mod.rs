@@ -14,6 +14,7 @@
 //! - A choice outlasts a PoP's absence of up to 30 s, and never gets smaller because PoPs are away: a minority that is left decides nothing.
 
 mod choice;
+mod local;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::monitor::{Check, Monitor, VerdictChange};
 use crate::{MonitorId, PopId};
 
 use choice::Candidates;
+pub use local::{LocalMonitors, LocalUses};
 
 /// For so long, in ms, a PoP may be away and stays chosen.
 pub const ABSENCE_MS: u64 = 30_000;
@@ -394,7 +396,9 @@ impl Health {
         let mut cause = causes.join("; ");
         let others = if up { downs } else { ups };
         if others > 0 {
-            cause.push_str(&format!("; {others} of {} PoPs say otherwise", chosen.len()));
+            // It may be about to say the same: what counts in a row isn't told.
+            let (of, last) = (chosen.len(), if up { "down" } else { "up" });
+            cause.push_str(&format!("; {others} of {of} PoPs last said \"{last}\""));
         }
         Some(Observed { up, since_ms, cause: shortened(&cause, CAUSE_CHARS_MAX) })
     }

@@ -179,7 +179,7 @@ fn a_cause_names_pops() {
     world.say(3, id, false);
     let cause = &world.monitors[&id].verdict.as_ref().unwrap().cause;
     assert!(cause.contains("pop2: timed out") && cause.contains("pop3: timed out"), "{cause}");
-    assert!(cause.ends_with("1 of 3 PoPs say otherwise"), "{cause}");
+    assert!(cause.ends_with("1 of 3 PoPs last said \"up\""), "{cause}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use super::{Item, OVERLAY, POOL, answered_type, is_steering_type};
+use super::{Item, OVERLAY, POOL, WhenIsolated, answered_type, is_steering_type};
 use crate::{MonitorId, RrKey, Rrset};
 
 /// A thing that others name.
@@ -19,6 +19,8 @@ pub enum Used {
     View(Arc<str>),
     /// A monitor that endpoints of pools go by.
     Monitor(MonitorId),
+    /// A pool that policies lead to which go by a PoP's own probes while that is isolated.
+    LocalPool(Arc<str>),
 }
 
 /// Of the steering of one zone.
@@ -49,6 +51,15 @@ impl Tally {
     /// How many RRsets name it.
     pub fn uses(&self, used: &Used) -> u64 {
         self.uses.get(used).copied().unwrap_or(0)
+    }
+
+    /// The pools that policies lead to which go by a PoP's own probes while that is isolated.
+    pub fn local_pools(&self) -> impl Iterator<Item = &str> {
+        let used = self.uses.range(Used::LocalPool("".into())..).map(|(used, _)| used);
+        used.filter_map(|used| match used {
+            Used::LocalPool(name) => Some(&**name),
+            _ => None,
+        })
     }
 
     pub(crate) fn add(&mut self, key: &RrKey, rrset: &Rrset) {
@@ -86,8 +97,10 @@ pub(crate) fn uses_of(key: &RrKey, rrset: &Rrset) -> Vec<Used> {
                 let pools = rule.pools.iter().map(|pool| Used::Pool(pool.as_str().into()));
                 let nearest = rule.pools.iter().filter(|_| rule.nearest);
                 let nearest = nearest.map(|pool| Used::NearestPool(pool.as_str().into()));
+                let local = rule.pools.iter().filter(|_| policy.when_isolated == WhenIsolated::Local);
+                let local = local.map(|pool| Used::LocalPool(pool.as_str().into()));
                 let views = rule.when.views.iter().map(|view| Used::View(view.as_str().into()));
-                pools.chain(nearest).chain(views)
+                pools.chain(nearest).chain(local).chain(views)
             })
             .collect(),
         Ok(Item::Overlays(overlays)) => {

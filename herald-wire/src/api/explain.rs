@@ -46,7 +46,7 @@ pub struct Explanation {
     pub decision: Option<Decision>,
     /// The databases that places are looked up in: those of now, with `at` too.
     pub geo: GeoVersions,
-    /// With `at`, what is of now all the same, in words.
+    /// What else is to be known, in words: with `at`, what is of now all the same; with `pop`, what that goes by while it is isolated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

@@ -347,6 +347,31 @@ pub struct MonitorCalculated {
     pub inverted: bool,
 }
 
+/// How a probe went that was asked for at once, PoP by PoP: `POST /monitors/{monitor}/test`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MonitorTest {
+    /// The PoPs that are chosen for the monitor.
+    pub pops: Vec<MonitorTestPop>,
+}
+
+/// How a probe went at a PoP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MonitorTestPop {
+    /// Name of the PoP.
+    pub pop: String,
+    /// Whether it went as it should; none if it can't be told from there, or the PoP didn't answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<bool>,
+    /// In words.
+    pub cause: String,
+    /// How long it took, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// When the certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends_at_ms: Option<u64>,
+}
+
 /// What happened to a monitor: one line of `GET /monitors/{monitor}/history`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MonitorEvent {

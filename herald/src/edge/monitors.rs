@@ -4,6 +4,8 @@ mod document;
 mod heartbeat;
 mod rules;
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use herald_core::MonitorId;
 use herald_core::account::Verb;
@@ -31,12 +33,16 @@ use super::{lookup, present, respond};
 use crate::access_log::Kind;
 use crate::history::MonitorEvent;
 
+/// For so long past a monitor's time-out answers to a test are waited for.
+const TEST_MARGIN: Duration = Duration::from_secs(2);
+
 /// The routes of monitors.
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(get, put, delete))
         .routes(routes!(history))
+        .routes(routes!(test))
         .routes(routes!(heartbeat::post, heartbeat::get))
         .routes(routes!(rules::get, rules::put))
 }
@@ -198,6 +204,37 @@ pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Moni
     let action = Action::DeleteMonitor { monitor: old.id, if_match: if_match(&preconditions, old)? };
     let done = writer.submit(action, None, Pointers::None).await?;
     writer.answer(done, None).await
+}
+
+/// Have the chosen PoPs probe a monitor now.
+///
+/// That is beside what is due, and no verdict comes of it. The answer comes when all PoPs have answered, or two seconds after the monitor's
+/// time-out. A monitor is tested at most every 5 seconds.
+#[utoipa::path(post, path = "/monitors/{monitor}/test", tag = "monitors", operation_id = "test_monitor",
+    params(("monitor" = String, Path, description = "Id, or for tenants name.")),
+    responses(
+        (status = 200, body = api::MonitorTest),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn test(request: Writing<String, NoBody>) -> Result<respond::Ok<api::MonitorTest>, ApiError> {
+    let Writing { writer, path, .. } = request;
+    let monitor = find(&writer, &path, Verb::Monitor)?;
+    if monitor.check.target().is_none() || !monitor.enabled {
+        let why = if monitor.enabled { "nobody probes such a monitor" } else { "the monitor is off" };
+        return Err(ApiError::new(Code::Conflict, format!("{why}: there is nothing to be tested")));
+    }
+    let health = writer.publisher().health();
+    let chosen = health.view(monitor.id).pops;
+    let within = Duration::from_millis(monitor.pace.timeout_ms.into()) + TEST_MARGIN;
+    let asked = chosen.iter().filter(|pop| pop.is_connected).map(|pop| pop.pop);
+    let mut answers = health.test(monitor.id, asked, within).await.map_err(|wait| {
+        let detail = "the monitor was tested a moment ago: a test is at most every 5 seconds";
+        ApiError::new(Code::RateLimited, detail).retry_after(wait.as_secs() + 1)
+    })?;
+    let pops = chosen
+        .iter()
+        .map(|pop| document::tested(writer.state(), pop.pop, pop.is_connected, answers.remove(&pop.pop)));
+    Ok(respond::Ok(api::MonitorTest { pops: pops.collect() }))
 }
 
 /// What happened to a monitor, newest first: changes of it, and verdicts with their causes.

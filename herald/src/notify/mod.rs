@@ -34,6 +34,7 @@ pub use outbox::{FILE, OutboxError, Status};
 use crate::clock;
 use crate::engine::Follow;
 use crate::history::{History, HistoryError, VerdictRecord};
+use crate::spacing::Spacing;
 use key::Key;
 use outbox::{Due, Outbox};
 use webhook::Webhooks;
@@ -96,7 +97,7 @@ struct Inner {
     /// There is more to be sent.
     queued: Wake,
     /// When channels were last tested.
-    tested: Mutex<HashMap<ChannelId, Instant>>,
+    tested: Spacing<ChannelId>,
     delivered: AtomicU64,
     failed: AtomicU64,
     given_up: AtomicU64,
@@ -124,7 +125,7 @@ impl Notify {
             webhooks,
             mail,
             queued: Wake::new(),
-            tested: Mutex::default(),
+            tested: Spacing::new(TEST_INTERVAL),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
@@ -155,14 +156,7 @@ impl Notify {
     /// If the channel was tested a moment ago: how long to wait for the next one.
     pub async fn test(&self, channel: &Channel) -> Result<Result<Duration, String>, Duration> {
         let begin = Instant::now();
-        {
-            let mut tested = self.0.tested.lock().unwrap_or_else(PoisonError::into_inner);
-            tested.retain(|_, at| at.elapsed() < TEST_INTERVAL);
-            if let Some(at) = tested.get(&channel.id) {
-                return Err(TEST_INTERVAL.saturating_sub(at.elapsed()));
-            }
-            tested.insert(channel.id, begin);
-        }
+        self.0.tested.take(channel.id)?;
         let (this, channel) = (self.clone(), channel.clone());
         let message = Message::test(&clock::entropy(), clock::now_ms());
         let done = tokio::task::spawn_blocking(move || this.0.deliver(&channel, &message)).await;

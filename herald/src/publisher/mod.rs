@@ -197,6 +197,11 @@ impl Publisher {
         self.shared.tracker().wait(wait, deadline, stands).await
     }
 
+    /// Whether a session of a PoP is up.
+    pub fn is_connected(&self, pop: PopId) -> bool {
+        self.shared.with_pop(pop, PopLive::is_connected).unwrap_or(false)
+    }
+
     /// How a PoP stands.
     pub fn pop_view(&self, pop: PopId) -> PopView {
         let tracker = self.shared.tracker();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use herald_wire::api::channels::{Channel, ChannelInput, ChannelTest};
-use herald_wire::api::monitors::{Monitor, MonitorEvent, ProbeRules};
+use herald_wire::api::monitors::{Monitor, MonitorEvent, MonitorTest, ProbeRules};
 use herald_wire::api::stats::Stats;
 use herald_wire::api::{
     AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, Geoip, GeoipKind, ImportReport,
@@ -335,6 +335,11 @@ impl Client {
     /// `DELETE /monitors/{monitor}`: deletes one.
     pub fn delete_monitor(&self, monitor: &str, options: &WriteOptions) -> Result<Written<Monitor>> {
         self.call(Method::DELETE, &["monitors", monitor]).write(options).send()
+    }
+
+    /// `POST /monitors/{monitor}/test`: has the chosen PoPs probe it now.
+    pub fn test_monitor(&self, monitor: &str) -> Result<MonitorTest> {
+        self.call(Method::POST, &["monitors", monitor, "test"]).send()
     }
 
     /// `GET /monitors/{monitor}/history`: what happened to it, newest first.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use herald_wire::api::monitors::{
-    Monitor, MonitorEvent, MonitorEventKind, MonitorInput, MonitorState, MonitorVerdict, ProbeRules,
+    Monitor, MonitorEvent, MonitorEventKind, MonitorInput, MonitorState, MonitorTest, MonitorVerdict,
+    ProbeRules,
 };
 use serde_json::{Map, Value, json};
 
@@ -29,6 +30,8 @@ pub enum MonitorCommand {
     Update(Box<UpdateArgs>),
     /// Delete a monitor that nothing names
     Delete(DeleteArgs),
+    /// Have the chosen PoPs probe a monitor now
+    Test(MonitorArgs),
     /// What happened to a monitor: changes, and verdicts with their causes
     History(HistoryArgs),
     /// Show which special-purpose addresses may be monitored, and which never (operators)
@@ -340,6 +343,10 @@ pub(super) fn run(session: &mut Session<'_>, command: &MonitorCommand) -> Result
             let tense = args.write.tense("deleted", "would delete");
             session.written(&args.write, &answer, &format!("{tense} the monitor {}\n", args.monitor.monitor))
         }
+        MonitorCommand::Test(args) => {
+            let answer = client.test_monitor(&args.monitor)?;
+            session.show(&answer, tested)
+        }
         MonitorCommand::History(args) => {
             let listing =
                 Listing::fetch(&args.list, |page| client.monitor_history(&args.monitor.monitor, &page))?;
@@ -626,6 +633,21 @@ fn show(monitor: &Monitor) -> String {
         ));
     }
     text
+}
+
+fn tested(test: &MonitorTest) -> String {
+    table::columns(
+        ["POP", "WENT", "TOOK", "CAUSE"],
+        test.pops.iter().map(|pop| {
+            let went = match pop.good {
+                Some(true) => "well",
+                Some(false) => "badly",
+                None => "unknown",
+            };
+            let took = pop.took_us.map(|took_us| format!("{took_us} µs")).unwrap_or_default();
+            [pop.pop.clone(), went.to_owned(), took, pop.cause.clone()]
+        }),
+    )
 }
 
 fn history_of(events: &[MonitorEvent]) -> String {

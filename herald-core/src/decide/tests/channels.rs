@@ -39,7 +39,7 @@ impl World {
         Channel::clone(self.state.channels().get(channel).expect("it is there"))
     }
 
-    fn some_monitor(&mut self, principal: Principal, name: &str) -> MonitorId {
+    pub(super) fn some_monitor(&mut self, principal: Principal, name: &str) -> MonitorId {
         let pace = Pace {
             interval_ms: 10_000,
             timeout_ms: 2_000,

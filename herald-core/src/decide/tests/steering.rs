@@ -3,19 +3,20 @@
 use super::*;
 use crate::account::{NamePattern, ScopeType};
 use crate::command::{EditOp, RrsetEdit, ZoneEdit};
+use crate::health::LocalMonitors;
 use crate::steering::{
     AnswerMode, Endpoint, EndpointRecords, EndpointState, Item, Location, OVERLAY, Overlay, Policy, Pool,
-    Rule, Settings, Tally, Used, View, When, policy_key, pool_key, settings_key, view_key,
+    Rule, Settings, Tally, Used, View, When, WhenIsolated, policy_key, pool_key, settings_key, view_key,
 };
-use crate::{Rdatas, RrKey, Rrset};
+use crate::{MonitorId, Rdatas, RrKey, Rrset};
 
 const ZONE: &str = "example.com";
 
 /// Edits as words: what is not said of an item doesn't matter to the rules here.
 ///
 /// ```text
-/// pool NAME [located]          view NAME            settings
-/// policy OWNER TYPE POOL… [near] [view=NAME]        overlay OWNER VIEW TYPE[-]…     (`-`: hidden)
+/// pool NAME [located] [monitor=ID]  view NAME            settings
+/// policy OWNER TYPE POOL… [near] [local] [view=NAME]        overlay OWNER VIEW TYPE[-]…     (`-`: hidden)
 /// record OWNER TYPE RDATA      gone pool|view NAME, gone policy|record OWNER TYPE, gone overlay OWNER
 /// ```
 fn edit(line: &str) -> RrsetEdit {
@@ -29,7 +30,10 @@ fn edit(line: &str) -> RrsetEdit {
     };
     match words.as_slice() {
         ["pool", pool, rest @ ..] => {
-            put(pool_key(&apex, pool).unwrap(), Item::Pool(a_pool(!rest.is_empty())))
+            let mut made = a_pool(rest.contains(&"located"));
+            let monitor = rest.iter().find_map(|word| word.strip_prefix("monitor="));
+            made.endpoints[0].monitor = monitor.map(|id| MonitorId(id.parse().unwrap()));
+            put(pool_key(&apex, pool).unwrap(), Item::Pool(made))
         }
         ["view", view] => {
             let prefixes = vec!["10.0.0.0/8".parse().unwrap()];
@@ -39,7 +43,7 @@ fn edit(line: &str) -> RrsetEdit {
         ["policy", at, answered, rest @ ..] => {
             let views =
                 rest.iter().filter_map(|word| word.strip_prefix("view=")).map(str::to_owned).collect();
-            let pools = rest.iter().filter(|word| **word != "near" && !word.contains('='));
+            let pools = rest.iter().filter(|word| !["near", "local"].contains(*word) && !word.contains('='));
             let rule = Rule {
                 name: None,
                 when: When { views, ..When::default() },
@@ -47,7 +51,10 @@ fn edit(line: &str) -> RrsetEdit {
                 nearest: rest.contains(&"near"),
             };
             let key = policy_key(&owner(at), rtype(answered)).unwrap();
-            put(key, Item::Policy(rtype(answered), Policy::of_rules(vec![rule])))
+            let when_isolated =
+                if rest.contains(&"local") { WhenIsolated::Local } else { WhenIsolated::Hold };
+            let policy = Policy { when_isolated, ..Policy::of_rules(vec![rule]) };
+            put(key, Item::Policy(rtype(answered), policy))
         }
         ["overlay", at, view, types @ ..] => {
             let overlay = |text: &&str| {
@@ -295,4 +302,31 @@ mod tally {
             prop_assert_eq!(content.steering().is_some(), steering > 0);
         }
     }
+}
+
+#[test]
+fn isolated_pops_probe_what_policies_go_by() {
+    let mut world = World::new();
+    let acme = world.tenant("acme");
+    world.create(acme, ZONE).unwrap();
+    let (one, two) = (world.some_monitor(acme, "one"), world.some_monitor(acme, "two"));
+    let mut local = LocalMonitors::default();
+    let mut seen = State::default();
+    let mut after = |world: &mut World, text: &str| -> Vec<u32> {
+        if !text.is_empty() {
+            world.run(acme, edits(text)).unwrap();
+        }
+        local.step(&seen, &world.state);
+        seen = world.state.clone();
+        local.uses().keys().map(|monitor| monitor.0).collect()
+    };
+    let pools = format!("pool a monitor={one}; pool b monitor={two}; policy www A a b");
+    assert_eq!(after(&mut world, &pools), [0; 0], "that one holds what it heard");
+    assert_eq!(after(&mut world, "policy www AAAA a local"), [one.0]);
+    assert_eq!(after(&mut world, "policy x A b a local"), [one.0, two.0]);
+    assert_eq!(after(&mut world, "pool b"), [one.0]);
+    assert_eq!(after(&mut world, "gone policy x A; policy www AAAA b local"), [0; 0]);
+    assert_eq!(after(&mut world, &format!("pool b monitor={two}")), [two.0]);
+    world.run(acme, Action::DeleteZone { zone: by_name(ZONE), if_match: None }).unwrap();
+    assert_eq!(after(&mut world, ""), [0; 0]);
 }

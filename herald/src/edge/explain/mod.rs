@@ -1,5 +1,6 @@
 //! `GET /explain`: which answer a client gets, and why. The code that decides is the module's own.
 
+mod isolation;
 mod lookup;
 mod present;
 
@@ -86,8 +87,12 @@ pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<E
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let geo = caller.geo();
-    let mut explanation = explained(&zone, &asked, &geo, caller.state().monitors())?;
-    explanation.note = query.at.is_some().then(|| PAST_PLACES.to_owned());
+    let (mut explanation, policy) = explained(&zone, &asked, &geo, caller.state().monitors())?;
+    explanation.note = match (&query.at, policy, &asked.pop) {
+        (Some(_), ..) => Some(PAST_PLACES.to_owned()),
+        (None, Some(policy), Some(pop)) => isolation::note(&caller, &zone, &policy, pop),
+        _ => None,
+    };
     Ok(respond::Ok(explanation))
 }
 
@@ -172,13 +177,13 @@ fn delegates(private: &Zone, below: &Name) -> bool {
         .any(|name| private.content.get(&RrKey::new(name, Rtype::NS)).is_some())
 }
 
-/// How the answer comes about.
+/// How the answer comes about, and the policy that decides, if one does.
 fn explained(
     zone: &Arc<Zone>,
     asked: &Asked,
     geo: &Geo,
     monitors: &Monitors,
-) -> Result<Explanation, ApiError> {
+) -> Result<(Explanation, Option<Policy>), ApiError> {
     let mut explanation = Explanation {
         zone: zone.id.to_string(),
         zone_name: zone.name.to_string(),
@@ -217,6 +222,7 @@ fn explained(
             explanation.outcome = ExplainedOutcome::Steered;
             place(&mut explanation, &owner, rtype);
             explanation.decision = Some(decision(zone, asked, (geo, monitors), &owner, rtype, &policy)?);
+            return Ok((explanation, Some(policy)));
         }
         Found::Delegated(cut) => {
             explanation.outcome = ExplainedOutcome::Delegated;
@@ -232,7 +238,7 @@ fn explained(
         }
         Found::NoSuchName => explanation.outcome = ExplainedOutcome::NoSuchName,
     }
-    Ok(explanation)
+    Ok((explanation, None))
 }
 
 fn decision(

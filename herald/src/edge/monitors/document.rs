@@ -3,8 +3,9 @@
 use herald_core::command::MonitorInput;
 use herald_core::monitor::{Check, HttpCheck, Monitor, Pace, TlsCheck};
 use herald_core::rdata::format_rtype;
-use herald_core::{MonitorId, Name, Rtype, State};
+use herald_core::{MonitorId, Name, PopId, Rtype, State};
 use herald_wire::api::monitors as api;
+use herald_wire::stream::ProbeAnswer;
 
 use crate::clock;
 use crate::edge::names::{Faults, parse_record_type};
@@ -128,12 +129,11 @@ pub fn state(monitor: &Monitor) -> api::MonitorState {
 /// Adds what PoPs see of it.
 pub fn observed(state: &State, publisher: &Publisher, monitor: &Monitor, shown: &mut api::Monitor) {
     let view = publisher.health().view(monitor.id);
-    let pop_name = |pop| state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone());
     shown.pops = view
         .pops
         .into_iter()
         .map(|pop| api::MonitorPop {
-            pop: pop_name(pop.pop),
+            pop: pop_name(state, pop.pop),
             connected: pop.is_connected,
             up: pop.said.as_ref().and_then(|said| said.up),
             since_ms: pop
@@ -151,6 +151,40 @@ pub fn observed(state: &State, publisher: &Publisher, monitor: &Monitor, shown: 
         .collect();
     shown.last_heartbeat_ms =
         view.last_beat_ms.map(|at_ms| clock::uptime_ms(std::time::Duration::from_millis(at_ms)));
+}
+
+fn pop_name(state: &State, pop: PopId) -> String {
+    state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone())
+}
+
+/// How a probe went that was asked of a PoP at once.
+pub fn tested(
+    state: &State,
+    pop: PopId,
+    is_connected: bool,
+    answer: Option<ProbeAnswer>,
+) -> api::MonitorTestPop {
+    let pop = pop_name(state, pop);
+    match answer {
+        Some(ProbeAnswer { good, cause, took_us, certificate_ends_s, .. }) => api::MonitorTestPop {
+            pop,
+            good,
+            cause,
+            took_us: Some(took_us),
+            certificate_ends_at_ms: certificate_ends_s.map(|ends_s| ends_s.saturating_mul(1000)),
+        },
+        None => {
+            let cause =
+                if is_connected { "the PoP did not answer in time" } else { "the PoP is not connected" };
+            api::MonitorTestPop {
+                pop,
+                good: None,
+                cause: cause.into(),
+                took_us: None,
+                certificate_ends_at_ms: None,
+            }
+        }
+    }
 }
 
 fn show_check(check: &Check) -> api::MonitorCheck {

@@ -6,9 +6,10 @@ use ::steering::lint::{Problem as Odd, Surroundings, lint};
 use herald_core::command::ZoneRef;
 use herald_core::rdata::format_rtype;
 use herald_core::state::State;
+use herald_core::state::monitors::Monitors;
 use herald_core::steering::{self, Item, Policy, Pool, View};
 use herald_core::zone::Zone;
-use herald_core::{RrKey, Rrset};
+use herald_core::{MonitorId, RrKey, Rrset};
 use herald_wire::api::{Page, Problem, Warning};
 
 use super::list::{SteeringListQuery, page_of_many};
@@ -38,10 +39,11 @@ pub async fn list(
 ) -> Result<respond::Ok<Page<Warning>>, ApiError> {
     let Reading { caller, path, query, .. } = &request;
     let zone = at::zone(caller, path, query.at.as_deref()).await?;
-    let (scope, pops) = (&caller.access().scope, pop_names(caller.state()));
+    let (scope, state) = (&caller.access().scope, caller.state());
+    let pops = pop_names(state);
     let each = |key: &RrKey, rrset: &Rrset| {
         let found = if super::read::is_policy(key.rtype) && scope.allows_rrset(key) {
-            of_policy(&zone, key, rrset, &pops)
+            of_policy(&zone, key, rrset, (&pops, state.monitors()))
         } else {
             Vec::new()
         };
@@ -75,7 +77,10 @@ pub fn of_change(state: &State, zone: &Zone, touched: &[RrKey]) -> Vec<Warning> 
     }
     let pops = pop_names(state);
     let found = policies.into_iter().filter_map(|key| Some((key, zone.content.get(key)?)));
-    found.flat_map(|(key, rrset)| of_policy(zone, key, rrset, &pops)).take(WARNINGS_MAX).collect()
+    found
+        .flat_map(|(key, rrset)| of_policy(zone, key, rrset, (&pops, state.monitors())))
+        .take(WARNINGS_MAX)
+        .collect()
 }
 
 fn pop_names(state: &State) -> BTreeSet<String> {
@@ -92,12 +97,19 @@ fn policy_of(key: &RrKey, rrset: &Rrset) -> Option<Policy> {
     }
 }
 
-fn of_policy(zone: &Zone, key: &RrKey, rrset: &Rrset, pops: &BTreeSet<String>) -> Vec<Warning> {
+fn of_policy(
+    zone: &Zone,
+    key: &RrKey,
+    rrset: &Rrset,
+    (pops, monitors): (&BTreeSet<String>, &Monitors),
+) -> Vec<Warning> {
     let (Some(policy), Some(answered)) = (policy_of(key, rrset), steering::answered_type(key.rtype)) else {
         return Vec::new();
     };
     let (pools, views) = named_by(zone, &policy);
-    let around = Surroundings { pools: &pools, views: &views, pops: Some(pops) };
+    let named = pools.values().flat_map(|pool| &pool.endpoints).filter_map(|endpoint| endpoint.monitor);
+    let there: BTreeSet<MonitorId> = named.filter(|monitor| monitors.get(*monitor).is_some()).collect();
+    let around = Surroundings { pools: &pools, views: &views, pops: Some(pops), monitors: Some(&there) };
     let owner = show::relative(&zone.name, &key.owner);
     lint(&policy, answered, &around)
         .into_iter()
@@ -138,6 +150,8 @@ fn code(problem: &Odd) -> &'static str {
         Odd::UnknownPool(_) => "no_pool",
         Odd::PoolCannotAnswer(..) => "pool_cannot_answer",
         Odd::NoCoordinates(_) => "no_location",
+        Odd::NoMonitor { .. } => "no_monitor",
+        Odd::NothingToProbe => "nothing_to_probe",
         Odd::SlowFailover(..) => "slow_failover",
         Odd::NoAnswer => "rule_without_answer",
         Odd::Duplicate(_) => "given_twice",

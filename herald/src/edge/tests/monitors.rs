@@ -282,3 +282,40 @@ async fn a_heartbeat_replayed_keeps_nothing_up() {
     let metrics = world.outside("GET", "/metrics").send().await.ok(200);
     assert!(metrics.text.contains("herald_monitors{state=\"down\"} 1"), "{}", metrics.text);
 }
+
+#[tokio::test]
+async fn what_isolation_and_a_lost_monitor_mean_is_told() {
+    let world = World::new().await;
+    world.zone("example.com").await;
+    world.operator("POST", "/pops").json(&json!({ "name": "fra1" })).send().await.ok(201);
+    world.monitor(&https("web")).await;
+    let endpoint = |monitor: Value| json!({ "ttl": 5, "endpoints": [{ "name": "a", "records": { "A": ["192.0.2.1"] }, "monitor": monitor }] });
+    let policy =
+        json!({ "name": "www", "type": "A", "when_isolated": "local", "rules": [{ "pools": ["web"] }] });
+    let document = |monitor| json!({ "pools": { "web": endpoint(monitor) }, "policies": [policy] });
+    let put = async |document: &Value| {
+        world.alice("PUT", "/zones/example.com/steering").json(document).send().await.ok(200)
+    };
+    let codes = async || -> Vec<String> {
+        let lint = world.alice("GET", "/zones/example.com/steering/lint").send().await.ok(200);
+        let items = lint.json["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let made = put(&document(json!(1))).await;
+    assert!(codes().await.is_empty());
+    let asked = "/explain?name=www.example.com&client=192.0.2.9";
+    let explained = world.alice("GET", &format!("{asked}&pop=fra1")).send().await.ok(200);
+    let note = explained.json["note"].as_str().unwrap().to_owned();
+    assert!(note.contains("fra1 isn't connected") && note.contains("one vantage point"), "{note}");
+    let anywhere = world.alice("GET", asked).send().await.ok(200);
+    assert!(anywhere.json["note"].is_null(), "{}", anywhere.text);
+
+    // Without a monitor there is nothing to go by.
+    let warned = put(&document(Value::Null)).await;
+    assert_eq!(warned.json["warnings"][0]["code"], "nothing_to_probe", "{}", warned.text);
+    // What comes back from the past may name one that is gone.
+    world.alice("DELETE", "/monitors/web").send().await.ok(200);
+    let back = json!({ "to": made.json["change"]["id"] });
+    world.alice("POST", "/zones/example.com/rollback").json(&back).send().await.ok(200);
+    assert_eq!(codes().await, ["no_monitor"]);
+}

@@ -166,8 +166,8 @@ impl Session {
                 feed.want_file(part, hash, from, to);
                 Ok(())
             }
-            (Phase::Up(feed), ToHerald::Probed { seen }) => {
-                feed.probed(seen, now);
+            (Phase::Up(feed), ToHerald::Probed { seen, answers }) => {
+                feed.probed(seen, answers.unwrap_or_default(), now);
                 Ok(())
             }
             (Phase::Up(feed), ToHerald::Refused(refusal)) => {

@@ -13,7 +13,7 @@ use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Generation, Name, RrKey, ZoneId};
 use herald_wire::stream::{
-    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, Seen, ToPop, ZoneBegin, ZoneDelta,
+    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ProbeAnswer, Seen, ToPop, ZoneBegin, ZoneDelta,
     ZoneGeneration, ZoneRrset,
 };
 
@@ -22,7 +22,7 @@ use super::compare::{Buckets, Comparison, Different, Mend};
 use super::core::{KNOWS_NOTHING_PRIVATE, Next};
 use super::gaps::Gaps;
 use super::holds::{Held, Holds, Why};
-use super::monitors::MonitorFeed;
+use super::monitors::{Choices, MonitorFeed};
 use crate::publisher::TableFile;
 use crate::publisher::shared::{PopLive, SessionUp};
 use crate::publisher::sum::{Sum, Version};
@@ -229,11 +229,15 @@ impl Feed {
         self.monitors = verdicts_of.map(MonitorFeed::new);
     }
 
-    /// It says what it sees of monitors.
-    pub(super) fn probed(&self, seen: Vec<Seen>, now: Duration) {
+    /// It says what it sees of monitors, and how probes went that it was asked for.
+    pub(super) fn probed(&self, seen: Vec<Seen>, answers: Vec<ProbeAnswer>, now: Duration) {
         // Who says nothing of verdicts in its greeting is told of no monitors.
         if self.monitors.is_some() {
-            self.up.shared.health().said(self.up.pop, seen, now);
+            let health = self.up.shared.health();
+            if !seen.is_empty() {
+                health.said(self.up.pop, seen, now);
+            }
+            health.answered(self.up.pop, answers);
         }
     }
 
@@ -245,11 +249,15 @@ impl Feed {
         true
     }
 
-    /// Sends some of the monitors that it is to probe, or would.
+    /// Sends some of the monitors that it is to probe, or would, and then what it is to probe at once.
     fn send_probes(&mut self) -> bool {
         let Feed { up, monitors: Some(monitors), .. } = self else { return false };
-        let (state, choices) = (up.shared.tracker().newest(), up.shared.health().choices());
-        let Some(message) = monitors.probes(up.pop, state, choices) else { return false };
+        let health = up.shared.health();
+        let choices = Choices { chosen: health.choices(), local: health.local() };
+        let state = up.shared.tracker().newest();
+        let message = monitors.probes(up.pop, state, choices);
+        let message = message.or_else(|| monitors.now(health.asks(up.pop)));
+        let Some(message) = message else { return false };
         self.put(&message);
         true
     }

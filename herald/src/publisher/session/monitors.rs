@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use herald_core::health::LocalUses;
 use herald_core::monitor::{Monitor, ProbeRules};
 use herald_core::state::{Shared, State};
 use herald_core::{Generation, MonitorId, PopId};
-use herald_wire::stream::{MonitorVerdict, Probe, Probes, ToPop};
+use herald_wire::stream::{MonitorVerdict, Probe, ProbeNow, Probes, ToPop};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem::{Add, Remove, Update};
 
 /// How many verdicts a frame has: some ten octets each.
 const VERDICTS_MAX: usize = 20_000;
@@ -16,8 +18,20 @@ const VERDICTS_MAX: usize = 20_000;
 /// How many monitors a frame has: some hundred octets each, and at most some thousand.
 const PROBES_MAX: usize = 100;
 
-/// Which PoPs probe what.
-pub(super) type Choices = OrdMap<MonitorId, Arc<[PopId]>>;
+/// Who probes what.
+#[derive(Clone)]
+pub(crate) struct Choices {
+    /// Which PoPs were chosen.
+    pub chosen: OrdMap<MonitorId, Arc<[PopId]>>,
+    /// What isolated ones probe, too.
+    pub local: LocalUses,
+}
+
+impl Choices {
+    fn is_same(&self, other: &Choices) -> bool {
+        self.chosen.ptr_eq(&other.chosen) && self.local.ptr_eq(&other.local)
+    }
+}
 
 /// See the module.
 pub(super) struct MonitorFeed {
@@ -82,15 +96,14 @@ impl MonitorFeed {
     pub fn probes(&mut self, pop: PopId, newest: Arc<State>, choices: Choices) -> Option<ToPop> {
         let is_first = self.told.is_none();
         match &self.told {
-            Some((told, chosen)) if Arc::ptr_eq(told, &newest) && chosen.ptr_eq(&choices) => {}
-            Some((told, chosen)) => {
+            Some((told, chosen)) if Arc::ptr_eq(told, &newest) && chosen.is_same(&choices) => {}
+            Some((told, before)) => {
                 let others = told.monitors().diff(newest.monitors());
                 let others = others.filter(|diff| !is_same_probe(diff.old, diff.new));
                 self.probes.extend(others.map(|diff| diff.id));
                 let is_chosen =
                     |chosen: Option<&Arc<[PopId]>>| chosen.is_some_and(|chosen| chosen.contains(&pop));
-                for item in chosen.diff(&choices) {
-                    use imbl::ordmap::DiffItem::{Add, Remove, Update};
+                for item in before.chosen.diff(&choices.chosen) {
                     let (id, old, new) = match item {
                         Add(id, new) => (id, None, Some(new)),
                         Remove(id, old) => (id, Some(old), None),
@@ -98,6 +111,14 @@ impl MonitorFeed {
                     };
                     let is_told = newest.monitors().get(*id).is_some_and(|monitor| is_probed(monitor));
                     if is_told && is_chosen(old) != is_chosen(new) {
+                        self.probes.insert(*id);
+                    }
+                }
+                for item in before.local.diff(&choices.local) {
+                    // How many zones there are is no matter to PoPs.
+                    if let Add(id, _) | Remove(id, _) = item
+                        && newest.monitors().get(*id).is_some_and(|monitor| is_probed(monitor))
+                    {
                         self.probes.insert(*id);
                     }
                 }
@@ -120,16 +141,30 @@ impl MonitorFeed {
         for id in take_some(&mut self.probes, PROBES_MAX) {
             match state.monitors().get(id).filter(|monitor| is_probed(monitor)) {
                 None => probes.deletes.push(id),
-                Some(monitor) => probes.puts.push(Probe {
-                    monitor: id,
-                    revision: monitor.revision,
-                    check: monitor.check.clone(),
-                    pace: monitor.pace,
-                    is_chosen: choices.get(&id).is_some_and(|chosen| chosen.contains(&pop)),
-                }),
+                Some(monitor) => {
+                    let is_chosen = choices.chosen.get(&id).is_some_and(|chosen| chosen.contains(&pop));
+                    probes.puts.push(Probe {
+                        monitor: id,
+                        revision: monitor.revision,
+                        check: monitor.check.clone(),
+                        pace: monitor.pace,
+                        is_chosen,
+                        // Who was chosen probes anyway, and isn't to begin anew for that.
+                        is_local: (!is_chosen).then(|| choices.local.contains_key(&id)),
+                    });
+                }
             }
         }
         Some(ToPop::Probes(probes))
+    }
+
+    /// What the PoP is to probe at once, if it was told of all monitors.
+    pub fn now(&self, asks: Vec<ProbeNow>) -> Option<ToPop> {
+        if asks.is_empty() {
+            return None;
+        }
+        let ProbeRules { allowed, refused } = self.rules.clone();
+        Some(ToPop::Probes(Probes { now: Some(asks), allowed, refused, ..Probes::default() }))
     }
 }
 

@@ -65,7 +65,7 @@ impl TestPop {
             took_us: Some(700),
             certificate_ends_s: None,
         };
-        self.connection.send(&ToHerald::Probed { seen: vec![seen] }).await.unwrap();
+        self.connection.send(&ToHerald::Probed { seen: vec![seen], answers: None }).await.unwrap();
     }
 
     async fn next_verdicts(&mut self) -> (bool, Vec<MonitorVerdict>) {
