@@ -122,6 +122,7 @@ fn swap(within: Duration, growth_kib: u64) {
                 })
             })
             .collect();
+        scope.spawn(|| keep_counts(knot.agent(), &shared));
         let is_asking = || askers.iter().all(|asker| !asker.is_finished());
         let outcome = Swapper::new(&knot, &shared).run(within, is_asking);
         assert!(is_asking(), "an asker gave up");
@@ -248,6 +249,16 @@ impl<'a> Swapper<'a> {
         self.agent.say(&ToModule::Settle { zone: zone.id, generation: zone.generation() });
         // The module takes one message after another: this answer says that the swap before has settled.
         self.shared.used[(before % ZONES) as usize].store(before, Ordering::SeqCst);
+    }
+}
+
+/// Takes counts until it is told to stop, as agents do: else they would pile up, minute by minute.
+fn keep_counts(mut agent: Agent, shared: &Shared) {
+    agent.say(&ToModule::CountsKept { instance: 0, sequence: 0 });
+    while !shared.stop.load(Ordering::SeqCst) {
+        if let Some(ToAgent::Counts(batch)) = agent.try_receive(Duration::from_millis(500)) {
+            agent.say(&ToModule::CountsKept { instance: batch.instance, sequence: batch.sequence });
+        }
     }
 }
 
