@@ -708,6 +708,20 @@ pub struct PublishedDiff<'a> {
     pub new: Option<&'a Shared<Zone>>,
 }
 
+/// What a tenant has, by name; what comes after `name` if given.
+fn of_tenant<'a, V>(
+    by_name: &'a OrdMap<(TenantId, String), V>,
+    tenant: TenantId,
+    after: Option<&str>,
+) -> impl Iterator<Item = &'a V> {
+    let from = match after {
+        Some(name) => Bound::Excluded((tenant, name.to_owned())),
+        None => Bound::Included((tenant, String::new())),
+    };
+    let own = by_name.range((from, Bound::Unbounded)).take_while(move |((holder, _), _)| *holder == tenant);
+    own.map(|(_, value)| value)
+}
+
 fn after_key<K: Ord + Clone, V: Clone>(map: &OrdMap<K, V>, after: Option<K>) -> impl Iterator<Item = &V> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     map.range((from, Bound::Unbounded)).map(|(_, value)| value)

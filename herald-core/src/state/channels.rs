@@ -1,7 +1,5 @@
 //! Notification channels: by id and by their tenants' names for them.
 
-use std::ops::Bound;
-
 use imbl::OrdMap;
 
 use super::Shared;
@@ -35,14 +33,7 @@ impl Channels {
 
     /// A tenant's by name, those after `name` if given.
     pub fn of_tenant(&self, tenant: TenantId, after: Option<&str>) -> impl Iterator<Item = &Shared<Channel>> {
-        let from = match after {
-            Some(name) => Bound::Excluded((tenant, name.to_owned())),
-            None => Bound::Included((tenant, String::new())),
-        };
-        self.by_name
-            .range((from, Bound::Unbounded))
-            .take_while(move |((holder, _), _)| *holder == tenant)
-            .filter_map(|(_, id)| self.by_id.get(id))
+        super::of_tenant(&self.by_name, tenant, after).filter_map(|id| self.by_id.get(id))
     }
 
     /// Whether it is the very same as another one, without a look at each channel.

@@ -1,7 +1,5 @@
 //! Monitors: by id, by their tenants' names for them, and by the secrets that heartbeats are called in with.
 
-use std::ops::Bound;
-
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
@@ -55,14 +53,7 @@ impl Monitors {
 
     /// A tenant's by name, those after `name` if given.
     pub fn of_tenant(&self, tenant: TenantId, after: Option<&str>) -> impl Iterator<Item = &Shared<Monitor>> {
-        let from = match after {
-            Some(name) => Bound::Excluded((tenant, name.to_owned())),
-            None => Bound::Included((tenant, String::new())),
-        };
-        self.by_name
-            .range((from, Bound::Unbounded))
-            .take_while(move |((holder, _), _)| *holder == tenant)
-            .filter_map(|(_, id)| self.by_id.get(id))
+        super::of_tenant(&self.by_name, tenant, after).filter_map(|id| self.by_id.get(id))
     }
 
     /// How many there are.

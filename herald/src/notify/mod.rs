@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use herald_core::channel::{Channel, Receiver};
 use herald_core::state::State;
+use herald_core::state::monitors::MonitorDiff;
 use herald_core::{ChannelId, TenantId};
 use tokio::sync::Notify as Wake;
 use tokio::task::JoinSet;
@@ -224,10 +225,12 @@ impl Notify {
     async fn tell(&self, shutdown: &CancellationToken) {
         let mut follow = self.0.follow.clone();
         let mut seen = Arc::<State>::default();
+        // Up to where the log was told, once that is known: commits that bring no verdict cost nothing here.
+        let mut told = None;
         loop {
             follow.revision().mark_unchanged();
             let state = follow.state();
-            if let Err(error) = self.tell_of(&seen, &state).await {
+            if let Err(error) = self.tell_of(&seen, &state, &mut told).await {
                 tracing::error!("notifications wait: {error}");
                 tokio::select! {
                     () = tokio::time::sleep(AGAIN) => continue,
@@ -243,31 +246,40 @@ impl Notify {
     }
 
     /// Tells of all verdicts that a state has and weren't told yet. The history is only asked where there is one.
-    async fn tell_of(&self, seen: &State, state: &Arc<State>) -> Result<(), TellError> {
+    async fn tell_of(
+        &self,
+        seen: &State,
+        state: &Arc<State>,
+        told: &mut Option<u64>,
+    ) -> Result<(), TellError> {
         if !seen.channels().is_same(state.channels()) {
             let known = Arc::clone(state);
             self.with_outbox(move |outbox| outbox.keep(|channel| known.channels().get(channel).is_some()))
                 .await?;
         }
-        let mut told = self.with_outbox(|outbox| outbox.told()).await?;
-        let is_news = seen.revision() == 0
-            || seen.monitors().diff(state.monitors()).any(|diff| {
-                diff.new.and_then(|new| new.verdict.as_ref()).is_some_and(|verdict| verdict.revision > told)
-            });
-        if !is_news {
-            return Ok(());
-        }
+        let mut at = match *told {
+            Some(at) => {
+                let mut others = seen.monitors().diff(state.monitors());
+                let verdict = |diff: MonitorDiff<'_>| Some(diff.new?.verdict.as_ref()?.revision);
+                if !others.any(|diff| verdict(diff).is_some_and(|revision| revision > at)) {
+                    return Ok(());
+                }
+                at
+            }
+            None => self.with_outbox(|outbox| outbox.told()).await?,
+        };
         // What the state has is in the history by then; there may be more already.
         let up_to = state.revision();
         loop {
-            let verdicts = self.0.history.verdicts(told, VERDICTS_MAX).await?;
+            let verdicts = self.0.history.verdicts(at, VERDICTS_MAX).await?;
             let is_all = verdicts.len() <= VERDICTS_MAX;
-            let last = verdicts.last().map_or(told, |last| last.revision);
-            told = if is_all { last.max(up_to) } else { last };
+            let last = verdicts.last().map_or(at, |last| last.revision);
+            at = if is_all { last.max(up_to) } else { last };
             let messages = messages(state, &verdicts);
             let (now_ms, count) = (clock::now_ms(), messages.len());
-            let dropped = self.with_outbox(move |outbox| outbox.queue(&messages, told, now_ms)).await?;
+            let dropped = self.with_outbox(move |outbox| outbox.queue(&messages, at, now_ms)).await?;
             self.0.given_up.fetch_add(dropped, Ordering::Relaxed);
+            *told = Some(at);
             if count > 0 {
                 self.0.queued.notify_one();
             }
