@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 pub use steering::firewall::Question;
-use steering::firewall::{BUCKETS, Buckets, Decision, Live, Policies, Rules, decide as decide_by};
+use steering::firewall::{BUCKETS, Buckets, Decision, FileError, Live, Policies, Rules, decide as decide_by};
 use steering::link::{FirewallCount, FirewallHashes, FirewallPart};
 
 use crate::knot::{Query, Retired, Shared, free_retired as free};
@@ -13,25 +13,49 @@ use crate::places;
 
 static RULES: Shared<Arc<Rules>> = Shared::empty();
 static POLICIES: Shared<Arc<Policies>> = Shared::empty();
-static WRITER: Mutex<Writer> = Mutex::new(Writer {
-    rules: None,
-    policies: None,
-    hashes: FirewallHashes { rules: Vec::new(), policies: Vec::new() },
-    retired_rules: Vec::new(),
-    retired_policies: Vec::new(),
-});
+static WRITER: Mutex<Writer> = Mutex::new(Writer { rules: Part::none(), policies: Part::none() });
 
 /// How fast queries come. It stays when rules are replaced.
 static RATES: LazyLock<Buckets> = LazyLock::new(|| Buckets::new(BUCKETS));
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 struct Writer {
+    rules: Part<Rules>,
+    policies: Part<Policies>,
+}
+
+/// A part of the firewall, and what of it was in use before.
+struct Part<T> {
     /// What queries see.
-    rules: Option<Arc<Rules>>,
-    policies: Option<Arc<Policies>>,
-    hashes: FirewallHashes,
-    retired_rules: Vec<Retired<Arc<Rules>>>,
-    retired_policies: Vec<Retired<Arc<Policies>>>,
+    used: Option<Arc<T>>,
+    /// SHA-256 of its file.
+    hash: Vec<u8>,
+    retired: Vec<Retired<Arc<T>>>,
+}
+
+impl<T: Send + Sync> Part<T> {
+    const fn none() -> Part<T> {
+        Part { used: None, hash: Vec::new(), retired: Vec::new() }
+    }
+
+    /// Has queries see another one, which goes on with the counts of the one before.
+    fn replace(
+        &mut self,
+        seen: &'static Shared<Arc<T>>,
+        new: Option<T>,
+        hash: &[u8],
+        count_on: impl Fn(&mut T, &T),
+    ) {
+        let new = new.map(|mut new| {
+            if let Some(before) = &self.used {
+                count_on(&mut new, before);
+            }
+            Arc::new(new)
+        });
+        self.retired.push(seen.replace(new.clone().map(Box::new)));
+        self.used = new;
+        self.hash = hash.to_vec();
+    }
 }
 
 fn writer() -> MutexGuard<'static, Writer> {
@@ -56,7 +80,8 @@ pub fn decide<'q>(query: &Query<'q>, question: &Question<'_>) -> Option<Decision
 
 /// What is in use.
 pub fn hashes() -> FirewallHashes {
-    writer().hashes.clone()
+    let writer = writer();
+    FirewallHashes { rules: writer.rules.hash.clone(), policies: writer.policies.hash.clone() }
 }
 
 /// Takes what is in this file into use; without a hash there is nothing of this part from now on.
@@ -64,65 +89,41 @@ pub fn hashes() -> FirewallHashes {
 /// # Errors
 /// Why it isn't, in words: what was in use stays.
 pub fn load(part: FirewallPart, path: &str, hash: &[u8]) -> Result<(), String> {
-    let hashes = hashes();
-    let used = match part {
-        FirewallPart::Rules => hashes.rules,
-        FirewallPart::Policies => hashes.policies,
-    };
-    if used == hash {
+    if hashes().part(part) == hash {
         return Ok(());
     }
-    if hash.is_empty() {
-        match part {
-            FirewallPart::Rules => replace_rules(None, Vec::new()),
-            FirewallPart::Policies => replace_policies(None, Vec::new()),
-        }
-        return Ok(());
-    }
-    let file = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
-    if Sha256::digest(&file).as_slice() != hash {
-        return Err(format!("{path}: it isn't the file that was announced"));
-    }
-    let unusable = |error| format!("{path}: {error}");
+    // It is read and compiled before anybody else is kept from telling what is in use.
     match part {
-        FirewallPart::Rules => replace_rules(Some(Rules::read(&file).map_err(unusable)?), hash.to_vec()),
+        FirewallPart::Rules => {
+            let rules = read(path, hash, Rules::read)?;
+            if rules.as_ref().is_some_and(Rules::has_rates) {
+                LazyLock::force(&START);
+                LazyLock::force(&RATES);
+            }
+            writer().rules.replace(&RULES, rules, hash, Rules::count_on);
+        }
         FirewallPart::Policies => {
-            replace_policies(Some(Policies::read(&file).map_err(unusable)?), hash.to_vec());
+            let policies = read(path, hash, Policies::read)?;
+            writer().policies.replace(&POLICIES, policies, hash, Policies::count_on);
         }
     }
     Ok(())
 }
 
-fn replace_rules(rules: Option<Rules>, hash: Vec<u8>) {
-    if rules.as_ref().is_some_and(Rules::has_rates) {
-        LazyLock::force(&START);
-        LazyLock::force(&RATES);
+/// What is in a file; nothing if there is no hash that it should have.
+fn read<T>(
+    path: &str,
+    hash: &[u8],
+    compile: impl Fn(&[u8]) -> Result<T, FileError>,
+) -> Result<Option<T>, String> {
+    if hash.is_empty() {
+        return Ok(None);
     }
-    let mut writer = writer();
-    let rules = rules.map(|mut rules| {
-        if let Some(before) = &writer.rules {
-            rules.count_on(before);
-        }
-        Arc::new(rules)
-    });
-    let retired = RULES.replace(rules.clone().map(Box::new));
-    writer.retired_rules.push(retired);
-    writer.rules = rules;
-    writer.hashes.rules = hash;
-}
-
-fn replace_policies(policies: Option<Policies>, hash: Vec<u8>) {
-    let mut writer = writer();
-    let policies = policies.map(|mut policies| {
-        if let Some(before) = &writer.policies {
-            policies.count_on(before);
-        }
-        Arc::new(policies)
-    });
-    let retired = POLICIES.replace(policies.clone().map(Box::new));
-    writer.retired_policies.push(retired);
-    writer.policies = policies;
-    writer.hashes.policies = hash;
+    let file = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+    if Sha256::digest(&file).as_slice() != hash {
+        return Err(format!("{path}: it isn't the file that was announced"));
+    }
+    compile(&file).map(Some).map_err(|error| format!("{path}: {error}"))
 }
 
 /// How often rules and policy zones were for queries, and how many bytes they take.
@@ -130,7 +131,7 @@ pub fn counts() -> (Vec<FirewallCount>, usize) {
     let writer = writer();
     let mut counts = Vec::new();
     let mut bytes = 0;
-    if let Some(rules) = &writer.rules {
+    if let Some(rules) = &writer.rules.used {
         bytes += rules.bytes();
         counts.extend(rules.counts().map(|rule| FirewallCount {
             owner: Some(rule.owner),
@@ -139,7 +140,7 @@ pub fn counts() -> (Vec<FirewallCount>, usize) {
             queries: rule.hits,
         }));
     }
-    if let Some(policies) = &writer.policies {
+    if let Some(policies) = &writer.policies.used {
         bytes += policies.bytes();
         counts.extend(policies.counts().map(|(zone, action, queries)| FirewallCount {
             owner: None,
@@ -155,6 +156,6 @@ pub fn counts() -> (Vec<FirewallCount>, usize) {
 /// Frees what no query reads any more.
 pub fn free_retired() {
     let mut writer = writer();
-    free(&mut writer.retired_rules);
-    free(&mut writer.retired_policies);
+    free(&mut writer.rules.retired);
+    free(&mut writer.policies.retired);
 }

@@ -4,6 +4,7 @@ mod bulk;
 mod burst;
 mod counts;
 mod create;
+mod firewall;
 mod fleet;
 mod open_loop;
 mod propagation;
@@ -41,6 +42,8 @@ pub enum Name {
     Failover,
     /// From a verdict to the changed answer at the last of three PoPs.
     Flip,
+    /// Answers a second with many rules of the firewall beside none, and what a flood leaves of them.
+    FirewallQps,
     /// Counts of ten million queries with restarts, what taking counts in costs, and reading a day.
     Counts,
 }
@@ -96,6 +99,7 @@ pub fn measure(name: Name, settings: &Settings) -> Vec<Line> {
         Name::Failover => steering::failover(settings),
         Name::Flip => steering::flip(settings),
         Name::Counts => counts::run(settings),
+        Name::FirewallQps => firewall::run(settings),
     }
 }
 

@@ -2,14 +2,14 @@
 
 mod failover;
 mod flip;
-mod flood;
+pub(super) mod flood;
 mod instructions;
 mod names;
 mod ours;
-mod pairs;
+pub(super) mod pairs;
 mod peers;
 mod propagation;
-mod qps;
+pub(super) mod qps;
 mod scale;
 
 pub use failover::run as failover;
