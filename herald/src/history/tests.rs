@@ -5,6 +5,7 @@ use herald_core::account::Principal;
 use herald_core::change::Evidence;
 use herald_core::command::{Action, Prepared, ZoneRef};
 use herald_core::content::Content;
+use herald_core::firewall::{self, PolicyZone, Rule, When};
 use herald_core::history::ChangeKind;
 use herald_core::{RrKey, Rtype};
 use herald_store::Store;
@@ -343,6 +344,98 @@ async fn compaction_loses_nothing_that_is_kept() {
                 std::fs::remove_file(dir.path().join(index::FILE)).unwrap();
             }
         }
+    }
+}
+
+/// The firewall is told as of each revision that is kept, before and after the past was cut off and from an index made anew; what a policy
+/// zone had is there as long as a revision that is kept has it.
+#[tokio::test]
+async fn the_firewall_is_told_as_it_was() {
+    let dir = dir();
+    let mut platform = Platform::new(dir.path(), no_effects()).await;
+    let Principal::Tenant { tenant, .. } = platform.tenant else { panic!("no tenant") };
+    let owners = [Owner::Fleet, Owner::Tenant(tenant)];
+    let rule = |n: u32| Rule {
+        name: format!("r{}", n % 3),
+        order: n,
+        when: When::default(),
+        action: firewall::Action::Drop,
+        note: None,
+    };
+    let mut states = vec![platform.engine.state()];
+    let mut chunks = Vec::new();
+    for n in 0..12_u32 {
+        let owner = owners[n as usize % 2];
+        let action = match n {
+            2 | 6 => {
+                let body = format!("a policy zone {n}").into_bytes();
+                let staged = platform.engine.stage_table(&body).unwrap();
+                chunks.push(staged.clone());
+                let zone = PolicyZone {
+                    name: "block".into(),
+                    order: 0,
+                    sha256: [0; 32],
+                    bytes: body.len() as u64,
+                    chunks: staged,
+                    names: 1,
+                    clients: 0,
+                    not_applying: 0,
+                    serial: None,
+                };
+                Action::PutPolicyZone { if_match: None, zone }
+            }
+            9 => Action::SetFirewallRules { owner, if_match: None, rules: vec![rule(9)], zones: None },
+            10 => Action::DeletePolicyZone { if_match: None, name: "block".into() },
+            _ => Action::PutFirewallRule { owner, if_match: None, rule: rule(n) },
+        };
+        let done = submit(&platform.engine, platform.operator, action).await.unwrap();
+        states.push(done.state);
+    }
+    chunks.iter().for_each(|chunks| platform.engine.forget_table(chunks));
+    let told = |firewall: &Firewall, owner| -> Vec<Rule> { firewall.rules(owner).cloned().collect() };
+    // Of nothing, of the fourth of these states, and of the last one is the rest cut off.
+    for (cut, index_is_kept) in [(0, true), (4, true), (4, false), (12, true)] {
+        platform = platform.restart(dir.path(), false).await;
+        let horizon = if cut == 0 { 0 } else { states[cut].revision() };
+        let engine = platform.engine.clone();
+        tokio::task::spawn_blocking(move || engine.compact(horizon)).await.unwrap().unwrap();
+        if !index_is_kept {
+            std::fs::remove_file(dir.path().join(index::FILE)).unwrap();
+        }
+        let history = History::start(dir.path(), platform.engine.follow()).unwrap();
+        for (n, state) in states.iter().enumerate() {
+            for owner in owners {
+                match history.firewall_at(owner, state.revision()).await {
+                    Ok(then) => {
+                        assert!(n >= cut || then.revision(owner) == state.firewall().revision(owner));
+                        assert_eq!(told(&then, owner), told(state.firewall(), owner), "{n} of {cut}");
+                        if owner == Owner::Fleet {
+                            assert!(then.zones().eq(state.firewall().zones()), "{n} of {cut}");
+                        }
+                    }
+                    Err(HistoryError::Erased { .. }) => assert!(n < cut, "{n} of {cut}"),
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        }
+        let records = history.of_firewall(Owner::Fleet, None, 100).await.unwrap();
+        let kept = records.iter().filter(|record| record.revision > horizon).count();
+        let lived = (1..13).filter(|n| *n > cut && n % 2 == 1).count();
+        // Policy zones are the fleet's, whoever's turn it was.
+        assert_eq!((kept, records.len()), (lived, lived), "after {cut}");
+        let indexed = history.0.indexed.clone();
+        drop(history);
+        let has = |chunks: &[[u8; 32]]| platform.engine.table(chunks).unwrap().is_some();
+        assert_eq!(
+            chunks.iter().map(|chunks| has(chunks)).collect::<Vec<_>>(),
+            [cut < 12, cut < 12],
+            "after {cut}"
+        );
+        drop(platform.stop().await);
+        while indexed.has_changed().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        platform = Platform::open(dir.path());
     }
 }
 

@@ -5,6 +5,7 @@ mod answers;
 mod brakes;
 mod channels;
 mod explain;
+mod firewall;
 mod geoip;
 mod history;
 mod hostile;

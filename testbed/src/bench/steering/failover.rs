@@ -100,7 +100,10 @@ fn lines(took_us: &[Vec<u32>]) -> Vec<Line> {
     };
     match took_us.len() {
         1 => vec![line(0, "nobody")],
-        _ => vec![line(1, "gdnsd, every 2 s (its least), down after 2"), line(2, "PowerDNS ifurlup, down after 1")],
+        _ => vec![
+            line(1, "gdnsd, every 2 s (its least), down after 2"),
+            line(2, "PowerDNS ifurlup, down after 1"),
+        ],
     }
 }
 
