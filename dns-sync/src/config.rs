@@ -40,6 +40,7 @@ struct File {
     #[serde(default)]
     stop_knot_on_exit: bool,
     resolver: Option<String>,
+    alias_resolvers: Option<Vec<String>>,
     knot: KnotFile,
 }
 
@@ -118,6 +119,9 @@ pub struct Config {
     pub stop_knot_on_exit: bool,
     /// Who is asked for the addresses of what is probed.
     pub resolver: Resolver,
+    /// Who is asked for targets of ALIAS records, in turn: those named for it, or else the one above. With none this PoP isn't chosen to
+    /// resolve any.
+    pub alias_resolvers: Vec<SocketAddr>,
     /// Who runs knotd.
     pub mode: Mode,
     /// The program.
@@ -337,6 +341,12 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
         return Err(ConfigError::PathTooLong { path });
     }
+    let resolver = |text: &String| parse_listen(text).ok_or_else(|| ConfigError::BadResolver(text.clone()));
+    let named = file.resolver.as_ref().map(resolver).transpose()?;
+    let alias_resolvers = match &file.alias_resolvers {
+        Some(texts) => texts.iter().map(resolver).collect::<Result<_, _>>()?,
+        None => named.into_iter().collect(),
+    };
     Ok(Config {
         pop: file.pop,
         secret_file: base.join(file.secret_file),
@@ -346,13 +356,8 @@ fn check(file: File, base: &Path) -> Result<Config, ConfigError> {
         api,
         data,
         stop_knot_on_exit: file.stop_knot_on_exit,
-        resolver: match file.resolver {
-            None => Resolver::System,
-            Some(text) => match parse_listen(&text) {
-                Some(address) => Resolver::At(address),
-                None => return Err(ConfigError::BadResolver(text)),
-            },
-        },
+        resolver: named.map_or(Resolver::System, Resolver::At),
+        alias_resolvers,
         mode: file.knot.mode,
         knotd: file.knot.knotd.unwrap_or_else(|| DEFAULT_KNOTD.into()),
         knot,
@@ -449,6 +454,20 @@ mod tests {
         assert!(error(&format!("{GOOD}user = \"a b\"")).contains("a b"));
         assert!(error(&GOOD.replace("\"data\"", &format!("\"/{}\"", "d".repeat(120)))).contains("too long"));
         assert!(error(&format!("{GOOD}mode = \"float\"")).contains("float"));
+        let resolvers = |text: &str| load(&GOOD.replace("pop =", &format!("{text}\npop =")));
+        assert!(resolvers("alias_resolvers = [\"x\"]").unwrap_err().to_string().contains("ADDRESS@PORT"));
+        for (text, expected) in [
+            ("", &[] as &[&str]),
+            ("resolver = \"192.0.2.53\"", &["192.0.2.53:53"]),
+            ("resolver = \"192.0.2.53\"\nalias_resolvers = []", &[]),
+            (
+                "alias_resolvers = [\"192.0.2.1@5353\", \"2001:db8::53\"]",
+                &["192.0.2.1:5353", "[2001:db8::53]:53"],
+            ),
+        ] {
+            let expected: Vec<SocketAddr> = expected.iter().map(|one| one.parse().unwrap()).collect();
+            assert_eq!(resolvers(text).unwrap().alias_resolvers, expected, "{text}");
+        }
     }
 
     #[test]

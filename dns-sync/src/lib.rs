@@ -9,9 +9,11 @@
 //! - [`module`]: what the module in knotd is told.
 //! - [`counts`]: counts of queries, from the module to the control plane.
 //! - [`health`]: which endpoints are held to be up, here and by the module; [`probe`]: how they are asked.
+//! - [`alias`]: resolves targets of ALIAS records.
 //! - [`status`]: how all that is.
 
 pub mod agent;
+pub mod alias;
 pub mod config;
 pub mod counts;
 pub mod files;

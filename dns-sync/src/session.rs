@@ -28,6 +28,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::alias::AliasKeeper;
 use crate::config::{Config, SecretError, herald_host};
 use crate::counts::ApiPlace;
 use crate::files::Files;
@@ -167,12 +168,13 @@ pub struct Dialer<E> {
     api: Option<watch::Sender<Option<ApiPlace>>>,
     health: Option<HealthKeeper>,
     files: Option<Files>,
+    aliases: Option<AliasKeeper>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board, api: None, health: None, files: None }
+        Dialer { config, events, board, api: None, health: None, aliases: None, files: None }
     }
 
     /// The same, fetching files for these keepers.
@@ -188,6 +190,11 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// The same, handing this keeper what is said of endpoints.
     pub fn minding(self, health: HealthKeeper) -> Dialer<E> {
         Dialer { health: Some(health), ..self }
+    }
+
+    /// The same, handing this keeper the targets of ALIAS records that are to be resolved.
+    pub fn resolving(self, aliases: Option<AliasKeeper>) -> Dialer<E> {
+        Dialer { aliases, ..self }
     }
 
     /// Keeps one session up until `ending`.
@@ -207,6 +214,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             }
             if let Some(health) = &self.health {
                 health.closed();
+            }
+            if let Some(aliases) = &self.aliases {
+                aliases.closed();
             }
             let Err(error) = ended;
             if matches!(error, SessionError::Ending) {
@@ -289,6 +299,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             bucket_digests: greeting.bucket_digests.iter().flat_map(|digest| digest.to_be_bytes()).collect(),
             geo: self.files.as_ref().map(Files::geo_status),
             knows_private: Some(true),
+            resolves: Some(self.aliases.is_some()),
             verdicts: self.health.as_ref().map(HealthKeeper::as_of),
             firewall: self.files.as_ref().map(|files| files.firewall_status(Vec::new())),
         };
@@ -327,6 +338,9 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
         if let Some(health) = &self.health {
             health.opened(outbox.downgrade());
         }
+        if let Some(aliases) = &self.aliases {
+            aliases.opened(outbox.downgrade());
+        }
         self.tell(SessionEvent::Opened { buckets: welcome.buckets, head: welcome.head, outbox });
         tokio::select! {
             ended = self.read(frames) => ended,
@@ -358,6 +372,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             };
             let message = match &self.health {
                 Some(health) => message.and_then(|message| health.take(message)),
+                None => message,
+            };
+            let message = match &self.aliases {
+                Some(aliases) => message.and_then(|message| aliases.take(message)),
                 None => message,
             };
             let Some(message) = message else { continue };

@@ -77,6 +77,8 @@ pub struct Status {
     /// Which endpoints are held to be up.
     #[serde(default)]
     pub health: Option<HealthStatus>,
+    /// Targets of ALIAS records; none if there is no resolver for them.
+    pub aliases: Option<AliasStatus>,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
     pub refused: BTreeMap<String, String>,
     /// What went wrong lately, the newest last.
@@ -223,6 +225,17 @@ pub struct HealthStatus {
     pub is_isolated: bool,
 }
 
+/// Targets of ALIAS records that this PoP resolves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasStatus {
+    /// Who is asked, in turn.
+    pub resolvers: Vec<String>,
+    /// How many it was chosen for.
+    pub targets: u64,
+    /// Of how many of these it has no answer for IPv4 or for IPv6 addresses.
+    pub unresolved: u64,
+}
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorStatus {
@@ -276,6 +289,7 @@ impl Board {
             module: None,
             counts: CountsStatus::default(),
             health: None,
+            aliases: None,
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
         };
@@ -485,6 +499,16 @@ impl Status {
             line(
                 "health",
                 format!("{} monitors are down, {} are probed here{isolated}", health.down, health.probes),
+            );
+        }
+        if let Some(aliases) = self.aliases.as_ref().filter(|aliases| aliases.targets > 0) {
+            let AliasStatus { resolvers, targets, unresolved } = aliases;
+            let by = resolvers.join(", ");
+            line(
+                "aliases",
+                format!(
+                    "{targets} targets are resolved here by {by}, {unresolved} of them without an answer"
+                ),
             );
         }
         for (zone, reason) in &self.refused {

@@ -106,6 +106,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         firewall: Some(FirewallFiles::default()),
         verdicts: Some(Generation::default()),
         knows_private: Some(true),
+        resolves: None,
     })
 }
 

@@ -344,6 +344,30 @@ pub enum Change {
         #[n(1)]
         revision: u64,
     },
+    /// Targets of a zone's ALIAS records resolve to something else. It is no change of the tenant's: neither the zone's content nor its
+    /// revision are others, and its history doesn't tell of it.
+    #[n(40)]
+    ZoneResolved {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// Its new serial.
+        #[n(1)]
+        serial: u32,
+        /// What is served at their owners.
+        #[n(2)]
+        difference: Difference,
+    },
+    /// In checkpoints: some of what targets of a zone's ALIAS records resolved to, after its content.
+    #[n(41)]
+    ResolvedRestored {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// RRsets.
+        #[n(1)]
+        rrsets: Vec<(RrKey, Rrset)>,
+    },
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {
@@ -483,6 +507,7 @@ impl Change {
             | Change::ZoneActivated { zone, .. }
             | Change::ZoneDisplaced { zone, .. }
             | Change::ZoneAdmitted { zone, .. }
+            | Change::ZoneResolved { zone, .. }
             | Change::ZoneDeleted { zone } => Some(*zone),
             _ => None,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::alias::{ADDRESS_TYPES, ALIAS, circle_in_zone};
 use crate::content::Content;
 use crate::rdata::{check_rdata, is_meta_type, is_system_type, rdata_names};
 use crate::rrset::MAX_TTL_S;
@@ -240,6 +241,9 @@ fn check_rrsets(
             );
         }
     }
+    if has(ALIAS) {
+        check_alias(content, owner, ADDRESS_TYPES.into_iter().find(|rtype| has(*rtype)), &mut error);
+    }
     if has(Rtype::DNAME)
         && let Some((below, _)) = content.below(owner).find(|(key, _)| has_a_place(key))
     {
@@ -269,6 +273,30 @@ fn check_rrsets(
     }
     warn_occluded(zone, content, owner, rrsets, above.cut.as_ref(), findings);
     warn_targets(zone, content, rrsets, findings);
+}
+
+/// Judges an ALIAS, beside addresses of this type if there are any.
+fn check_alias(
+    content: &Content,
+    owner: &Name,
+    beside: Option<Rtype>,
+    error: &mut impl FnMut(&'static str, Option<Rtype>, String),
+) {
+    if let Some(rtype) = beside {
+        let detail = format!(
+            "an ALIAS stands for A and AAAA at its name, and {owner} has {} as well: remove one of them",
+            crate::rdata::format_rtype(rtype)
+        );
+        error("alias_and_address", Some(ALIAS), detail);
+    }
+    let target = content.aliases().get(owner).map(|alias| &alias.target);
+    if let Some(target) = target.filter(|target| target.is_root() || target.is_wildcard()) {
+        error("alias_target", Some(ALIAS), format!("{target} has no addresses that an ALIAS could have"));
+    }
+    if let Some(way) = circle_in_zone(content, owner) {
+        let names: Vec<String> = way.iter().map(Name::to_string).collect();
+        error("alias_circle", Some(ALIAS), format!("ALIAS records lead in a circle: {}", names.join(" → ")));
+    }
 }
 
 /// Whether an RRset stands for something in answers, so that its owner exists. Pools, views and settings don't.
@@ -312,7 +340,7 @@ fn check_rrset(key: &RrKey, rrset: &Rrset, error: &mut impl FnMut(&'static str, 
         let detail = format!("the TTL {PLACEHOLDER_TTL_S} is the system's own: use another");
         error("ttl_reserved", Some(rtype), detail);
     }
-    if matches!(rtype, Rtype::CNAME | Rtype::DNAME) && rrset.rdatas.len() > 1 {
+    if matches!(rtype, Rtype::CNAME | Rtype::DNAME | ALIAS) && rrset.rdatas.len() > 1 {
         error("more_than_one", Some(rtype), format!("there can be only one {} at a name", mnemonic()));
     }
     // The owner once in full in the question, and then as a pointer of two octets in each record.
@@ -417,6 +445,7 @@ fn warn_targets(zone: &Name, content: &Content, rrsets: &[(&RrKey, &Rrset)], fin
                 let policy = steering::policy_key(name, rtype);
                 content.get(&RrKey::new(name.clone(), rtype)).is_some()
                     || policy.is_some_and(|policy| content.get(&policy).is_some())
+                    || ADDRESS_TYPES.contains(&rtype) && content.aliases().contains_key(name)
             };
             if is_there(&target, Rtype::CNAME) {
                 warn(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::{Principal, Scope};
+use crate::alias::watch::Resolved;
 use crate::brakes::Brakes;
 use crate::change::{ChunkAddress, Evidence};
 use crate::channel::ChannelInput;
@@ -186,6 +187,11 @@ pub enum Action {
     SetVerdicts {
         /// Monitor by monitor.
         verdicts: Vec<VerdictChange>,
+    },
+    /// Note what targets of ALIAS records resolve to now (system). What isn't at the owner of an ALIAS is left out.
+    SetResolved {
+        /// Zone by zone.
+        zones: Vec<Resolved>,
     },
     /// Say which addresses monitors may be aimed at (operators).
     SetProbeRules(ProbeRules),

@@ -10,6 +10,7 @@ use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use minicbor::{Decode, Encode};
 
+use crate::alias::{ALIAS, Alias};
 use crate::steering::{self, Tally};
 use crate::{Name, RrKey, Rrset, Rtype};
 
@@ -21,6 +22,8 @@ pub struct Content {
     digest: u128,
     /// Of the steering, if there is any.
     steering: Option<Arc<Tally>>,
+    /// What its ALIAS records lead to, by their owners.
+    aliases: OrdMap<Name, Alias>,
 }
 
 impl Content {
@@ -40,8 +43,12 @@ impl Content {
         if steering::counts(&key) {
             Arc::make_mut(self.steering.get_or_insert_default()).add(&key, &rrset);
         }
+        let alias = Alias::of(&key, &rrset);
         if let Some(old) = self.rrsets.insert(key.clone(), rrset) {
             self.forget(&key, &old);
+        }
+        if let Some(alias) = alias {
+            self.aliases.insert(key.owner, alias);
         }
     }
 
@@ -67,6 +74,9 @@ impl Content {
     fn forget(&mut self, key: &RrKey, old: &Rrset) {
         self.record_count -= old.rdatas.len() as u64;
         self.digest = self.digest.wrapping_sub(old.digest(key));
+        if key.rtype == ALIAS {
+            self.aliases.remove(&key.owner);
+        }
         if steering::counts(key)
             && let Some(tally) = &mut self.steering
         {
@@ -113,6 +123,11 @@ impl Content {
     /// What is counted of its steering; none if it has none.
     pub fn steering(&self) -> Option<&Tally> {
         self.steering.as_deref()
+    }
+
+    /// What its ALIAS records lead to, by their owners.
+    pub fn aliases(&self) -> &OrdMap<Name, Alias> {
+        &self.aliases
     }
 
     /// The wrapping sum of the RRsets' digests: equal content has an equal digest, whatever led to it.

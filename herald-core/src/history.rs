@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::ZoneId;
 use crate::change::Change;
+use crate::content::Content;
 use crate::state::{At, State};
 use crate::zone::Zone;
 
@@ -50,11 +51,12 @@ pub enum ChangeKind {
     FirewallRuleDeleted = 49,
     PolicyZonePut = 50,
     PolicyZoneDeleted = 51,
+    ZoneResolved = 40,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 36] = [
+    pub const ALL: [ChangeKind; 37] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -91,6 +93,7 @@ impl ChangeKind {
         ChangeKind::FirewallRuleDeleted,
         ChangeKind::PolicyZonePut,
         ChangeKind::PolicyZoneDeleted,
+        ChangeKind::ZoneResolved,
     ];
 
     /// The kind of a change.
@@ -132,11 +135,13 @@ impl ChangeKind {
             Change::FirewallRuleDeleted { .. } => ChangeKind::FirewallRuleDeleted,
             Change::PolicyZonePut(_) => ChangeKind::PolicyZonePut,
             Change::PolicyZoneDeleted { .. } => ChangeKind::PolicyZoneDeleted,
+            Change::ZoneResolved { .. } => ChangeKind::ZoneResolved,
             Change::ZoneRestored { .. }
             | Change::FirewallRestored { .. }
             | Change::RequestRestored { .. }
             | Change::SerialRestored { .. }
             | Change::ContentRestored { .. }
+            | Change::ResolvedRestored { .. }
             | Change::LossRestored { .. }
             | Change::MonitorRestored(_)
             | Change::MonitorIdsRestored { .. }
@@ -179,8 +184,8 @@ impl FoldPlan {
     }
 }
 
-/// One zone, folded from its own changes alone. Whose word it had when much of it went ([`Zone::shrunk`]) is of the present
-/// only, and isn't told.
+/// One zone, folded from its own changes alone. Whose word it had when much of it went ([`Zone::shrunk`]) and what its ALIAS records
+/// resolved to ([`Zone::resolved`]) are of the present only, and aren't told.
 #[derive(Clone, Debug)]
 pub struct ZoneFold {
     id: ZoneId,
@@ -195,13 +200,19 @@ impl ZoneFold {
 
     /// Begins with the zone as it was, content and all.
     pub fn restore(&mut self, at: At, zone: &Zone) {
-        self.apply(at, &Change::ZoneRestored { zone: Zone { shrunk: None, ..zone.clone() } });
+        self.apply(
+            at,
+            &Change::ZoneRestored {
+                zone: Zone { shrunk: None, resolved: Content::default(), ..zone.clone() },
+            },
+        );
     }
 
     /// Folds a change in, if it is about this zone.
     pub fn apply(&mut self, at: At, change: &Change) {
         let zone = match change {
             Change::ContentRestored { zone, .. } => Some(*zone),
+            Change::ZoneResolved { .. } => None,
             other => other.zone(),
         };
         if zone == Some(self.id) {

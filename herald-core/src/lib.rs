@@ -1,11 +1,13 @@
 //! Koder Herald's domain: names, RRsets, zones, tenants, commands, changes, state. Pure: no I/O, no clock.
 
 pub mod account;
+pub mod alias;
 pub mod authorise;
 pub mod brakes;
 pub mod change;
 pub mod channel;
 pub mod check;
+mod choice;
 pub mod command;
 pub mod content;
 pub mod decide;

@@ -89,6 +89,7 @@ limits! {
     14 Monitors monitors = 1_000, 0..=1_000_000, "Monitors.";
     15 MonitorIntervalMs monitor_interval_ms = 1_000, 1_000..=86_400_000, "Milliseconds between two probes of a monitor, at least.";
     16 Channels channels = 20, 0..=10_000, "Notification channels.";
+    18 AliasesPerZone aliases_per_zone = 1_000, 0..=100_000, "ALIAS records of a zone; each is a record, too.";
 }
 
 impl Limit {

@@ -14,16 +14,17 @@ use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use crate::account::{NsSet, Pop, PopHold, Tenant, Token};
+use crate::alias::Alias;
 use crate::brakes::Brakes;
 use crate::change::Change;
-use crate::content::Content;
+use crate::content::{Content, Difference};
 use crate::firewall::Firewall;
 use crate::geoip::Geoip;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
 use crate::monitor::Monitor;
 use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
-use crate::{Generation, Name, NsSetId, PopId, TenantId, TokenId, ZoneId};
+use crate::{Generation, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
 use channels::Channels;
 use facets::{Facet, Facets};
@@ -56,8 +57,21 @@ pub struct State {
     monitors: Monitors,
     channels: Channels,
     firewall: Firewall,
+    /// TTLs of ALIAS records of zones that are served, by their targets.
+    aliases: OrdMap<AliasPlace, u32>,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
+}
+
+/// Where an ALIAS record is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AliasPlace {
+    /// What it leads to.
+    pub target: Name,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its owner.
+    pub owner: Name,
 }
 
 /// Where on the log a change stands.
@@ -167,6 +181,12 @@ impl State {
                 zone.serial = *serial;
                 zone.content = content.content.clone();
             }),
+            Change::ZoneResolved { zone, serial, difference } => self.resolve(at, *zone, *serial, difference),
+            Change::ResolvedRestored { zone, rrsets } => {
+                if let Some(zone) = self.zones.get_mut(zone) {
+                    zone.make_mut().resolved.extend(rrsets.iter().cloned());
+                }
+            }
             Change::ZoneLabelled { zone, labels } => self.change_facets(*zone, |state| {
                 state.touch(at, *zone, |zone| zone.labels.clone_from(labels));
             }),
@@ -207,6 +227,7 @@ impl State {
                 let mut removed = None;
                 self.change_facets(*zone, |state| removed = state.zones.remove(zone));
                 if let Some(zone) = removed {
+                    self.follow_aliases(zone.id, &aliases_of(&zone), &OrdMap::new());
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
                     self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone(), zone.is_private()));
                     self.count(zone.tenant, |usage| {
@@ -220,11 +241,14 @@ impl State {
             Change::ContentRestored { zone, rrsets } => {
                 if let Some(zone) = self.zones.get_mut(zone) {
                     let zone = zone.make_mut();
+                    let (id, aliases) = (zone.id, aliases_of(zone));
                     let content = &mut zone.content;
                     let before = content.record_count();
                     content.extend(rrsets.iter().cloned());
                     let (tenant, more) = (zone.tenant, content.record_count() - before);
+                    let now = aliases_of(zone);
                     self.count(tenant, |usage| usage.records += more);
+                    self.follow_aliases(id, &aliases, &now);
                 }
             }
             Change::SerialRestored { name, serial, tenant } => {
@@ -306,6 +330,7 @@ impl State {
             usage.zones += 1;
             usage.records += records_of(&zone);
         });
+        self.follow_aliases(zone.id, &OrdMap::new(), &aliases_of(&zone));
         self.change_facets(zone.id, |state| _ = state.zones.insert(zone.id, Shared::new(zone)));
     }
 
@@ -362,10 +387,48 @@ impl State {
 
     /// Changes something of a zone that PoPs see.
     fn publish(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
+        let (mut before, mut after) = (OrdMap::new(), OrdMap::new());
         self.touch(at, zone, |zone| {
+            before = aliases_of(zone);
             change(zone);
+            zone.settle_resolved();
             zone.generation = at.generation;
+            after = aliases_of(zone);
         });
+        self.follow_aliases(zone, &before, &after);
+    }
+
+    /// Targets of ALIAS records resolve to something else: PoPs see it, and nothing else tells of it.
+    fn resolve(&mut self, at: At, zone: ZoneId, serial: u32, difference: &Difference) {
+        if let Some(zone) = self.zones.get_mut(&zone) {
+            let zone = zone.make_mut();
+            zone.resolved.apply(difference);
+            zone.settle_resolved();
+            zone.serial = serial;
+            zone.generation = at.generation;
+        }
+    }
+
+    /// Keeps where ALIAS records are, of a zone that had those before.
+    fn follow_aliases(&mut self, zone: ZoneId, before: &OrdMap<Name, Alias>, after: &OrdMap<Name, Alias>) {
+        let place = |owner: &Name, alias: &Alias| AliasPlace {
+            target: alias.target.clone(),
+            zone,
+            owner: owner.clone(),
+        };
+        for item in before.diff(after) {
+            let (old, new) = match item {
+                DiffItem::Add(owner, new) => (None, Some((owner, new))),
+                DiffItem::Remove(owner, old) => (Some((owner, old)), None),
+                DiffItem::Update { old, new } => (Some(old), Some(new)),
+            };
+            if let Some((owner, old)) = old {
+                self.aliases.remove(&place(owner, old));
+            }
+            if let Some((owner, new)) = new {
+                self.aliases.insert(place(owner, new), new.ttl);
+            }
+        }
     }
 
     /// Zones get a new generation and a higher serial, all of them. What PoPs have besides is lost now.
@@ -611,6 +674,11 @@ impl State {
         &self.firewall
     }
 
+    /// TTLs of ALIAS records of zones that are served, by their targets.
+    pub fn aliases(&self) -> &OrdMap<AliasPlace, u32> {
+        &self.aliases
+    }
+
     /// Revision at which a zone last ceased to be served; 0 if none ever has.
     pub fn last_loss(&self) -> u64 {
         self.last_loss
@@ -673,6 +741,11 @@ impl State {
     }
 }
 
+/// The ALIAS records of a zone, if it is served.
+fn aliases_of(zone: &Zone) -> OrdMap<Name, Alias> {
+    if zone.is_served() { zone.content.aliases().clone() } else { OrdMap::new() }
+}
+
 /// A zone's records, the SOA included.
 fn records_of(zone: &Zone) -> u64 {
     zone.content.record_count() + 1
@@ -683,8 +756,15 @@ const RESTORED_BYTES: usize = 128 * 1024;
 
 /// A zone without its content, and then its content in parts.
 fn restored(zone: &Zone) -> impl Iterator<Item = Change> + '_ {
-    let mut rrsets = zone.content.iter().peekable();
-    let parts = std::iter::from_fn(move || {
+    let content = parts(&zone.content).map(|rrsets| Change::ContentRestored { zone: zone.id, rrsets });
+    let resolved = parts(&zone.resolved).map(|rrsets| Change::ResolvedRestored { zone: zone.id, rrsets });
+    let bare = Zone { content: Content::default(), resolved: Content::default(), ..zone.clone() };
+    std::iter::once(Change::ZoneRestored { zone: bare }).chain(content).chain(resolved)
+}
+
+fn parts(content: &Content) -> impl Iterator<Item = Vec<(RrKey, Rrset)>> + '_ {
+    let mut rrsets = content.iter().peekable();
+    std::iter::from_fn(move || {
         rrsets.peek()?;
         let (mut part, mut bytes) = (Vec::new(), 0);
         while bytes < RESTORED_BYTES
@@ -693,10 +773,8 @@ fn restored(zone: &Zone) -> impl Iterator<Item = Change> + '_ {
             bytes += rrset.wire_bytes(&key.owner);
             part.push((key.clone(), rrset.clone()));
         }
-        Some(Change::ContentRestored { zone: zone.id, rrsets: part })
-    });
-    let bare = Zone { content: Content::default(), ..zone.clone() };
-    std::iter::once(Change::ZoneRestored { zone: bare }).chain(parts)
+        Some(part)
+    })
 }
 
 /// A zone's publication before and after.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use crate::alias::ALIAS;
 use crate::content::Content;
 use crate::{Generation, Name, NsSetId, Rdatas, RrKey, Rrset, Rtype, TenantId, ZoneId};
 
@@ -83,6 +84,10 @@ pub struct Zone {
     /// Revision of the last change that removed much of it, on its caller's word.
     #[n(15)]
     pub shrunk: Option<u64>,
+    /// What the targets of its ALIAS records resolved to: A and AAAA at their owners, as served. It isn't the tenant's content, and no
+    /// change of that says it: it has changes of its own.
+    #[cbor(skip)]
+    pub resolved: Content,
 }
 
 impl Zone {
@@ -113,7 +118,53 @@ impl Zone {
 
     /// Digest of all that is published, the SOA included.
     pub fn published_digest(&self) -> u128 {
-        self.content.digest().wrapping_add(self.soa_rrset().digest(&self.soa_key()))
+        let soa = self.soa_rrset().digest(&self.soa_key());
+        let unpublished = self.alias_keys().filter_map(|key| Some(self.content.get(&key)?.digest(&key)));
+        let content = unpublished.fold(self.content.digest(), u128::wrapping_sub);
+        content.wrapping_add(self.resolved.digest()).wrapping_add(soa)
+    }
+
+    /// The RRsets that are published, the SOA left out: the content, with what ALIAS records resolved to in their place. Two versions of a
+    /// zone share what their contents share.
+    pub fn published(&self) -> Content {
+        let mut published = self.content.clone();
+        for key in self.alias_keys() {
+            published.delete(&key);
+        }
+        for (key, rrset) in self.resolved.iter() {
+            published.put(key.clone(), rrset.clone());
+        }
+        published
+    }
+
+    /// How many RRsets are published, the SOA left out.
+    pub fn published_rrset_count(&self) -> u64 {
+        self.content.rrset_count() - self.content.aliases().len() as u64 + self.resolved.rrset_count()
+    }
+
+    fn alias_keys(&self) -> impl Iterator<Item = RrKey> + '_ {
+        self.content.aliases().keys().map(|owner| RrKey::new(owner.clone(), ALIAS))
+    }
+
+    /// Keeps what was resolved in step with the content, which may have changed: nothing is left where no ALIAS is any more, and no
+    /// TTL is above that of the ALIAS. What an ALIAS with a new target had stays until that is resolved, too.
+    pub(crate) fn settle_resolved(&mut self) {
+        if self.resolved.rrset_count() == 0 {
+            return;
+        }
+        if !self.is_served() {
+            // Nobody resolves for it: what was found gets old.
+            self.resolved = Content::default();
+        }
+        for (key, rrset) in self.resolved.clone().iter() {
+            match self.content.aliases().get(&key.owner) {
+                None => self.resolved.delete(key),
+                Some(alias) if alias.ttl < rrset.ttl => {
+                    self.resolved.put(key.clone(), Rrset { ttl: alias.ttl, rdatas: rrset.rdatas.clone() });
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// An RRset of the zone, the SOA included.

@@ -5,6 +5,7 @@
 //! A-labels with the trailing dot and `name_unicode` shows the U-labels. Unknown fields in a
 //! request body are refused, so that a typing error never passes for success.
 
+pub mod aliases;
 pub mod channels;
 pub mod explain;
 pub mod firewall;
@@ -431,6 +432,8 @@ pub enum ChangeKind {
     PolicyZonePut,
     /// A response policy zone was deleted.
     PolicyZoneDeleted,
+    /// Targets of a zone's ALIAS records came to resolve to something else.
+    ZoneResolved,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.

@@ -26,6 +26,7 @@
 //!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
 //! ```
 
+use herald_core::alias::watch::Found;
 use herald_core::firewall::{FirewallCount, FirewallPart};
 use herald_core::monitor::{Check, Pace};
 use herald_core::steering::Prefix;
@@ -132,6 +133,13 @@ pub enum ToHerald {
         /// How probes went that were asked for by [`Probes::now`].
         #[n(1)]
         answers: Option<Vec<ProbeAnswer>>,
+    },
+    /// What the PoP finds of targets of ALIAS records that it resolves.
+    #[n(16)]
+    Resolved {
+        /// Target by target.
+        #[n(0)]
+        targets: Vec<TargetSeen>,
     },
 }
 
@@ -248,6 +256,40 @@ pub enum ToPop {
         #[n(2)]
         verdicts: Vec<MonitorVerdict>,
     },
+    /// What the PoP is to resolve, with its own resolver.
+    #[n(16)]
+    Targets(#[n(0)] Targets),
+}
+
+/// Targets of ALIAS records that a PoP resolves.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct Targets {
+    /// Whether what isn't here isn't to be resolved any more.
+    #[n(0)]
+    pub is_all: bool,
+    /// New ones.
+    #[n(1)]
+    pub puts: Vec<Name>,
+    /// Those that are gone.
+    #[n(2)]
+    pub deletes: Vec<Name>,
+}
+
+/// What a PoP found of a target.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct TargetSeen {
+    /// The target.
+    #[n(0)]
+    pub target: Name,
+    /// Its IPv4 addresses.
+    #[n(1)]
+    pub a: Found,
+    /// Its IPv6 addresses.
+    #[n(2)]
+    pub aaaa: Found,
+    /// For so long it has been so, in ms.
+    #[n(3)]
+    pub for_ms: u64,
 }
 
 /// Monitors that a PoP probes, or would probe.
@@ -409,6 +451,9 @@ pub struct Hello {
     /// The files of the firewall that it has; none if it has no firewall.
     #[n(20)]
     pub firewall: Option<FirewallFiles>,
+    /// Whether it has a resolver for targets of ALIAS records; none if it knows of none.
+    #[n(12)]
+    pub resolves: Option<bool>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -802,6 +847,7 @@ mod tests {
             verdicts: None,
             knows_private: None,
             firewall: None,
+            resolves: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

@@ -34,7 +34,7 @@ use crate::publisher::Shared;
 use crate::spacing::Spacing;
 use ask::Asks;
 
-/// Longest text of a PoP on a probe that is kept, in octets.
+/// Longest text of a PoP on a probe or a target that is kept, in octets.
 const CAUSE_BYTES_MAX: usize = 500;
 
 /// From one test of a monitor to the next.
@@ -219,14 +219,16 @@ impl Desk {
     }
 }
 
-fn shorten(cause: &mut String) {
+/// What a PoP says in words, no longer than is kept.
+pub(crate) fn shorten(cause: &mut String) {
     if cause.len() > CAUSE_BYTES_MAX {
         let end = (0..=CAUSE_BYTES_MAX).rev().find(|end| cause.is_char_boundary(*end));
         cause.truncate(end.unwrap_or(0));
     }
 }
 
-fn ms(span: Duration) -> u64 {
+/// A span in milliseconds.
+pub(crate) fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

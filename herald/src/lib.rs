@@ -4,6 +4,7 @@
 //! [`publisher`] (what every PoP must now serve) → sessions, from which receipts come back.
 
 pub mod access_log;
+pub mod aliases;
 pub mod audit;
 pub mod backup;
 pub mod clock;

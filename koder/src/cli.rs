@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::commands::{
-    brakes, change, channel, context, explain, firewall, geoip, login, monitor, nsset, past, policy, pool,
-    pop, record, stats, steering, tenant, token, view, zone,
+    alias, brakes, change, channel, context, explain, firewall, geoip, login, monitor, nsset, past, policy,
+    pool, pop, record, stats, steering, tenant, token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -60,6 +60,9 @@ pub enum DnsCommand {
     /// Records
     #[command(subcommand)]
     Record(record::RecordCommand),
+    /// What ALIAS records resolve to, and from where
+    #[command(subcommand)]
+    Alias(alias::AliasCommand),
     /// All steering of a zone: who gets which answer
     #[command(subcommand)]
     Steering(steering::SteeringCommand),
@@ -209,6 +212,9 @@ mod tests {
             "koder dns record delete example.com www A",
             "koder dns record delete example.com www A 192.0.2.1 -m why",
             "koder dns record apply example.com -",
+            "koder dns record set example.com @ ALIAS lb.example.net.",
+            "koder dns alias list example.com --limit 5",
+            "koder dns alias show example.com @",
             "koder dns steering show example.com --at 4711",
             "koder dns steering export example.com --format json",
             "koder dns steering import example.com - --dry-run -m why",

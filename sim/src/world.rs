@@ -641,6 +641,7 @@ impl World {
             firewall: None,
             verdicts: None,
             knows_private: Some(true),
+            resolves: None,
         };
         self.trace.line(self.now_us, format_args!("pop{pop}: dials as {link} with {}", greeting.newest));
         if let Some(running) = &mut self.control.running {
@@ -1202,6 +1203,7 @@ fn word(message: &ToPop) -> String {
         ToPop::GeoPart { from, .. } => format!("geo part {from}"),
         ToPop::Probes(probes) => format!("probes {}", probes.puts.len()),
         ToPop::Verdicts { verdicts, .. } => format!("verdicts {}", verdicts.len()),
+        ToPop::Targets(targets) => format!("targets {}", targets.puts.len()),
     }
 }
 
@@ -1222,5 +1224,6 @@ fn word_of(message: &ToHerald) -> String {
         ToHerald::Drifted { .. } => "drifted".into(),
         ToHerald::GeoWant { from, to, .. } => format!("geo want {from} {to}"),
         ToHerald::Probed { seen, .. } => format!("probed {}", seen.len()),
+        ToHerald::Resolved { targets } => format!("resolved {}", targets.len()),
     }
 }

@@ -61,6 +61,14 @@ impl Knot {
     /// # Panics
     /// If it doesn't start.
     pub fn of_files(folder: &Path, name: &str, zones: &[(String, String)]) -> Self {
+        Self::of_files_at(folder, name, loopback::free_endpoint(), zones)
+    }
+
+    /// As [`Knot::of_files`], at an address that is known: also in the place of one that was there before.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    pub fn of_files_at(folder: &Path, name: &str, listen: SocketAddr, zones: &[(String, String)]) -> Self {
         let storage = prepared(folder, name, "zones");
         let mut sections = format!(
             "template:\n  - id: default\n    storage: {}\n    acl: transfer\nzone:\n",
@@ -71,7 +79,7 @@ impl Knot {
             fs::write(&file, content).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             let _ = writeln!(sections, "  - domain: {zone}\n    file: {index}.zone");
         }
-        let knot = Self::start(folder, name, loopback::free_endpoint(), &sections);
+        let knot = Self::start(folder, name, listen, &sections);
         let names: Vec<String> = zones.iter().map(|(zone, _)| zone.clone()).collect();
         knot.wait_for_zones(&names, START_WITHIN);
         knot

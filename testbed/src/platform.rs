@@ -79,6 +79,18 @@ impl Platform {
         self._far = far;
     }
 
+    /// Adds a PoP that resolves targets of ALIAS records with this resolver.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    pub fn add_pop_resolving_with(&mut self, resolver: SocketAddr) {
+        let mut pop = self.set_up_pop(self.herald.pops);
+        let (ip, port) = (resolver.ip(), resolver.port());
+        pop.configure(|config| format!("alias_resolvers = [\"{ip}@{port}\"]\n{config}"));
+        pop.start();
+        self.pops.push(pop);
+    }
+
     /// Makes the next PoP, which is not started yet; its session is dialled to `dial`.
     ///
     /// # Panics

@@ -35,6 +35,7 @@ use self::core::Core;
 use self::hooks::AgentHooks;
 pub use self::scrubber::{Scrub, Scrubbed, scrub};
 use self::shell::{Event, Shell};
+use crate::alias::AliasKeeper;
 use crate::config::{Config, Mode, SecretError};
 use crate::counts::{CountsKeeper, Sender as CountsSender};
 use crate::files::Files;
@@ -130,6 +131,10 @@ impl Agent {
         )
         .map_err(StartError::System)?;
 
+        let aliases = match config.alias_resolvers.as_slice() {
+            [] => None,
+            some => Some(AliasKeeper::start(some.to_vec(), board.clone()).map_err(StartError::System)?),
+        };
         let (events, inbox) = mpsc::channel();
         let (report, reports) = mpsc::channel();
         let damaged = events.clone();
@@ -209,7 +214,8 @@ impl Agent {
         let dialer = Dialer::new(config.clone(), events.clone(), board.clone())
             .fetching(files)
             .telling_api(api)
-            .minding(health);
+            .minding(health)
+            .resolving(aliases);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {

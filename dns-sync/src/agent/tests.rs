@@ -160,6 +160,7 @@ impl Herald {
             firewall: None,
             verdicts: None,
             knows_private: Some(true),
+            resolves: None,
         };
         let mut peer = Peer { stream, bytes: Vec::new(), hello };
         let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };

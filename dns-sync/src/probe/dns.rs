@@ -28,13 +28,23 @@ pub(super) struct Answer {
     pub records: Vec<(Rtype, u32, Vec<u8>)>,
 }
 
-/// Asks a server, by UDP and, if truncated, by TCP. It waits for as long as it takes.
+/// Asks a server, and reads what it says.
 pub(super) async fn ask(
     server: SocketAddr,
     name: &Name,
     rtype: Rtype,
     is_recursive: bool,
 ) -> io::Result<Answer> {
+    read(&exchange(server, name, rtype, is_recursive).await?)
+}
+
+/// Asks a server, by UDP and, if truncated, by TCP. It waits for as long as it takes.
+pub(crate) async fn exchange(
+    server: SocketAddr,
+    name: &Name,
+    rtype: Rtype,
+    is_recursive: bool,
+) -> io::Result<Message<Vec<u8>>> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
     let id = u16::from_be_bytes(id);
@@ -54,7 +64,7 @@ pub(super) async fn ask(
             continue;
         };
         if !message.header().tc() {
-            return read(&message);
+            return Ok(message);
         }
         break;
     }
@@ -63,8 +73,7 @@ pub(super) async fn ask(
     stream.write_all(&[&length.to_be_bytes()[..], &query].concat()).await?;
     let mut octets = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut octets).await?;
-    let message = accept(&octets, id, name, rtype).ok_or(io::ErrorKind::InvalidData)?;
-    read(&message)
+    accept(&octets, id, name, rtype).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn question(id: u16, name: &Name, rtype: Rtype, is_recursive: bool) -> Option<Vec<u8>> {
@@ -84,7 +93,7 @@ fn question(id: u16, name: &Name, rtype: Rtype, is_recursive: bool) -> Option<Ve
 }
 
 /// The message, if it answers this question.
-fn accept(octets: &[u8], id: u16, name: &Name, rtype: Rtype) -> Option<Message<Vec<u8>>> {
+pub(crate) fn accept(octets: &[u8], id: u16, name: &Name, rtype: Rtype) -> Option<Message<Vec<u8>>> {
     let message = Message::from_octets(octets.to_vec()).ok()?;
     let header = message.header();
     if !header.qr() || header.id() != id || header.opcode() != Opcode::QUERY {

@@ -3,7 +3,7 @@
 //! Each monitor is a task: its phase is drawn, so that monitors of one interval are spread over it, and from then on the interval is
 //! kept. A probe has one time for all that it does, and bounded memory; how many run at a time is bounded for all monitors together.
 
-mod dns;
+pub(crate) mod dns;
 mod http;
 mod icmp;
 mod pace;
@@ -257,7 +257,7 @@ async fn run_within(shared: &Shared, probe: &Probe) -> Outcome {
 }
 
 /// From nothing to all of the interval.
-fn phase(interval: Duration) -> Duration {
+pub(crate) fn phase(interval: Duration) -> Duration {
     let mut bytes = [0; 4];
     // Without randomness all monitors have one phase, which is no harm to few.
     let _ = getrandom::fill(&mut bytes);

@@ -49,6 +49,11 @@ fn policies(content: &Content) -> u64 {
     content.steering().map_or(0, Tally::policy_count)
 }
 
+/// ALIAS records of a zone.
+fn aliases(content: &Content) -> u64 {
+    content.aliases().len() as u64
+}
+
 /// What is over the limits of a zone whose content becomes `new`, of which these RRsets are new or different.
 pub(super) fn zone_excess<'a>(
     tenant: &Tenant,
@@ -62,6 +67,7 @@ pub(super) fn zone_excess<'a>(
         over(tenant, Limit::RrsetsPerZone, "in the zone", old_rrsets, new_rrsets),
         over(tenant, Limit::RecordsPerZone, "in the zone", old_records, new_records),
         over(tenant, Limit::PoliciesPerZone, "in the zone", policies(old), policies(new)),
+        over(tenant, Limit::AliasesPerZone, "in the zone", aliases(old), aliases(new)),
     ]
     .into_iter()
     .flatten()

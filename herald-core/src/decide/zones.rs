@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::accounts::{move_zone, ns_rrset};
 use super::quotas::{need_room, need_room_for_content};
 use super::{Decision, Subject, derived, new_id, nth, private};
+use crate::alias::ADDRESS_TYPES;
+use crate::alias::watch::Resolved;
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
 use crate::command::{Context, Insiders, Prepared, ZONES_PER_BATCH_MAX, ZoneDraft, ZoneRef};
@@ -111,6 +113,7 @@ pub(super) fn create(state: &State, context: &Context, new: NewZone<'_>) -> Resu
         admitted_by: Vec::new(),
         content: Content::default(),
         shrunk: None,
+        resolved: Content::default(),
     };
     let warnings = new.content.map(|prepared| prepared.content.warnings().to_vec()).unwrap_or_default();
     let serial = zone.serial;
@@ -277,6 +280,23 @@ fn activation(state: &State, context: &Context, zone: &Zone, by: Evidence) -> De
         subject: Some(Subject::Zone(zone.id)),
         ..Decision::default()
     }
+}
+
+/// What targets of ALIAS records resolve to: as far as the records are still there, and it is news.
+pub(super) fn set_resolved(state: &State, context: &Context, resolved: &[Resolved]) -> Decision {
+    let change = |one: &Resolved| {
+        let zone = state.zone(one.zone).filter(|zone| zone.is_served())?;
+        let is_alias = |key: &RrKey| {
+            ADDRESS_TYPES.contains(&key.rtype) && zone.content.aliases().contains_key(&key.owner)
+        };
+        let Difference { puts, deletes } = &one.difference;
+        let puts = puts.iter().filter(|(key, rrset)| is_alias(key) && zone.resolved.get(key) != Some(rrset));
+        let deletes = deletes.iter().filter(|key| zone.resolved.get(key).is_some());
+        let difference = Difference { puts: puts.cloned().collect(), deletes: deletes.cloned().collect() };
+        let serial = next_zone_serial(state, zone, None, context.time_ms);
+        (!difference.is_empty()).then_some(Change::ZoneResolved { zone: zone.id, serial, difference })
+    };
+    Decision { changes: resolved.iter().filter_map(change).collect(), ..Decision::default() }
 }
 
 /// Tenants but this one whose served zones equal, enclose or lie under the name.

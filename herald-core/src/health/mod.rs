@@ -13,7 +13,6 @@
 //!   flaps: from the third "down" within ten minutes on by 10 s, doubled with each further one, at most 5 minutes.
 //! - A choice outlasts a PoP's absence of up to 30 s, and never gets smaller because PoPs are away: a minority that is left decides nothing.
 
-mod choice;
 mod local;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,14 +20,12 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+pub use crate::choice::ABSENCE_MS;
+use crate::choice::Candidates;
 use crate::monitor::{Check, Monitor, VerdictChange};
 use crate::{MonitorId, PopId};
 
-use choice::Candidates;
 pub use local::{LocalMonitors, LocalUses};
-
-/// For so long, in ms, a PoP may be away and stays chosen.
-pub const ABSENCE_MS: u64 = 30_000;
 
 /// Verdicts of "down" within so many ms count as flaps.
 pub const FLAP_WINDOW_MS: u64 = 600_000;
@@ -326,7 +323,11 @@ impl Health {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let Monitor { enabled, check, pace, .. } = &watched.monitor;
         let chosen = match *enabled && check.target().is_some() {
-            true => self.candidates.choose(now_ms, id, pace.probers.into()),
+            // Those that are away for long fill up what is left: they count among those of which a quorum is asked.
+            true => {
+                let ranked = self.candidates.ranked(now_ms, &id.0.to_be_bytes());
+                ranked.take(pace.probers.into()).map(|(_, pop)| pop).collect()
+            }
             false => Vec::new(),
         };
         let before = self.choices.get(&id).map(|chosen| &**chosen).unwrap_or_default();

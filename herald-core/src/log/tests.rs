@@ -268,7 +268,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=39).chain(48..=52).collect());
+    assert_eq!(numbers, (0..=41).chain(48..=52).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -319,6 +319,8 @@ fn number(change: &Change) -> u8 {
         Change::PolicyZonePut(_) => 50,
         Change::PolicyZoneDeleted { .. } => 51,
         Change::FirewallRestored { .. } => 52,
+        Change::ZoneResolved { .. } => 40,
+        Change::ResolvedRestored { .. } => 41,
     }
 }
 
@@ -414,6 +416,12 @@ fn difference() -> Difference {
 }
 
 /// Steering with something of everything.
+/// What an ALIAS at the apex resolved to, and nothing more at another name.
+fn resolved() -> Difference {
+    let a = rrset("example.com", Rtype::A, 56, &[&[198, 51, 100, 7], &[198, 51, 100, 8]]);
+    Difference { puts: vec![a], deletes: vec![RrKey::new(name("www.example.com"), Rtype::AAAA)] }
+}
+
 fn steering() -> Difference {
     let apex = name("example.com");
     let www = name("www.example.com");
@@ -506,6 +514,7 @@ fn zone(status: ZoneStatus, content: Content) -> Zone {
         admitted_by: vec![TenantId(0x55), TenantId(u128::MAX)],
         content,
         shrunk: None,
+        resolved: Content::default(),
     }
 }
 
@@ -555,7 +564,9 @@ fn samples() -> Vec<(&'static str, Change)> {
         all_limits.set(*limit, Some(number * 1000));
     }
     // Those that came later are in samples of their own.
-    let mut monitor_limits = all_limits.clone();
+    let mut channel_limits = all_limits.clone();
+    channel_limits.set(Limit::AliasesPerZone, None);
+    let mut monitor_limits = channel_limits.clone();
     monitor_limits.set(Limit::Channels, None);
     let mut policy_limits = monitor_limits.clone();
     for limit in [Limit::Monitors, Limit::MonitorIntervalMs] {
@@ -776,8 +787,23 @@ fn samples() -> Vec<(&'static str, Change)> {
         ),
     ];
     samples.extend(monitor_samples(monitor_limits));
-    samples.extend(channel_samples(all_limits));
+    samples.extend(channel_samples(channel_limits));
     samples.extend(firewall_samples());
+    samples.extend([
+        ("zone-resolved", Change::ZoneResolved { zone: id, serial: 44, difference: resolved() }),
+        ("resolved-restored", Change::ResolvedRestored { zone: id, rrsets: resolved().puts }),
+        (
+            "tenant-put-limited-aliases",
+            Change::TenantPut(Tenant {
+                id: TenantId(0x22),
+                name: "acme".into(),
+                enabled: true,
+                created_at_ms: 1_700_000_000_003,
+                limits: Some(all_limits),
+                source_prefixes: None,
+            }),
+        ),
+    ]);
     samples
 }
 

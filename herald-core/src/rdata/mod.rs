@@ -18,6 +18,7 @@ mod write;
 
 use domain::base::iana::Rtype;
 
+use crate::alias::ALIAS;
 use crate::name::Name;
 
 pub use lexer::Token;
@@ -61,7 +62,10 @@ impl RdataError {
 
 /// The type of a mnemonic or of `TYPEnnn` (RFC 3597 §5), in any case.
 pub fn parse_rtype(text: &str) -> Option<Rtype> {
-    Rtype::from_mnemonic(text.as_bytes()).or_else(|| parse_prefixed(text, "TYPE").map(Rtype::from_int))
+    let own = || ALIAS_MNEMONICS.iter().any(|own| text.eq_ignore_ascii_case(own)).then_some(ALIAS);
+    Rtype::from_mnemonic(text.as_bytes())
+        .or_else(own)
+        .or_else(|| parse_prefixed(text, "TYPE").map(Rtype::from_int))
 }
 
 /// The number in `TYPE123`, `CLASS1` and the like.
@@ -73,8 +77,11 @@ pub(crate) fn parse_prefixed(text: &str, prefix: &str) -> Option<u16> {
 
 /// The mnemonic of a type, or `TYPEnnn` (RFC 3597 §5).
 pub fn format_rtype(rtype: Rtype) -> String {
-    rtype.to_string()
+    if rtype == ALIAS { ALIAS_MNEMONICS[0].into() } else { rtype.to_string() }
 }
+
+/// What [`ALIAS`] is called: the first here, and in others' zone files the second, too.
+const ALIAS_MNEMONICS: [&str; 2] = ["ALIAS", "ANAME"];
 
 /// Whether the type is only for questions and messages and never in a zone: 0, OPT, and the range of
 /// question and meta types with ANY, AXFR, IXFR, TSIG and TKEY (RFC 6895 §3.1).

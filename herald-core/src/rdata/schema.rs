@@ -2,6 +2,8 @@
 
 use domain::base::iana::Rtype;
 
+use crate::alias::ALIAS;
+
 /// A field of a type's RDATA.
 #[derive(Debug)]
 pub(super) struct Field {
@@ -82,6 +84,7 @@ pub(super) fn fields(rtype: Rtype) -> Option<&'static [Field]> {
         Rtype::AAAA => fields!("address": Ipv6),
         Rtype::NS => fields!("name server": Name),
         Rtype::CNAME | Rtype::DNAME => fields!("target": Name),
+        ALIAS => fields!("target": Name),
         Rtype::PTR => fields!("host": Name),
         Rtype::MB | Rtype::MD | Rtype::MF => fields!("host": Name),
         Rtype::MG | Rtype::MR => fields!("mailbox": Name),

@@ -20,6 +20,7 @@ const FORMS: &[(Rtype, &str, &str, &str)] = &[
     (Rtype::AAAA, "::ffff:192.0.2.1", "", "00000000000000000000ffffc0000201"),
     (Rtype::NS, "ns1.example.com", "ns1.example.com.", "036e7331076578616d706c6503636f6d00"),
     (Rtype::CNAME, "Target.Example.", "target.example.", "06746172676574076578616d706c6500"),
+    (ALIAS, "Target.Example.", "target.example.", "06746172676574076578616d706c6500"),
     (Rtype::DNAME, "example.org.", "", "076578616d706c65036f726700"),
     (Rtype::PTR, "host.example.", "", "04686f7374076578616d706c6500"),
     (

@@ -226,7 +226,7 @@ fn overlay_faults(overlay: &Overlay, place: usize, faults: &mut Faults) {
         }
         _ => {}
     }
-    let is_refused = matches!(rtype, Rtype::SOA | Rtype::NS | Rtype::DS | Rtype::DNAME);
+    let is_refused = matches!(rtype, Rtype::SOA | Rtype::NS | Rtype::DS | Rtype::DNAME | crate::alias::ALIAS);
     if is_refused || is_meta_type(rtype) || is_system_type(rtype) || is_steering_type(rtype) {
         faults.add(at("/type"), format!("{mnemonic} is the same in every view"));
         return;

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use domain::base::iana::Rtype;
 
 use super::*;
+use crate::alias::ALIAS;
 use crate::rdata::tests::{known_rdata, known_types};
 use crate::rdata::{format_rdata, format_rtype, is_system_type, parse_rdata};
 use crate::rrset::{MAX_TTL_S, Rdatas, RrKey, Rrset};
@@ -385,7 +386,9 @@ fn files_with_every_type() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata/zonefiles");
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let text = read("every-type.canonical") + &read("rare-types.canonical");
-    for rtype in known_types().into_iter().filter(|rtype| !is_system_type(*rtype)) {
+    // No other software reads an ALIAS in the same way, and PoPs don't get it.
+    let known = known_types().into_iter().filter(|rtype| !is_system_type(*rtype) && *rtype != ALIAS);
+    for rtype in known {
         let records = text.lines().filter(|line| line.split('\t').nth(3) == Some(&format_rtype(rtype)));
         assert!(records.count() > 0, "there is no {rtype}");
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::aliases::Alias;
 use super::steering::{Location, Overlay};
 
 /// How the answer to a question comes about. Odds are from 0 to 1.
@@ -41,6 +42,9 @@ pub struct Explanation {
     /// What these views have at the name instead of what everybody else gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overlays: Vec<Overlay>,
+    /// The ALIAS at the name that answers: the records are what its target resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Alias>,
     /// How it was decided, where the answer is steered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,

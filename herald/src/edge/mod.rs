@@ -5,6 +5,7 @@
 
 mod access_log;
 mod admissions;
+mod aliases;
 mod at;
 mod batches;
 mod brakes;

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::gate::AppState;
 use super::{
-    access_log, admissions, batches, brakes, changes, channels, explain, firewall, geoip, meta, monitors,
-    nameserver_sets, pops, rrsets, stats, steering, tenants, tokens, zones,
+    access_log, admissions, aliases, batches, brakes, changes, channels, explain, firewall, geoip, meta,
+    monitors, nameserver_sets, pops, rrsets, stats, steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -48,6 +48,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(described())
         .merge(zones::routes())
         .merge(rrsets::routes())
+        .merge(aliases::routes())
         .merge(steering::routes())
         .merge(explain::routes())
         .merge(monitors::routes())

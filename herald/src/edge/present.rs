@@ -200,6 +200,7 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::FirewallRuleDeleted => api::ChangeKind::FirewallRuleDeleted,
                 ChangeKind::PolicyZonePut => api::ChangeKind::PolicyZonePut,
                 ChangeKind::PolicyZoneDeleted => api::ChangeKind::PolicyZoneDeleted,
+                ChangeKind::ZoneResolved => api::ChangeKind::ZoneResolved,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

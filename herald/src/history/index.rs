@@ -459,7 +459,8 @@ fn add_entry(db: &Transaction<'_>, store: &dyn Store, state: &State, entry: &Ent
             }
             _ => {}
         }
-        let Some(zone) = change.zone() else { continue };
+        // What ALIAS records resolve to is nobody's doing.
+        let Some(zone) = change.zone().filter(|_| kind != ChangeKind::ZoneResolved) else { continue };
         if let Change::ZoneCreated { zone, .. } = change {
             db.prepare_cached("INSERT OR REPLACE INTO zone VALUES (?1, ?2, ?3, ?4, NULL)")?.execute((
                 id(zone.id.0),

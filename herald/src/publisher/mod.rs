@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLog;
+use crate::aliases::Desk as AliasDesk;
 use crate::clock;
 use crate::engine::Engine;
 use crate::firewall::Firewalls;
@@ -111,6 +112,11 @@ impl Publisher {
     /// What PoPs see of monitors.
     pub fn health(&self) -> &Desk {
         self.shared.health()
+    }
+
+    /// What PoPs find of targets of ALIAS records.
+    pub fn aliases(&self) -> &AliasDesk {
+        self.shared.aliases()
     }
 
     /// The GeoIP databases and the table made of them.
@@ -260,6 +266,7 @@ impl Publisher {
         counter("herald_pop_refused_total", "Publications that PoPs refused.", "counter", &counters.refused);
         let state = self.engine.state();
         self.shared.health().metrics(&state, out);
+        self.shared.aliases().metrics(&state, out);
         let mut by_pop = |name: &str, help: &str, kind: &str, value: &dyn Fn(PopId) -> Option<u64>| {
             _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
             for pop in state.pops() {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::geo::Rollout;
 use super::tracker::Tracker;
+use crate::aliases::Desk as AliasDesk;
 use crate::clock;
 use crate::engine::{Commit, OnCommit};
 use crate::health::Desk;
@@ -29,6 +30,7 @@ pub struct Shared {
     health: Desk,
     firewall_rules: Rollout,
     firewall_policies: Rollout,
+    aliases: AliasDesk,
     pops: Mutex<HashMap<PopId, PopLive>>,
     pub(super) counters: Counters,
     api: OnceLock<ApiListener>,
@@ -131,6 +133,11 @@ impl Shared {
         }
     }
 
+    /// What PoPs find of targets of ALIAS records, and which of them resolve what.
+    pub fn aliases(&self) -> &AliasDesk {
+        &self.aliases
+    }
+
     /// What is known of a PoP, if anything is.
     pub(super) fn with_pop<T>(&self, pop: PopId, look: impl FnOnce(&PopLive) -> T) -> Option<T> {
         self.lock().get(&pop).map(look)
@@ -193,10 +200,11 @@ impl SessionUp {
         SessionUp { shared: Arc::clone(shared), pop, number, replaced, is_watched: false }
     }
 
-    /// What the PoP sees of monitors counts from here on, if it knows of them.
-    pub(super) fn watch(&mut self, knows_monitors: bool) {
+    /// What the PoP sees of monitors counts from here on, if it knows of them, and what it finds of targets, if it resolves them.
+    pub(super) fn watch(&mut self, knows_monitors: bool, resolves: bool) {
         self.is_watched = true;
         self.shared.health.pop_up(self.pop, knows_monitors);
+        self.shared.aliases.pop_up(self.pop, resolves);
     }
 }
 
@@ -204,7 +212,9 @@ impl Drop for SessionUp {
     fn drop(&mut self) {
         self.shared.counters.sessions.fetch_sub(1, Ordering::Relaxed);
         if self.is_watched {
-            self.shared.health.pop_down(self.pop, clock::uptime());
+            let now = clock::uptime();
+            self.shared.health.pop_down(self.pop, now);
+            self.shared.aliases.pop_down(self.pop, now);
         }
         self.shared.note(self.pop, |live| {
             if !self.replaced.is_cancelled() {

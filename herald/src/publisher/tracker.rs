@@ -610,6 +610,7 @@ pub fn receipt_zones(before: &State, after: &State, changes: &[Change]) -> Vec<R
             Change::ZoneEdited { serial, .. }
             | Change::ZoneReplaced { serial, .. }
             | Change::ZoneSoaSet { serial, .. }
+            | Change::ZoneResolved { serial, .. }
             | Change::ZoneActivated { serial, .. } => Some(*serial),
             _ => None,
         };

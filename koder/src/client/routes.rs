@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use herald_wire::api::aliases::Alias;
 use herald_wire::api::channels::{Channel, ChannelInput, ChannelTest};
 use herald_wire::api::monitors::{Monitor, MonitorEvent, MonitorTest, ProbeRules};
 use herald_wire::api::stats::Stats;
@@ -107,6 +108,12 @@ impl Client {
             .bulk()
             .long_answer()
             .send_to(out)
+    }
+
+    /// `GET /zones/{zone}/aliases`: its ALIAS records and what they resolve to, a page of them, or the one at a name.
+    pub fn aliases(&self, zone: &str, name: Option<&str>, page: &PageQuery) -> Result<Page<Alias>> {
+        let name = name.map(|name| ("name", name));
+        self.call(Method::GET, &["zones", zone, "aliases"]).query(filtered(name.as_slice(), page)).send()
     }
 
     /// `GET /zones/{zone}/history`: what was done to it, newest first.

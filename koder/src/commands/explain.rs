@@ -94,6 +94,10 @@ fn show(explanation: &Explanation) -> String {
     for record in &explanation.records {
         text.push_str(&format!("  {}\n", table::printable(record)));
     }
+    if let Some(alias) = &explanation.alias {
+        text.push('\n');
+        text.push_str(&super::alias::details(alias));
+    }
     if let Some(decision) = &explanation.decision {
         text.push_str(&decided(decision));
     }

@@ -1,5 +1,6 @@
 //! The commands: one file a topic, its arguments and what they do.
 
+pub mod alias;
 pub mod brakes;
 pub mod change;
 pub mod channel;
@@ -108,6 +109,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Whoami => whoami::run(session),
         DnsCommand::Zone(command) => zone::run(session, &command),
         DnsCommand::Record(command) => record::run(session, &command),
+        DnsCommand::Alias(command) => alias::run(session, &command),
         DnsCommand::Steering(command) => steering::run(session, &command),
         DnsCommand::Pool(command) => pool::run(session, &command),
         DnsCommand::Policy(command) => policy::run(session, &command),

@@ -341,6 +341,7 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::FirewallRuleDeleted => "firewall rule deleted",
         ChangeKind::PolicyZonePut => "policy zone set",
         ChangeKind::PolicyZoneDeleted => "policy zone deleted",
+        ChangeKind::ZoneResolved => "alias resolved",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

@@ -1,6 +1,7 @@
 //! System tests: real daemons, real Knots, over the wire. One binary, a module a subject.
 
 mod accounts;
+mod alias;
 mod api;
 mod bench;
 mod brakes;

@@ -160,7 +160,11 @@ impl Core {
             // They are never queued.
             ToPop::Welcome(_) | ToPop::Reject { .. } => {}
             // They are not for the replica: the session hands them to who keeps the table of places.
-            ToPop::GeoOffer { .. } | ToPop::GeoPart { .. } | ToPop::Probes(_) | ToPop::Verdicts { .. } => {}
+            ToPop::GeoOffer { .. }
+            | ToPop::GeoPart { .. }
+            | ToPop::Probes(_)
+            | ToPop::Verdicts { .. }
+            | ToPop::Targets(_) => {}
         }
         Ok(())
     }

@@ -189,6 +189,7 @@ pub(in crate::agent) fn zone_of(message: &ToPop) -> Option<ZoneId> {
         | ToPop::GeoOffer { .. }
         | ToPop::GeoPart { .. }
         | ToPop::Probes(_)
+        | ToPop::Targets(_)
         | ToPop::Verdicts { .. } => None,
     }
 }

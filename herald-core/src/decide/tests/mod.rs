@@ -1,6 +1,7 @@
 //! Tests of the rules: tables by subject, and random histories against what must always hold.
 
 mod accounts;
+mod alias;
 mod brakes;
 mod channels;
 mod firewall;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use herald_core::account::Verb;
+use herald_core::alias::ADDRESS_TYPES;
 use herald_core::command::ZoneRef;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
@@ -30,10 +31,13 @@ use super::gate::{AppState, Caller, Reading};
 use super::names::{parse_record_type, shortened};
 use super::problem::{ApiError, Code};
 use super::steering::{lint, show};
-use super::{at, respond};
+use super::{aliases, at, respond};
 
 /// What is told of the past: tables of places are too large to keep those of then.
 const PAST_PLACES: &str = "The zone is as it was then. Places are looked up in the GeoIP databases of now, and endpoints are up or down as they are now, which may be otherwise than it was then.";
+
+/// What is told of ALIAS records of the past.
+const PAST_ALIAS: &str = "what that resolved to then isn't kept.";
 
 /// The routes of explanations.
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -87,12 +91,26 @@ pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<E
         return Err(ApiError::new(Code::Forbidden, detail));
     }
     let geo = caller.geo();
-    let (mut explanation, policy) = explained(&zone, &asked, &geo, caller.state().monitors())?;
-    explanation.note = match (&query.at, policy, &asked.pop) {
-        (Some(_), ..) => Some(PAST_PLACES.to_owned()),
-        (None, Some(policy), Some(pop)) => isolation::note(&caller, &zone, &policy, pop),
+    // ALIAS records are what they resolved to, as PoPs have it.
+    let published = match zone.content.aliases().is_empty() {
+        true => Arc::clone(&zone),
+        false => Arc::new(Zone { content: zone.published(), ..(*zone).clone() }),
+    };
+    let (mut explanation, policy) = explained(&published, &asked, &geo, caller.state().monitors())?;
+    let owner = explanation.owner.as_deref().and_then(|owner| Name::parse(owner).ok());
+    let owner = owner.unwrap_or_else(|| asked.name.clone());
+    let alias = zone.content.aliases().get(&owner).filter(|_| ADDRESS_TYPES.contains(&asked.rtype));
+    explanation.note = match (&query.at, policy, &asked.pop, alias) {
+        (Some(_), _, _, None) => Some(PAST_PLACES.to_owned()),
+        (Some(_), _, _, Some(alias)) => {
+            Some(format!("{PAST_PLACES} {owner} is an ALIAS of {}: {PAST_ALIAS}", alias.target))
+        }
+        (None, Some(policy), Some(pop), _) => isolation::note(&caller, &zone, &policy, pop),
         _ => None,
     };
+    if query.at.is_none() {
+        explanation.alias = alias.map(|alias| aliases::shown(&caller, &zone, &owner, alias));
+    }
     Ok(respond::Ok(explanation))
 }
 

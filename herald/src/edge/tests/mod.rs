@@ -265,6 +265,7 @@ pub fn zone_of(apex: &str, content: Content) -> Zone {
         admitted_by: Vec::new(),
         content,
         shrunk: None,
+        resolved: Content::default(),
     }
 }
 

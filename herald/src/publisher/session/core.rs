@@ -50,8 +50,8 @@ const SILENCE_S: u64 = 10;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
 /// let (newest, bucket_digests, geo, verdicts) = (Default::default(), Vec::new(), None, None);
-/// let (knows_private, firewall) = (None, None);
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private, firewall }), now)?;
+/// let (knows_private, firewall, resolves) = (None, None, None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private, firewall, resolves }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -100,6 +100,7 @@ struct Awaited {
     knows_private: bool,
     verdicts: Option<Generation>,
     firewall: Option<FirewallFiles>,
+    resolves: Option<bool>,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -146,8 +147,8 @@ impl Session {
                 }
                 Ok(())
             }
-            // It comes again, once it has been told of all monitors.
-            (Phase::Inventory(_), ToHerald::Probed { .. }) => Ok(()),
+            // It comes again, once it has been told of all monitors and targets.
+            (Phase::Inventory(_), ToHerald::Probed { .. } | ToHerald::Resolved { .. }) => Ok(()),
             (Phase::Inventory(_), _) => Err(SessionError::OutOfTurn("no inventory")),
             (Phase::Up(feed), ToHerald::Inventory { zones, last }) => feed.inventory(zones, last, now),
             (Phase::Up(feed), ToHerald::Drifted { bucket_digests }) => {
@@ -168,6 +169,10 @@ impl Session {
             }
             (Phase::Up(feed), ToHerald::Probed { seen, answers }) => {
                 feed.probed(seen, answers.unwrap_or_default(), now);
+                Ok(())
+            }
+            (Phase::Up(feed), ToHerald::Resolved { targets }) => {
+                feed.resolved(targets, now);
                 Ok(())
             }
             (Phase::Up(feed), ToHerald::Refused(refusal)) => {
@@ -287,6 +292,7 @@ impl Session {
             knows_private,
             verdicts,
             firewall,
+            resolves: hello.resolves,
         }));
         if is_same {
             self.compared(now);
@@ -299,9 +305,20 @@ impl Session {
         let Phase::Inventory(awaited) = std::mem::replace(&mut self.phase, Phase::Hello) else {
             unreachable!("only an inventory is compared")
         };
-        let Awaited { pop, mut up, state, sum, buckets, inventory, geo, knows_private, verdicts, firewall } =
-            *awaited;
-        up.watch(verdicts.is_some());
+        let Awaited {
+            pop,
+            mut up,
+            state,
+            sum,
+            buckets,
+            inventory,
+            geo,
+            knows_private,
+            verdicts,
+            firewall,
+            resolves,
+        } = *awaited;
+        up.watch(verdicts.is_some(), resolves == Some(true));
         let tracker = self.shared.tracker();
         let found = differences(&state, &buckets, &inventory, |versions| tracker.past(versions));
         // Where nothing differs, it holds what it should.
@@ -318,6 +335,7 @@ impl Session {
                 feed.knows_file(Some(part), firewall.part(part).hash.clone());
             }
         }
+        feed.knows_aliases(resolves);
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }

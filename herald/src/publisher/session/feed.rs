@@ -13,11 +13,12 @@ use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Generation, Name, RrKey, ZoneId};
 use herald_wire::stream::{
-    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ProbeAnswer, Seen, ToPop, ZoneBegin, ZoneDelta,
+    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ProbeAnswer, Seen, TargetSeen, ToPop, ZoneBegin, ZoneDelta,
     ZoneGeneration, ZoneRrset,
 };
 
 use super::SessionError;
+use super::aliases::AliasFeed;
 use super::compare::{Buckets, Comparison, Different, Mend};
 use super::core::{KNOWS_NOTHING_PRIVATE, Next};
 use super::gaps::Gaps;
@@ -80,6 +81,7 @@ pub(super) struct Feed {
     monitors: Option<MonitorFeed>,
     /// Files that it can be offered.
     files: Vec<FileFeed>,
+    aliases: Option<AliasFeed>,
     out: Vec<u8>,
     /// Whether the PoP keeps private zones private.
     knows_private: bool,
@@ -113,6 +115,8 @@ struct Step {
 /// A large zone on its way.
 struct Large {
     zone: Arc<Zone>,
+    /// What is sent of it.
+    published: Content,
     /// The last RRset that was sent.
     after: Option<RrKey>,
 }
@@ -143,6 +147,7 @@ impl Feed {
             knows_private: false,
             monitors: None,
             files: Vec::new(),
+            aliases: None,
             out: Vec::new(),
         }
     }
@@ -187,6 +192,7 @@ impl Feed {
                 || self.send_step(now)?
                 || self.answer_drift(now)
                 || self.send_probes()
+                || self.send_targets()
                 || self.send_bulk()
                 || self.send_file();
         }
@@ -229,6 +235,18 @@ impl Feed {
         self.monitors = verdicts_of.map(MonitorFeed::new);
     }
 
+    /// It knows of ALIAS records, and has a resolver or not.
+    pub(super) fn knows_aliases(&mut self, resolves: Option<bool>) {
+        self.aliases = (resolves == Some(true)).then(AliasFeed::default);
+    }
+
+    /// It says what it finds of targets of ALIAS records.
+    pub(super) fn resolved(&self, targets: Vec<TargetSeen>, now: Duration) {
+        if self.aliases.is_some() {
+            self.up.shared.aliases().said(self.up.pop, self.up.number, targets, now);
+        }
+    }
+
     /// It says what it sees of monitors, and how probes went that it was asked for.
     pub(super) fn probed(&self, seen: Vec<Seen>, answers: Vec<ProbeAnswer>, now: Duration) {
         // Who says nothing of verdicts in its greeting is told of no monitors.
@@ -258,6 +276,14 @@ impl Feed {
         let message = monitors.probes(up.pop, state, choices);
         let message = message.or_else(|| monitors.now(health.asks(up.pop)));
         let Some(message) = message else { return false };
+        self.put(&message);
+        true
+    }
+
+    /// Sends some of what it is to resolve.
+    fn send_targets(&mut self) -> bool {
+        let Feed { up, aliases: Some(aliases), .. } = self else { return false };
+        let Some(message) = aliases.targets(up.pop, up.shared.aliases().choices()) else { return false };
         self.put(&message);
         true
     }
@@ -719,7 +745,7 @@ impl Feed {
     }
 
     fn put_delta(&mut self, old: &Zone, new: &Zone) {
-        let Some(difference) = difference_within(&old.content, &new.content, DELTA_BYTES_MAX) else {
+        let Some(difference) = difference_within(&old.published(), &new.published(), DELTA_BYTES_MAX) else {
             return self.want_whole(new.id);
         };
         let soa = ZoneRrset { key: new.soa_key(), rrset: new.soa_rrset() };
@@ -748,8 +774,9 @@ impl Feed {
         while self.out.len() < WRITE_BYTES && passed < self.whole.len() {
             let id = self.whole[passed];
             let zone = self.to_be_sent(id);
-            let is_small =
-                zone.as_ref().is_none_or(|zone| content_bytes_within(&zone.content, SMALL_ZONE_BYTES_MAX));
+            let is_small = zone
+                .as_ref()
+                .is_none_or(|zone| content_bytes_within(&zone.published(), SMALL_ZONE_BYTES_MAX));
             if !is_small && self.large.is_some() {
                 passed += 1;
                 if passed > 16 {
@@ -763,10 +790,11 @@ impl Feed {
             let Some(zone) = zone else { continue };
             self.put_begin(&zone);
             if is_small {
-                self.put_part(zone.id, &zone.content, None, usize::MAX);
+                self.put_part(zone.id, &zone.published(), None, usize::MAX);
                 self.put(&ToPop::ZoneEnd { zone: zone.id });
             } else {
-                self.large = Some(Large { zone, after: None });
+                let published = zone.published();
+                self.large = Some(Large { zone, published, after: None });
             }
         }
         if let Some(large) = self.large.take() {
@@ -794,7 +822,7 @@ impl Feed {
             name: zone.name.clone(),
             generation: zone.generation,
             digest: zone.published_digest(),
-            rrset_count: zone.content.rrset_count() + 1,
+            rrset_count: zone.published_rrset_count() + 1,
             private: zone.is_private().then_some(true),
         }));
         let soa = ZoneRrset { key: zone.soa_key(), rrset: zone.soa_rrset() };
@@ -824,10 +852,10 @@ impl Feed {
     }
 
     fn send_part(&mut self, large: Large) {
-        let Large { zone, after } = large;
-        let last = self.put_part(zone.id, &zone.content, after.as_ref(), PART_BYTES);
+        let Large { zone, published, after } = large;
+        let last = self.put_part(zone.id, &published, after.as_ref(), PART_BYTES);
         if last.is_some() {
-            self.large = Some(Large { zone, after: last });
+            self.large = Some(Large { zone, published, after: last });
             return;
         }
         self.put(&ToPop::ZoneEnd { zone: zone.id });

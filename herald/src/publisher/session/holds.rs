@@ -64,7 +64,7 @@ impl Held {
         let Why::Shrunk { rrsets, .. } = self.why else { return false };
         let is_confirmed = zone.shrunk.is_some_and(|shrunk| shrunk > self.version.generation.counter);
         let size = |rrsets| Size { rrsets, records: 0 };
-        !is_confirmed && brakes.hold_zone(size(rrsets), size(zone.content.rrset_count()))
+        !is_confirmed && brakes.hold_zone(size(rrsets), size(zone.published_rrset_count()))
     }
 }
 

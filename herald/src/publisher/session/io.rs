@@ -70,6 +70,7 @@ impl Accepted {
         let mut frames = Frames::new(reading);
         let mut revision = self.publisher.engine.revision();
         let mut choices = self.publisher.shared.health().follow();
+        let mut targets = self.publisher.shared.aliases().follow();
         let mut session =
             Session::new(self.publisher.shared.clone(), self.address.to_string(), clock::uptime());
         let mut replaced: Option<CancellationToken> = None;
@@ -82,6 +83,7 @@ impl Accepted {
                 // What is committed from here on is looked at next time.
                 revision.mark_unchanged();
                 choices.mark_unchanged();
+                targets.mark_unchanged();
                 next = session.poll(clock::uptime(), &mut out.bytes)?;
                 if let Some(action) = session.due_note(clock::uptime()) {
                     note(self.publisher.engine.clone(), action);
@@ -109,7 +111,8 @@ impl Accepted {
                     }
                 },
                 done = out.write(&mut writing), if !out.is_written() => done?,
-                // Who probes what is no matter of the log.
+                // Who probes and resolves what is no matter of the log.
+                changed = targets.changed(), if is_idle => if changed.is_err() { return Ok(()) },
                 changed = choices.changed(), if is_idle => if changed.is_err() { return Ok(()) },
                 changed = revision.changed(), if is_idle => if changed.is_err() { return Ok(()) },
                 // A newer session of the same PoP knows better what it has.

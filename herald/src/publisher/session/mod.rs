@@ -13,6 +13,7 @@
 //! Nothing waits for a receipt before more is sent. What is left to send is no queue of changes but the difference
 //! between the state last looked at and the newest one, and a list of zones to be sent whole.
 
+mod aliases;
 mod compare;
 mod core;
 mod feed;

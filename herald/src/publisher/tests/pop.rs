@@ -75,6 +75,7 @@ impl Replica {
             geo: None,
             firewall: None,
             knows_private: Some(true),
+            resolves: None,
             verdicts: self.verdicts,
         }
     }
@@ -334,7 +335,7 @@ impl TestPop {
             | ToPop::GeoPart { .. } => {
                 panic!("{frame:?} is not due")
             }
-            ToPop::Probes(_) | ToPop::Verdicts { .. } => {
+            ToPop::Probes(_) | ToPop::Targets(_) | ToPop::Verdicts { .. } => {
                 assert!(self.replica.verdicts.is_some(), "{frame:?} to who knows of no monitors");
                 None
             }

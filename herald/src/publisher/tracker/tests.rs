@@ -149,6 +149,7 @@ fn create_as(zone: u128, status: ZoneStatus) -> Change {
         admitted_by: Vec::new(),
         content: Content::default(),
         shrunk: None,
+        resolved: Content::default(),
     };
     Change::ZoneCreated { zone, content: Bulk { content: Content::default(), staged: None } }
 }

@@ -1,14 +1,17 @@
-//! Which PoPs probe a monitor: rendezvous hashing, so that a PoP that comes or goes changes the choice only where it is itself concerned.
+//! Which PoPs probe a monitor or resolve a target: rendezvous hashing, so that a PoP that comes or goes changes the choice only where
+//! it is itself concerned.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::ABSENCE_MS;
-use crate::{MonitorId, PopId};
+use crate::PopId;
+
+/// For so long, in ms, a PoP may be away and stays chosen.
+pub const ABSENCE_MS: u64 = 30_000;
 
 /// PoPs that may be chosen.
 #[derive(Debug, Default)]
-pub(super) struct Candidates {
+pub(crate) struct Candidates {
     pops: BTreeMap<PopId, Candidate>,
     /// Sessions that are up, also of PoPs that may not be chosen.
     sessions: BTreeMap<PopId, Session>,
@@ -25,7 +28,7 @@ struct Candidate {
 
 #[derive(Clone, Copy, Debug)]
 struct Session {
-    knows_monitors: bool,
+    is_able: bool,
     /// How many there are: a newer one may be up before the older one is down.
     count: u32,
 }
@@ -42,9 +45,10 @@ impl Candidates {
         self.is_changed |= !before.is_empty();
     }
 
-    pub fn up(&mut self, pop: PopId, knows_monitors: bool) {
-        let session = self.sessions.entry(pop).or_insert(Session { knows_monitors, count: 0 });
-        session.knows_monitors = knows_monitors;
+    /// A session of a PoP is up; whether it can do what PoPs are chosen for.
+    pub fn up(&mut self, pop: PopId, is_able: bool) {
+        let session = self.sessions.entry(pop).or_insert(Session { is_able, count: 0 });
+        session.is_able = is_able;
         session.count += 1;
         self.is_changed = true;
     }
@@ -64,7 +68,7 @@ impl Candidates {
 
     /// Whether it is connected, and can say something.
     pub fn is_connected(&self, pop: PopId) -> bool {
-        self.sessions.get(&pop).is_some_and(|session| session.knows_monitors)
+        self.sessions.get(&pop).is_some_and(|session| session.is_able)
     }
 
     pub fn name(&self, pop: PopId) -> String {
@@ -87,30 +91,26 @@ impl Candidates {
         self.next_at_ms
     }
 
-    /// So many PoPs for a monitor, the best placed first. Those that are away for long fill up what is left: they count among those of
-    /// which a quorum is asked.
-    pub fn choose(&self, now_ms: u64, monitor: MonitorId, count: usize) -> Vec<PopId> {
+    /// PoPs for whatever these octets stand for, the best placed first, and whether they are away for no longer than [`ABSENCE_MS`]. Those
+    /// that are come before all others.
+    pub fn ranked(&self, now_ms: u64, of: &[u8]) -> impl Iterator<Item = (bool, PopId)> + use<> {
         let mut ranked: Vec<(Reverse<bool>, Reverse<u128>, PopId)> = self
             .pops
             .iter()
             .filter_map(|(pop, candidate)| {
                 let is_eligible = match self.sessions.get(pop) {
-                    // An agent of before monitors.
-                    Some(session) if !session.knows_monitors => return None,
+                    Some(session) if !session.is_able => return None,
                     Some(_) => true,
                     None => now_ms < candidate.absent_since_ms + ABSENCE_MS,
                 };
-                Some((Reverse(is_eligible), Reverse(score(monitor, *pop)), *pop))
+                Some((Reverse(is_eligible), Reverse(score(of, *pop)), *pop))
             })
             .collect();
         ranked.sort_unstable();
-        ranked.into_iter().take(count).map(|(.., pop)| pop).collect()
+        ranked.into_iter().map(|(Reverse(is_here), _, pop)| (is_here, pop))
     }
 }
 
-fn score(monitor: MonitorId, pop: PopId) -> u128 {
-    let mut bytes = [0; 20];
-    bytes[..4].copy_from_slice(&monitor.0.to_be_bytes());
-    bytes[4..].copy_from_slice(&pop.0.to_be_bytes());
-    crate::digest128(&bytes)
+fn score(of: &[u8], pop: PopId) -> u128 {
+    crate::digest128(&[of, &pop.0.to_be_bytes()].concat())
 }
