@@ -13,8 +13,8 @@ use herald_core::state::{PublishedDiff, State};
 use herald_core::zone::Zone;
 use herald_core::{Generation, Name, RrKey, ZoneId};
 use herald_wire::stream::{
-    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ProbeAnswer, Seen, TargetSeen, ToPop, ZoneBegin, ZoneDelta,
-    ZoneGeneration, ZoneRrset,
+    self, BULK_WINDOW_BYTES, GEO_WINDOW_BYTES, InventoryZone, ProbeAnswer, Seen, TargetSeen, ToPop,
+    ZoneBegin, ZoneDelta, ZoneGeneration, ZoneRrset,
 };
 
 use super::SessionError;
