@@ -130,7 +130,7 @@ impl Record {
     /// What of a packed record says which zone it is, and of which family its client.
     #[inline]
     pub fn zone_and_client(word: u64) -> u64 {
-        word & ((1 << ZONE_BITS) - 1 | 1 << 60)
+        word & (((1 << ZONE_BITS) - 1) | (1 << 60))
     }
 
     /// Whether a packed record has a policy and a pool.
