@@ -380,7 +380,7 @@ fn rates_are_kept_by_network_and_response_rate_limiting_starves_no_resolver() {
     let burst = |listen: SocketAddr, source: &str, count: usize| {
         let socket = UdpSocket::bind((source, 0)).unwrap();
         socket.set_read_timeout(Some(SILENCE)).unwrap();
-        let mut told = (0, 0);
+        let mut told = (0_u64, 0_u64);
         for _ in 0..count {
             socket.send_to(&dns::question(1, "www.example.com.", "A"), listen).unwrap();
             let mut reply = [0; 512];
@@ -409,6 +409,13 @@ fn rates_are_kept_by_network_and_response_rate_limiting_starves_no_resolver() {
     let by_tcp = dns::query(listen, "www.example.com.", "A", Transport::Tcp).unwrap();
     assert_eq!(by_tcp.values("A"), ["192.0.2.1"]);
     assert_eq!(burst(listen, OTHER, 200), (200, 0), "a network that is excepted");
+    // What the limit truncated is counted.
+    let mut stats = Value::Null;
+    wait_until(WITHIN, "counts", || {
+        stats = platform.tenant.get("/zones/example.com/stats").expect(200);
+        stats["total"]["truncated"].as_u64().is_some_and(|counted| counted >= truncated)
+    })
+    .unwrap_or_else(|e| panic!("{e}, {truncated}: {stats}"));
 }
 
 #[test]

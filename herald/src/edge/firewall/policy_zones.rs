@@ -65,8 +65,8 @@ pub async fn put(
     request: Writing<String, WholeZoneFile, PolicyZoneQuery>,
 ) -> Result<Answer<PolicyZone>, ApiError> {
     let Writing { writer, path, body, query, preconditions } = request;
-    let if_match = if_match(&preconditions, &writer, Owner::Fleet)?;
     writer.access().need_operator()?;
+    let if_match = if_match(&preconditions, &writer, Owner::Fleet)?;
     let origin = query.origin.as_deref().unwrap_or(&path);
     let origin = Name::parse(origin)
         .map_err(|e| ApiError::malformed(format!("the origin `{}`: {e}", shortened(origin))))?;
@@ -110,8 +110,8 @@ pub async fn put(
 ))]
 pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<PolicyZone>, ApiError> {
     let Writing { writer, path, query, preconditions, .. } = request;
-    let if_match = if_match(&preconditions, &writer, Owner::Fleet)?;
     writer.access().need_operator()?;
+    let if_match = if_match(&preconditions, &writer, Owner::Fleet)?;
     let Some(before) = writer.state().firewall().zone(&path).cloned() else {
         return Err(Rejection::not_found(format!("policy zone `{}`", shortened(&path))).into());
     };
