@@ -109,10 +109,7 @@ fn ask_firewall<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
         // Transfers, NOTIFY and UPDATE have no other answer that would mean anything.
         _ if !query.is_question() => refuse(query),
         Verdict::Refuse => refuse(query),
-        Verdict::Truncate => {
-            query.fail_truncated();
-            Begun::Fail
-        }
+        Verdict::Truncate => truncate(answer),
         Verdict::NxDomain => {
             query.set_rcode(3);
             answer_nothing(query, answer)
@@ -122,9 +119,17 @@ fn ask_firewall<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun {
     }
 }
 
+/// It is no failure to knotd, which would ask its zone's instance nothing more: the query is counted under its zone.
 fn refuse(query: &mut Query<'_>) -> Begun {
     query.set_rcode(5);
-    Begun::Fail
+    Begun::Done
+}
+
+/// As above.
+fn truncate(answer: &mut Answer<'_>) -> Begun {
+    answer.set_authoritative();
+    answer.set_truncated();
+    Begun::Done
 }
 
 /// An empty answer, with the SOA of the zone if there is one.
@@ -158,10 +163,9 @@ fn answer_locally<'q>(rrsets: &[LocalRrset], query: &mut Query<'q>, answer: &mut
         };
         if !answer.put(None, rrset.rtype.to_int(), rrset.ttl_s, rdatas, query.is_udp()) {
             if query.is_udp() {
-                query.fail_truncated();
-            } else {
-                query.set_rcode(2);
+                return truncate(answer);
             }
+            query.set_rcode(2);
             return Begun::Fail;
         }
     }

@@ -91,10 +91,7 @@ pub async fn list(request: Reading<(), ChannelsQuery>) -> Result<respond::Ok<Pag
 pub async fn create(request: Writing<(), Json<api::ChannelInput>>) -> Result<Answer<api::Channel>, ApiError> {
     let Writing { writer, body: Json(body), .. } = request;
     writer.access().need_monitors(Verb::Monitor)?;
-    let tenant = match &body.tenant {
-        Some(text) => Some(lookup::tenant(&writer, text)?.id),
-        None => writer.access().tenant,
-    };
+    let tenant = lookup::tenant_or_own(&writer, body.tenant.as_deref())?;
     let input = read(&writer, &body)?;
     let done = writer.submit(Action::CreateChannel { tenant, input }, None, Pointers::None).await?;
     let Some(Subject::Channel(id)) = done.subject else {
@@ -142,11 +139,7 @@ pub async fn put(
 ) -> Result<Answer<api::Channel>, ApiError> {
     let Writing { writer, path, body: Json(body), preconditions, .. } = request;
     let old = find(&writer, &path, Verb::Monitor)?;
-    if let Some(text) = &body.tenant
-        && lookup::tenant(&writer, text)?.id != old.tenant
-    {
-        return Err(ApiError::new(Code::Invalid, "a channel stays with its tenant"));
-    }
+    lookup::is_still_of(&writer, old.tenant, body.tenant.as_deref(), "channel")?;
     let (channel, if_match) = (old.id, if_match(&preconditions, old)?);
     let input = read(&writer, &body)?;
     let action = Action::UpdateChannel { channel, if_match, input, new_secret: body.new_secret };
@@ -186,10 +179,8 @@ pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Chan
 pub async fn test(request: Writing<String, NoBody>) -> Result<respond::Ok<api::ChannelTest>, ApiError> {
     let Writing { writer, path, .. } = request;
     let channel = find(&writer, &path, Verb::Monitor)?;
-    let done = writer.notify().test(channel).await.map_err(|wait| {
-        let detail = "the channel was tested a moment ago: a test is at most every 5 seconds";
-        ApiError::new(Code::RateLimited, detail).retry_after(wait.as_secs() + 1)
-    })?;
+    let done = writer.notify().test(channel).await;
+    let done = done.map_err(|wait| ApiError::tested_lately("channel", wait))?;
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     Ok(respond::Ok(match done {
         Ok(took) => api::ChannelTest { delivered: true, took_ms: Some(millis(took)), error: None },

@@ -121,10 +121,7 @@ pub async fn list(request: Reading<(), MonitorsQuery>) -> Result<respond::Ok<Pag
 pub async fn create(request: Writing<(), Json<api::MonitorInput>>) -> Result<Answer<api::Monitor>, ApiError> {
     let Writing { writer, body: Json(body), .. } = request;
     writer.access().need_monitors(Verb::Monitor)?;
-    let tenant = match &body.tenant {
-        Some(text) => Some(lookup::tenant(&writer, text)?.id),
-        None => writer.access().tenant,
-    };
+    let tenant = lookup::tenant_or_own(&writer, body.tenant.as_deref())?;
     let secret = NewSecret::draw();
     let input = document::read(&body, secret.heartbeat_hash())?;
     let done = writer.submit(Action::CreateMonitor { tenant, input }, None, Pointers::None).await?;
@@ -173,11 +170,7 @@ pub async fn put(
 ) -> Result<Answer<api::Monitor>, ApiError> {
     let Writing { writer, path, body: Json(body), preconditions, .. } = request;
     let old = find(&writer, &path, Verb::Monitor)?;
-    if let Some(text) = &body.tenant
-        && lookup::tenant(&writer, text)?.id != old.tenant
-    {
-        return Err(ApiError::new(Code::Invalid, "a monitor stays with its tenant"));
-    }
+    lookup::is_still_of(&writer, old.tenant, body.tenant.as_deref(), "monitor")?;
     let (monitor, if_match) = (old.id, if_match(&preconditions, old)?);
     let secret = NewSecret::draw();
     let input = document::read(&body, secret.heartbeat_hash())?;
@@ -227,10 +220,8 @@ pub async fn test(request: Writing<String, NoBody>) -> Result<respond::Ok<api::M
     let chosen = health.view(monitor.id).pops;
     let within = Duration::from_millis(monitor.pace.timeout_ms.into()) + TEST_MARGIN;
     let asked = chosen.iter().filter(|pop| pop.is_connected).map(|pop| pop.pop);
-    let mut answers = health.test(monitor.id, asked, within).await.map_err(|wait| {
-        let detail = "the monitor was tested a moment ago: a test is at most every 5 seconds";
-        ApiError::new(Code::RateLimited, detail).retry_after(wait.as_secs() + 1)
-    })?;
+    let answers = health.test(monitor.id, asked, within).await;
+    let mut answers = answers.map_err(|wait| ApiError::tested_lately("monitor", wait))?;
     let pops = chosen
         .iter()
         .map(|pop| document::tested(writer.state(), pop.pop, pop.is_connected, answers.remove(&pop.pop)));

@@ -127,6 +127,12 @@ impl ApiError {
         ApiError::new(Code::Malformed, detail)
     }
 
+    /// [`Code::RateLimited`]: it may be tested again after this time.
+    pub fn tested_lately(what: &str, wait: std::time::Duration) -> ApiError {
+        let detail = format!("the {what} was tested a moment ago: a test is at most every 5 seconds");
+        ApiError::new(Code::RateLimited, detail).retry_after(wait.as_secs() + 1)
+    }
+
     /// [`Code::Invalid`], about one item.
     pub fn invalid_at(pointer: impl Into<String>, detail: impl Into<String>) -> ApiError {
         ApiError::new(Code::Invalid, "").with_items(vec![item(pointer, detail)])

@@ -48,10 +48,7 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<To
 ))]
 pub async fn create(request: Writing<(), Json<TokenCreate>>) -> Result<Answer<Token>, ApiError> {
     let Writing { writer, body: Json(body), .. } = request;
-    let tenant = match &body.tenant {
-        Some(text) => Some(lookup::tenant(&writer, text)?.id),
-        None => writer.access().tenant,
-    };
+    let tenant = lookup::tenant_or_own(&writer, body.tenant.as_deref())?;
     let mut faults = Faults::default();
     let scope = parse_scope(&body.scope, &mut faults);
     faults.check()?;
