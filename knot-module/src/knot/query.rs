@@ -4,9 +4,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ptr::NonNull;
 
-use super::abi::{
-    self, AF_INET, AF_INET6, ClientSubnet, Packet, QueryData, SocketAddress, SocketAddressRoom,
-};
+use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData, SocketAddress, SocketAddressRoom};
 use super::answer::{Answer, Section, name_of};
 
 /// A query that runs.
@@ -166,10 +164,13 @@ impl<'q> Query<'q> {
     /// The first address of the client subnet that came with it, as in [`bits_of`]; the source's if none did.
     #[inline]
     pub fn client_bits(&self, source: (u64, bool)) -> (u64, bool) {
-        // SAFETY: null, or knotd's for as long as the query runs.
-        match unsafe { self.data().ecs.as_ref() } {
+        if !self.has_client_subnet() {
+            return source;
+        }
+        match self.client_subnet().map(|subnet| subnet.address) {
             None => source,
-            Some(subnet) => subnet_bits(subnet).unwrap_or(source),
+            Some(IpAddr::V4(v4)) => (v4.to_bits().into(), false),
+            Some(IpAddr::V6(v6)) => bits_of(v6.octets()),
         }
     }
 
@@ -303,15 +304,6 @@ unsafe fn address_of(address: *const SocketAddress) -> Option<IpAddr> {
             AF_INET6 => Some(IpAddr::from((*address).ipv6).to_canonical()),
             _ => None,
         }
-    }
-}
-
-#[inline(never)]
-fn subnet_bits(subnet: &ClientSubnet) -> Option<(u64, bool)> {
-    match subnet.family {
-        1 => Some((u32::from_be_bytes(*subnet.address.first_chunk()?).into(), false)),
-        2 => Some(bits_of(subnet.address)),
-        _ => None,
     }
 }
 

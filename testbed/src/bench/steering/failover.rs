@@ -29,6 +29,9 @@ const SPARE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// The zone of ours.
 const ZONE: &str = "failover.example.";
 
+/// The name that peers steer, in [`peers::ZONE`].
+const PEERS_NAME: &str = "www.steered.test.";
+
 /// How long a change may take until it is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
@@ -58,7 +61,7 @@ pub fn run(settings: &Settings) -> Vec<Line> {
         let owner = format!("www{number}.{ZONE}");
         let monitor = make_monitored(&platform, number, port);
         let watched: Vec<(&[SocketAddr], &str)> = std::iter::once((&ours[..], &owner[..]))
-            .chain(peers.iter().map(|peer| (std::slice::from_ref(&peer.listen), peers_name())))
+            .chain(peers.iter().map(|peer| (std::slice::from_ref(&peer.listen), PEERS_NAME)))
             .collect();
         for (servers, name) in &watched {
             wait_for_answer(servers, name, MAIN);
@@ -168,13 +171,6 @@ fn watch(groups: &[(&[SocketAddr], &str)], since: Instant) -> Vec<Option<Duratio
     })
 }
 
-/// The name that peers steer.
-fn peers_name() -> &'static str {
-    const NAME: &str = "www.steered.test.";
-    const _: () = assert!(NAME.len() == 4 + peers::ZONE.len());
-    NAME
-}
-
 /// gdnsd: the endpoint is down after two probes that fail, one each two seconds, which is the least that it takes.
 fn gdnsd(folder: &Path, port: u16) -> Peer {
     let home = peers::folder_of(folder, "gdnsd");
@@ -195,14 +191,14 @@ fn gdnsd(folder: &Path, port: u16) -> Peer {
     );
     peers::write(&home.join("config"), &config);
     let launch = Launch::new("gdnsd", "/usr/sbin/gdnsd", &home);
-    peers::started(launch.arg("-c").arg(&home).arg("start").start(), listen, peers_name())
+    peers::started(launch.arg("-c").arg(&home).arg("start").start(), listen, PEERS_NAME)
 }
 
 /// PowerDNS, whose Lua records probe by themselves: the endpoint is down after one probe that fails.
 fn powerdns(folder: &Path, port: u16) -> Peer {
     let home = peers::folder_of(folder, "powerdns");
-    let url = format!("http://{}:{port}/", peers_name().trim_end_matches('.'));
+    let url = format!("http://{}:{port}/", PEERS_NAME.trim_end_matches('.'));
     let record =
         format!("www 5 LUA A \"ifurlup('{url}', {{{{'{MAIN}'}}, {{'{SPARE}'}}}}, {{timeout=1}})\"\n");
-    peers::powerdns(&home, &record, "lua-health-checks-interval=1\n", peers_name())
+    peers::powerdns(&home, &record, "lua-health-checks-interval=1\n", PEERS_NAME)
 }
