@@ -9,13 +9,15 @@
 //!   Waiting ──▶ Dialling ──▶ Hello sent ──▶ Welcome ──▶ Up ──▶ ended
 //! ```
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use herald_core::Generation;
+use herald_core::special::names_a_host;
 use herald_wire::stream::{
     self, AgentStatus, BUCKETS, BULK_WINDOW_BYTES, FRAME_BYTES_MAX, FrameError, Hello, ModuleState, PROTOCOL,
     ToHerald, ToPop,
@@ -436,8 +438,17 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             }),
             geo: self.files.as_ref().map(Files::geo_status),
             firewall: self.files.as_ref().map(|files| files.firewall_status(self.board.firewall_counts())),
+            addresses: host_addresses(),
         }
     }
+}
+
+/// Addresses of this host that others know it by, ascending; none if they can't be had.
+fn host_addresses() -> Option<Vec<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs().ok()?;
+    let own: BTreeSet<IpAddr> =
+        interfaces.iter().map(if_addrs::Interface::ip).filter(|address| names_a_host(*address)).collect();
+    Some(own.into_iter().collect())
 }
 
 /// Cuts a stream into frames.

@@ -131,6 +131,7 @@ fn to_herald() -> Vec<ToHerald> {
         ToHerald::BulkCredit { bytes: 70_000 },
         ToHerald::Status(AgentStatus {
             knot_version: "3.2.6".into(),
+            addresses: Some(vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()]),
             knot_running: true,
             zones: 2,
             newest: generation,

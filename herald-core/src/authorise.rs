@@ -51,6 +51,7 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
         | Action::Bootstrap { .. }
         | Action::HoldPop { .. }
         | Action::SetVerdicts { .. }
+        | Action::SetOwnAddresses { .. }
         | Action::SetResolved { .. }
         | Action::RestoreCopy { .. } => access.need_system()?,
         Action::CreateTenant { .. }

@@ -4,6 +4,7 @@
 //! added is optional or a new number.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
@@ -297,6 +298,16 @@ pub enum Change {
         /// The id.
         #[n(0)]
         last: MonitorId,
+    },
+    /// Hosts of the platform's have these addresses, ascending; none if they are gone.
+    #[n(42)]
+    OwnAddressesSet {
+        /// The PoP's; none: the control plane's.
+        #[n(0)]
+        pop: Option<PopId>,
+        /// All of them.
+        #[n(1)]
+        addresses: Vec<IpAddr>,
     },
     /// A notification channel is new or different.
     #[n(38)]

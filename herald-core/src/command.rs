@@ -1,6 +1,7 @@
 //! Commands: what somebody wants done. `authorise` judges whether they may, `decide` what then happens.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::account::{Principal, Scope};
 use crate::alias::watch::Resolved;
@@ -182,6 +183,11 @@ pub enum Action {
         monitor: MonitorId,
         /// Its revision must be this.
         if_match: Option<u64>,
+    },
+    /// Note which addresses hosts of the platform's have (system). PoPs that aren't there are left out.
+    SetOwnAddresses {
+        /// Host by host: the PoP's, or none for the control plane's, and all its addresses.
+        hosts: Vec<(Option<PopId>, Vec<IpAddr>)>,
     },
     /// Note what is held of endpoints now (system). What is of a monitor that isn't there any more, or is off, is left out.
     SetVerdicts {

@@ -45,6 +45,7 @@ pub enum ChangeKind {
     MonitorDeleted = 33,
     VerdictsSet = 34,
     ProbeRulesSet = 35,
+    OwnAddressesSet = 42,
     ChannelPut = 38,
     ChannelDeleted = 39,
     FirewallRulePut = 48,
@@ -56,7 +57,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 37] = [
+    pub const ALL: [ChangeKind; 38] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -87,6 +88,7 @@ impl ChangeKind {
         ChangeKind::MonitorDeleted,
         ChangeKind::VerdictsSet,
         ChangeKind::ProbeRulesSet,
+        ChangeKind::OwnAddressesSet,
         ChangeKind::ChannelPut,
         ChangeKind::ChannelDeleted,
         ChangeKind::FirewallRulePut,
@@ -129,6 +131,7 @@ impl ChangeKind {
             Change::MonitorDeleted(_) => ChangeKind::MonitorDeleted,
             Change::VerdictsSet { .. } => ChangeKind::VerdictsSet,
             Change::ProbeRulesSet(_) => ChangeKind::ProbeRulesSet,
+            Change::OwnAddressesSet { .. } => ChangeKind::OwnAddressesSet,
             Change::ChannelPut(_) => ChangeKind::ChannelPut,
             Change::ChannelDeleted(_) => ChangeKind::ChannelDeleted,
             Change::FirewallRulePut { .. } => ChangeKind::FirewallRulePut,

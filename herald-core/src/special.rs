@@ -5,6 +5,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::steering::Prefix;
 
+/// Which addresses tenants may have the platform connect to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressRules {
+    /// Special-purpose ones that they may, by the operator's word. A prefix of a single address lets go one of the platform's own, too.
+    pub allowed: Vec<Prefix>,
+    /// Those that they may not, whatever else is said, by the operator's word.
+    pub refused: Vec<Prefix>,
+    /// Those of the platform's hosts, ascending.
+    pub own: Vec<IpAddr>,
+}
+
+impl AddressRules {
+    /// Why they may not, if so: what is special about an address. An IPv4 address within an IPv6 one is the IPv6 address that it is
+    /// written as.
+    pub fn refused(&self, address: IpAddr) -> Option<&'static str> {
+        const OWN: &str = "the platform's own";
+        if self.refused.iter().any(|prefix| prefix.contains(address)) {
+            return Some(OWN);
+        }
+        if self.own.binary_search(&address).is_ok()
+            && !self.allowed.iter().any(|prefix| prefix.is_only(address))
+        {
+            return Some(OWN);
+        }
+        special_purpose(address).filter(|_| !self.allowed.iter().any(|prefix| prefix.contains(address)))
+    }
+}
+
 /// IPv4 networks by address and length, and what they are.
 const IPV4: [(Ipv4Addr, u32, &str); 18] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
@@ -48,6 +76,15 @@ const IPV6: [(Ipv6Addr, u32, &str); 16] = [
     (Ipv6Addr::UNSPECIFIED, 0, "not global unicast"),
 ];
 
+/// Whether an address says which host it is of, also from elsewhere: every host has loopback and link-local ones of its own.
+pub fn names_a_host(address: IpAddr) -> bool {
+    let is_local = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !(is_local || address.is_loopback() || address.is_unspecified() || address.is_multicast())
+}
+
 /// What is special about an address; none if it is a plain global unicast one.
 pub fn special_purpose(address: IpAddr) -> Option<&'static str> {
     match address {
@@ -64,15 +101,6 @@ pub fn special_purpose(address: IpAddr) -> Option<&'static str> {
             found.filter(|(_, length, _)| *length > 0 || !is_global).map(|(.., what)| *what)
         }
     }
-}
-
-/// Why a tenant may not have the platform connect to an address: what is special about it, unless the operator allows it, or that
-/// the operator refuses it, which counts for more. An IPv4 address within an IPv6 one is the IPv6 address that it is written as.
-pub fn refused(address: IpAddr, allowed: &[Prefix], refused: &[Prefix]) -> Option<&'static str> {
-    if refused.iter().any(|prefix| prefix.contains(address)) {
-        return Some("the platform's own");
-    }
-    special_purpose(address).filter(|_| !allowed.iter().any(|prefix| prefix.contains(address)))
 }
 
 #[cfg(test)]
@@ -129,12 +157,20 @@ mod tests {
     fn operators_allow_and_refuse() {
         let prefixes =
             |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Prefix>>();
-        let (allowed, own) = (prefixes(&["10.1.0.0/16", "::1"]), prefixes(&["10.1.2.0/24", "9.9.9.9"]));
-        let why = |address: &str| refused(address.parse().unwrap(), &allowed, &own);
+        let rules = AddressRules {
+            allowed: prefixes(&["10.1.0.0/16", "::1", "1.1.1.1"]),
+            refused: prefixes(&["10.1.2.0/24", "9.9.9.9"]),
+            own: ["1.1.1.1", "8.8.8.8", "10.1.0.2", "2620:fe::9"].map(|own| own.parse().unwrap()).to_vec(),
+        };
+        let why = |address: &str| rules.refused(address.parse().unwrap());
         assert_eq!(why("10.1.0.1"), None);
         assert_eq!(why("10.1.2.1"), Some("the platform's own"));
         assert_eq!(why("10.2.0.1"), Some("private use"));
         assert_eq!((why("::1"), why("::ffff:10.1.0.1")), (None, Some("IPv4-mapped")));
         assert_eq!((why("9.9.9.9"), why("9.9.9.10")), (Some("the platform's own"), None));
+        assert_eq!((why("8.8.8.8"), why("8.8.4.4")), (Some("the platform's own"), None));
+        assert_eq!((why("2620:fe::9"), why("2620:fe::10")), (Some("the platform's own"), None));
+        // A host of the platform's in a network that is allowed stays its own; one that is named is let go.
+        assert_eq!((why("10.1.0.2"), why("1.1.1.1")), (Some("the platform's own"), None));
     }
 }

@@ -151,6 +151,7 @@ impl State {
             Change::MonitorIdsRestored { last } => self.monitors.restore_last_id(*last),
             Change::VerdictsSet { verdicts } => self.monitors.judge(at, verdicts),
             Change::ProbeRulesSet(rules) => self.monitors.set_rules(rules.clone()),
+            Change::OwnAddressesSet { pop, addresses } => self.monitors.set_own(*pop, addresses),
             Change::ChannelPut(channel) => self.channels.put(channel.clone()),
             Change::ChannelDeleted(id) => self.channels.remove(*id),
             Change::LossRestored { revision } => self.last_loss = *revision,
@@ -163,6 +164,7 @@ impl State {
             }
             Change::PopDeleted(id) => {
                 self.pops.remove(id);
+                self.monitors.set_own(Some(*id), &[]);
             }
             Change::ZoneCreated { zone, content } => {
                 let mut zone = zone.clone();

@@ -424,6 +424,8 @@ pub enum ChangeKind {
     ChannelPut,
     /// A notification channel was deleted.
     ChannelDeleted,
+    /// Hosts of the platform's have other addresses.
+    OwnAddressesSet,
     /// A rule of the firewall was made or changed.
     FirewallRulePut,
     /// A rule of the firewall was deleted.

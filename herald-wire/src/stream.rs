@@ -26,6 +26,8 @@
 //!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
 //! ```
 
+use std::net::IpAddr;
+
 use herald_core::alias::watch::Found;
 use herald_core::firewall::{FirewallCount, FirewallPart};
 use herald_core::monitor::{Check, Pace};
@@ -313,6 +315,9 @@ pub struct Probes {
     /// What is to be probed once at once, beside what is due. Who doesn't know of it doesn't answer.
     #[n(5)]
     pub now: Option<Vec<ProbeNow>>,
+    /// Addresses of the platform's hosts, ascending: they may not be probed, unless one is allowed alone.
+    #[n(6)]
+    pub own: Option<Vec<IpAddr>>,
 }
 
 /// A monitor that is to be probed once at once.
@@ -656,6 +661,9 @@ pub struct AgentStatus {
     /// The firewall's files that it has, and what they counted; none if it has no firewall.
     #[n(20)]
     pub firewall: Option<FirewallFiles>,
+    /// Addresses of its host, loopback and link-local ones left out; none if it doesn't tell.
+    #[n(7)]
+    pub addresses: Option<Vec<IpAddr>>,
 }
 
 /// The module in knotd, as a PoP tells of it.

@@ -17,6 +17,7 @@ pub mod geoip;
 pub mod health;
 pub mod history;
 pub mod notify;
+pub mod own;
 pub mod publisher;
 pub mod restore;
 pub mod serve;

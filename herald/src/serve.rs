@@ -159,6 +159,7 @@ async fn serve(
     let health = tokio::spawn(crate::health::run(engine.clone(), shared.clone(), shutdown.clone()));
     let firewall = tokio::spawn(publisher.firewalls().clone().run(shutdown.clone()));
     let aliases = tokio::spawn(crate::aliases::run(engine.clone(), shared.clone(), shutdown.clone()));
+    let own = tokio::spawn(crate::own::run(engine.clone(), shared.clone(), shutdown.clone()));
     let compaction = tokio::spawn(keep_history(engine.clone(), history.clone(), config.history_days));
     let (api, pops) = (listen(config.listen).await?, listen(config.pop_listen).await?);
     let listener = ApiListener { port: api.local_addr()?.port(), tls: config.tls.is_some() };
@@ -198,8 +199,9 @@ async fn serve(
     tracing::info!("herald is stopping");
     shutdown.cancel();
     compaction.abort();
-    let ended =
-        async { tokio::join!(api, sessions, places, health, aliases, stats_kept, firewall, notifications) };
+    let ended = async {
+        tokio::join!(api, sessions, places, health, aliases, own, stats_kept, firewall, notifications)
+    };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");
     }

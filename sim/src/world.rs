@@ -706,6 +706,7 @@ impl World {
                 module: None,
                 geo: None,
                 firewall: None,
+                addresses: None,
             };
             self.say(link, &ToHerald::Status(status));
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use herald_core::MonitorId;
 use herald_core::monitor::Check;
+use herald_core::special::AddressRules;
 use herald_wire::stream::{Probe, ProbeAnswer, ProbeNow, Probes, Seen};
 use rustls::RootCertStore;
 use tokio::sync::Semaphore;
@@ -29,7 +30,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::pace::{Good, Outcome, Sight};
 pub use self::target::Resolver;
-use self::target::{Rules, Targets, connect};
+use self::target::{Targets, connect};
 use self::tls::{Tls, system_roots};
 
 /// Probes that run at a time: each has a socket or two.
@@ -157,8 +158,8 @@ impl Keeper {
     }
 
     fn set(&mut self, probes: Probes) {
-        let Probes { is_all, puts, deletes, allowed, refused, now } = probes;
-        self.shared.targets.set_rules(Rules { allowed, refused });
+        let Probes { is_all, puts, deletes, allowed, refused, now, own } = probes;
+        self.shared.targets.set_rules(AddressRules { allowed, refused, own: own.unwrap_or_default() });
         if is_all {
             let named: std::collections::HashSet<MonitorId> =
                 puts.iter().map(|probe| probe.monitor).collect();

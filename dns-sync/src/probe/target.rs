@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use domain::base::Rtype;
 use herald_core::Name;
-use herald_core::special::refused;
-use herald_core::steering::Prefix;
+use herald_core::special::AddressRules;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::dns;
@@ -41,16 +40,8 @@ pub enum Resolver {
 /// Finds targets.
 pub(super) struct Targets {
     resolver: Resolver,
-    rules: RwLock<Rules>,
+    rules: RwLock<AddressRules>,
     known: Mutex<HashMap<String, (Instant, Vec<IpAddr>)>>,
-}
-
-/// Which addresses may be probed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rules {
-    pub allowed: Vec<Prefix>,
-    /// The platform's own, whatever else is said.
-    pub refused: Vec<Prefix>,
 }
 
 impl Targets {
@@ -58,7 +49,7 @@ impl Targets {
         Targets { resolver, rules: RwLock::default(), known: Mutex::default() }
     }
 
-    pub(super) fn set_rules(&self, rules: Rules) {
+    pub(super) fn set_rules(&self, rules: AddressRules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
@@ -76,7 +67,7 @@ impl Targets {
         }
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         for address in &addresses {
-            if let Some(what) = refused(*address, &rules.allowed, &rules.refused) {
+            if let Some(what) = rules.refused(*address) {
                 return Err(Outcome::Unable(format!("{target}: {address} is not probed: {what}")));
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use herald_core::Name;
 use herald_core::monitor::{HttpCheck, Pace, TlsCheck};
+use herald_core::special::AddressRules;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -17,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 fn shared(roots: RootCertStore, resolver: Resolver, allowed: &[&str]) -> Shared {
     let targets = Targets::new(resolver);
     let allowed = allowed.iter().map(|text| text.parse().unwrap()).collect();
-    targets.set_rules(Rules { allowed, refused: Vec::new() });
+    targets.set_rules(AddressRules { allowed, ..AddressRules::default() });
     Shared { targets, tls: Tls::new(roots).unwrap(), room: Semaphore::new(10), tell: Box::new(|_| {}) }
 }
 

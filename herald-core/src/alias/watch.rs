@@ -23,8 +23,7 @@ use minicbor::{Decode, Encode};
 use super::{ADDRESS_TYPES, circle};
 use crate::choice::Candidates;
 use crate::content::Difference;
-use crate::monitor::ProbeRules;
-use crate::special::refused;
+use crate::special::AddressRules;
 use crate::state::{AliasPlace, State};
 use crate::zone::Zone;
 use crate::{Name, PopId, RrKey, Rrset, ZoneId};
@@ -181,7 +180,7 @@ impl Watch {
             // What leads to its owner may lead in a circle now, or not any more.
             self.dirty.insert(place.owner.clone());
         }
-        if seen.monitors().rules() != state.monitors().rules() {
+        if seen.monitors().addresses() != state.monitors().addresses() {
             self.dirty.extend(self.targets.keys().cloned());
         }
     }
@@ -253,7 +252,7 @@ impl Watch {
             let served = zone.resolved.get(&key);
             let wanted = match is_circle {
                 true => Some(None),
-                false => match self.answer(&place.target, rtype, state.monitors().rules()) {
+                false => match self.answer(&place.target, rtype, state.monitors().addresses()) {
                     Answer::Addresses(found) => {
                         let (ttl, rdatas) = (found.ttl.min(alias.ttl), found.rdatas.clone());
                         Some(Some(Rrset { ttl, rdatas }))
@@ -262,7 +261,7 @@ impl Watch {
                     Answer::Unknown => None,
                 },
             };
-            let is_refused = || served.is_some_and(|served| refused_in(served, state.monitors().rules()));
+            let is_refused = || served.is_some_and(|served| refused_in(served, state.monitors().addresses()));
             match (served, wanted) {
                 (Some(served), Some(Some(wanted))) if *served == wanted => {}
                 (_, Some(Some(wanted))) => difference.puts.push((key, wanted)),
@@ -275,7 +274,7 @@ impl Watch {
     }
 
     /// What is to be served of a target.
-    fn answer(&self, name: &Name, rtype: Rtype, rules: &ProbeRules) -> Answer<'_> {
+    fn answer(&self, name: &Name, rtype: Rtype, rules: &AddressRules) -> Answer<'_> {
         let Some(chosen) = self.choices.get(name) else { return Answer::Unknown };
         let said = |pop: &PopId| self.targets.get(name)?.said.get(pop).map(|(_, sight)| sight.of(rtype));
         let mut without = 0;
@@ -315,13 +314,8 @@ enum Answer<'a> {
     Unknown,
 }
 
-/// Why an address isn't served; none if it is.
-pub fn why_refused(address: IpAddr, rules: &ProbeRules) -> Option<&'static str> {
-    refused(address, &rules.allowed, &rules.refused)
-}
-
-fn refused_in(served: &Rrset, rules: &ProbeRules) -> bool {
-    addresses(served).any(|address| why_refused(address, rules).is_some())
+fn refused_in(served: &Rrset, rules: &AddressRules) -> bool {
+    addresses(served).any(|address| rules.refused(address).is_some())
 }
 
 /// The addresses of an RRset of type A or AAAA.

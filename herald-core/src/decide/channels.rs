@@ -169,8 +169,8 @@ fn check_url(state: &State, url: &str, faults: &mut Faults) {
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let judged = match (inner, host.parse::<IpAddr>()) {
         (Some(inner), _) if inner.parse::<IpAddr>().is_err() => Err(format!("`{host}` is no address")),
-        (Some(inner), _) => check_target(inner, state.monitors().rules()),
-        (None, _) => check_target(host, state.monitors().rules()),
+        (Some(inner), _) => check_target(inner, state.monitors().addresses()),
+        (None, _) => check_target(host, state.monitors().addresses()),
     };
     if let Err(why) = judged {
         faults.add(field, why);

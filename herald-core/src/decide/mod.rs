@@ -158,6 +158,7 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::DeleteMonitor { monitor, if_match } => monitors::delete(state, *monitor, *if_match),
         Action::SetVerdicts { verdicts } => Ok(monitors::set_verdicts(state, verdicts)),
         Action::SetResolved { zones } => Ok(zones::set_resolved(state, context, zones)),
+        Action::SetOwnAddresses { hosts } => Ok(monitors::set_own(state, hosts)),
         Action::SetProbeRules(rules) => monitors::set_rules(state, rules),
         Action::CreateChannel { tenant, input } => {
             channels::create(state, context, command.tenant().or(*tenant), input)

@@ -12,11 +12,11 @@ use crate::command::{Context, MonitorInput};
 use crate::limits::Limit;
 use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, VerdictChange};
 use crate::rejection::{RejectedItem, Rejection, RejectionKind};
-use crate::special;
+use crate::special::AddressRules;
 use crate::state::State;
 use crate::steering::{Item, POOL, Used};
 use crate::zone::Zone;
-use crate::{MonitorId, Name, RrKey, Rrset, Rtype, TenantId};
+use crate::{MonitorId, Name, PopId, RrKey, Rrset, Rtype, TenantId};
 
 /// The longest interval and time-out of a heartbeat, in ms.
 const DAY_MS: u32 = 24 * 3600 * 1000;
@@ -40,6 +40,9 @@ const DAYS_LEFT_MAX: u16 = 3650;
 const CALCULATED_OF_MAX: usize = 64;
 /// How many prefixes operators may name, of each sort.
 const RULES_MAX: usize = 1000;
+
+/// So many addresses of a host are kept, the lowest ones.
+const OWN_ADDRESSES_MAX: usize = 256;
 
 pub(super) fn create(
     state: &State,
@@ -175,6 +178,21 @@ pub(super) fn set_verdicts(state: &State, verdicts: &[VerdictChange]) -> Decisio
     Decision { changes: changes.into_iter().collect(), ..Decision::default() }
 }
 
+pub(super) fn set_own(state: &State, hosts: &[(Option<PopId>, Vec<IpAddr>)]) -> Decision {
+    let mut decision = Decision::default();
+    for (pop, addresses) in hosts {
+        let mut addresses = addresses.clone();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(OWN_ADDRESSES_MAX);
+        let is_there = pop.is_none_or(|pop| state.pop(pop).is_some());
+        if is_there && state.monitors().own(*pop) != addresses {
+            decision.changes.push(Change::OwnAddressesSet { pop: *pop, addresses });
+        }
+    }
+    decision
+}
+
 pub(super) fn set_rules(state: &State, rules: &ProbeRules) -> Result<Decision, Rejection> {
     let mut faults = Faults::default();
     for (field, prefixes) in [("allowed", &rules.allowed), ("refused", &rules.refused)] {
@@ -274,7 +292,7 @@ fn check_pace(tenant: &Tenant, old: Option<&Monitor>, input: &MonitorInput, faul
 
 fn check_check(state: &State, tenant: &Tenant, old: Option<&Monitor>, check: &Check, faults: &mut Faults) {
     if let Some(target) = check.target()
-        && let Err(why) = check_target(target, state.monitors().rules())
+        && let Err(why) = check_target(target, state.monitors().addresses())
     {
         faults.add("/check/target", why);
     }
@@ -304,9 +322,9 @@ fn check_check(state: &State, tenant: &Tenant, old: Option<&Monitor>, check: &Ch
 
 /// Judges where probes are to go: an address that may be connected to, or a name that can be looked up. Every address that it
 /// turns out to have is judged again by the PoP.
-pub(super) fn check_target(target: &str, rules: &ProbeRules) -> Result<(), String> {
+pub(super) fn check_target(target: &str, rules: &AddressRules) -> Result<(), String> {
     if let Ok(address) = target.parse::<IpAddr>() {
-        return match special::refused(address, &rules.allowed, &rules.refused) {
+        return match rules.refused(address) {
             None => Ok(()),
             Some(what) => {
                 Err(format!("{address} can't be monitored: it is {what}; ask an operator to allow it"))

@@ -268,7 +268,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=41).chain(48..=52).collect());
+    assert_eq!(numbers, (0..=42).chain(48..=52).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -310,6 +310,7 @@ fn number(change: &Change) -> u8 {
         Change::MonitorDeleted(_) => 33,
         Change::VerdictsSet { .. } => 34,
         Change::ProbeRulesSet(_) => 35,
+        Change::OwnAddressesSet { .. } => 42,
         Change::MonitorRestored(_) => 36,
         Change::MonitorIdsRestored { .. } => 37,
         Change::ChannelPut(_) => 38,
@@ -803,6 +804,14 @@ fn samples() -> Vec<(&'static str, Change)> {
                 source_prefixes: None,
             }),
         ),
+        (
+            "own-addresses-set",
+            Change::OwnAddressesSet {
+                pop: Some(PopId(0x77)),
+                addresses: ["192.0.2.53", "2001:db8::53"].map(|own| own.parse().unwrap()).to_vec(),
+            },
+        ),
+        ("own-addresses-set-none", Change::OwnAddressesSet { pop: None, addresses: Vec::new() }),
     ]);
     samples
 }

@@ -1,12 +1,16 @@
 //! Monitors: by id, by their tenants' names for them, and by the secrets that heartbeats are called in with.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 
 use super::{At, Shared};
 use crate::change::Change;
 use crate::monitor::{Check, Monitor, ProbeRules, Verdict, VerdictChange};
-use crate::{MonitorId, TenantId};
+use crate::special::AddressRules;
+use crate::{MonitorId, PopId, TenantId};
 
 /// All monitors. A clone costs nothing.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +21,10 @@ pub struct Monitors {
     /// The highest id there ever was.
     last: u32,
     rules: ProbeRules,
+    /// Addresses of the platform's hosts, ascending: of a PoP's, and of the control plane's.
+    own: OrdMap<Option<PopId>, Vec<IpAddr>>,
+    /// What follows from both.
+    addresses: Arc<AddressRules>,
 }
 
 /// A monitor in an earlier state and a later one.
@@ -66,9 +74,19 @@ impl Monitors {
         self.last.checked_add(1).map(MonitorId)
     }
 
-    /// Which addresses they may be aimed at.
+    /// Which addresses they may be aimed at, by the operator's word.
     pub fn rules(&self) -> &ProbeRules {
         &self.rules
+    }
+
+    /// Addresses of the platform's hosts, ascending: of a PoP's, or of the control plane's.
+    pub fn own(&self, pop: Option<PopId>) -> &[IpAddr] {
+        self.own.get(&pop).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which addresses they may be aimed at, all in all.
+    pub fn addresses(&self) -> &Arc<AddressRules> {
+        &self.addresses
     }
 
     /// Those that differ between this state and a later one, verdicts included. Takes the time that the difference takes.
@@ -114,6 +132,24 @@ impl Monitors {
 
     pub(super) fn set_rules(&mut self, rules: ProbeRules) {
         self.rules = rules;
+        self.combine();
+    }
+
+    /// A host that has no addresses is forgotten.
+    pub(super) fn set_own(&mut self, pop: Option<PopId>, addresses: &[IpAddr]) {
+        match addresses {
+            [] => self.own.remove(&pop),
+            _ => self.own.insert(pop, addresses.to_vec()),
+        };
+        self.combine();
+    }
+
+    fn combine(&mut self) {
+        let mut own: Vec<IpAddr> = self.own.values().flatten().copied().collect();
+        own.sort_unstable();
+        own.dedup();
+        let ProbeRules { allowed, refused } = self.rules.clone();
+        self.addresses = Arc::new(AddressRules { allowed, refused, own });
     }
 
     pub(super) fn restore_last_id(&mut self, last: MonitorId) {
@@ -125,6 +161,10 @@ impl Monitors {
         let last = (self.last > 0).then_some(Change::MonitorIdsRestored { last: MonitorId(self.last) });
         let rules = (self.rules != ProbeRules::default()).then(|| Change::ProbeRulesSet(self.rules.clone()));
         let monitors = self.by_id.values().map(|monitor| Change::MonitorRestored((**monitor).clone()));
-        monitors.chain(last).chain(rules)
+        let own = self
+            .own
+            .iter()
+            .map(|(pop, addresses)| Change::OwnAddressesSet { pop: *pop, addresses: addresses.clone() });
+        monitors.chain(last).chain(rules).chain(own)
     }
 }

@@ -429,6 +429,12 @@ impl Prefix {
         Prefix::new(address, self.length) == Some(*self)
     }
 
+    /// Whether this address, and nothing else, is in it.
+    pub fn is_only(&self, address: IpAddr) -> bool {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        self.length == bits && self.address == address
+    }
+
     /// Whether all of another prefix is in it.
     pub fn covers(&self, other: &Prefix) -> bool {
         self.length <= other.length && self.contains(other.address)

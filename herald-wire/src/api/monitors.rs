@@ -415,4 +415,17 @@ pub struct ProbeRules {
     /// Prefixes that may not be, whatever else is said: the platform's own.
     #[serde(default)]
     pub refused: Vec<String>,
+    /// Addresses of the platform's own hosts, as PoPs tell them and herald sees them. None of them may be, unless it is in `allowed` as a
+    /// prefix of its own. Passed over where rules are set.
+    #[serde(default)]
+    pub own: Vec<OwnAddresses>,
+}
+
+/// Addresses of a host of the platform's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OwnAddresses {
+    /// The PoP; none: the control plane.
+    pub pop: Option<String>,
+    /// Its addresses, but for loopback and link-local ones.
+    pub addresses: Vec<String>,
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use herald_core::alias::watch::{Found, View, addresses, why_refused};
+use herald_core::alias::watch::{Found, View, addresses};
 use herald_core::alias::{ADDRESS_TYPES, ALIAS, Alias, circle};
 use herald_core::command::ZoneRef;
-use herald_core::monitor::ProbeRules;
 use herald_core::rdata::{format_rdata, format_rtype};
+use herald_core::special::AddressRules;
 use herald_core::state::State;
 use herald_core::zone::Zone;
 use herald_core::{Name, PopId, RrKey, Rrset, Rtype};
@@ -83,7 +83,7 @@ pub async fn list(
 /// An ALIAS of a zone as it is now.
 pub fn shown(caller: &Caller, zone: &Zone, owner: &Name, alias: &Alias) -> api::Alias {
     let (state, publisher): (&State, &Publisher) = (caller.state(), caller.publisher());
-    let rules = state.monitors().rules();
+    let rules = state.monitors().addresses();
     let view = publisher.aliases().view(&alias.target);
     let served =
         |rtype| zone.resolved.get(&RrKey::new(owner.clone(), rtype)).map(|rrset| answer(rtype, rrset));
@@ -122,10 +122,10 @@ pub fn shown(caller: &Caller, zone: &Zone, owner: &Name, alias: &Alias) -> api::
 }
 
 /// Whether what PoPs found of a type is an answer that is served.
-fn is_answered(view: &View, rtype: Rtype, rules: &ProbeRules) -> bool {
+fn is_answered(view: &View, rtype: Rtype, rules: &AddressRules) -> bool {
     let found = || view.pops.iter().filter_map(|(.., sight)| Some(sight.as_ref()?.of(rtype)));
     let is_fine = |found: &Found| match found {
-        Found::Addresses(rrset) => addresses(rrset).all(|address| why_refused(address, rules).is_none()),
+        Found::Addresses(rrset) => addresses(rrset).all(|address| rules.refused(address).is_none()),
         _ => false,
     };
     let without = found().filter(|found| matches!(found, Found::Nothing { .. })).count();
@@ -149,7 +149,7 @@ fn why_open(pops: &[api::AliasPop], open: &[Rtype]) -> String {
 
 fn pop(
     state: &State,
-    rules: &ProbeRules,
+    rules: &AddressRules,
     (pop, connected, sight): &(PopId, bool, Option<herald_core::alias::watch::Sight>),
 ) -> api::AliasPop {
     let (mut answers, mut causes) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn pop(
             Some(Found::Addresses(rrset)) => {
                 answers.push(answer(rtype, rrset));
                 addresses(rrset).find_map(|address| {
-                    let what = why_refused(address, rules)?;
+                    let what = rules.refused(address)?;
                     Some(format!("{address} isn't served: it is {what}; ask an operator to allow it"))
                 })
             }

@@ -194,6 +194,7 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::MonitorDeleted => api::ChangeKind::MonitorDeleted,
                 ChangeKind::VerdictsSet => api::ChangeKind::VerdictsSet,
                 ChangeKind::ProbeRulesSet => api::ChangeKind::ProbeRulesSet,
+                ChangeKind::OwnAddressesSet => api::ChangeKind::OwnAddressesSet,
                 ChangeKind::ChannelPut => api::ChangeKind::ChannelPut,
                 ChangeKind::ChannelDeleted => api::ChangeKind::ChannelDeleted,
                 ChangeKind::FirewallRulePut => api::ChangeKind::FirewallRulePut,

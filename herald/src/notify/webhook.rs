@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use herald_core::channel::{Channel, Receiver};
-use herald_core::special;
 use ureq::Agent;
 use ureq::http::{Uri, header};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
@@ -97,8 +96,8 @@ impl Resolver for Guard {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
         let state = self.0.state();
-        let rules = state.monitors().rules();
-        let why = |address: &SocketAddr| special::refused(address.ip(), &rules.allowed, &rules.refused);
+        let rules = state.monitors().addresses();
+        let why = |address: &SocketAddr| rules.refused(address.ip());
         match addresses.iter().find_map(|address| Some((address.ip(), why(address)?))) {
             None => Ok(addresses),
             Some((address, what)) => {

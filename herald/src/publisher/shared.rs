@@ -1,11 +1,13 @@
 //! What the writer's thread, the sessions and the API share. It is memory alone: time is told to it.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use herald_core::firewall::FirewallPart;
+use herald_core::special::names_a_host;
 use herald_core::state::State;
 use herald_core::{PopId, ZoneId};
 use herald_wire::api;
@@ -136,6 +138,20 @@ impl Shared {
     /// What PoPs find of targets of ALIAS records, and which of them resolve what.
     pub fn aliases(&self) -> &AliasDesk {
         &self.aliases
+    }
+
+    /// Addresses of the hosts of PoPs that are connected, by their own word and as their sessions are seen here. PoPs that don't tell
+    /// aren't there.
+    pub fn host_addresses(&self) -> Vec<(PopId, Vec<IpAddr>)> {
+        let pops = self.lock();
+        let connected = pops.iter().filter(|(_, live)| live.is_connected());
+        let told = connected.filter_map(|(pop, live)| {
+            let told = live.told.as_ref()?;
+            let seen = told.address.parse().ok().map(|address: SocketAddr| address.ip().to_canonical());
+            let seen = seen.filter(|address| names_a_host(*address));
+            Some((*pop, told.status.addresses.iter().flatten().copied().chain(seen).collect()))
+        });
+        told.collect()
     }
 
     /// What is known of a PoP, if anything is.

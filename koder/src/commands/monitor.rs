@@ -357,7 +357,8 @@ pub(super) fn run(session: &mut Session<'_>, command: &MonitorCommand) -> Result
             session.show(&answer, rules)
         }
         MonitorCommand::SetRules(args) => {
-            let body = ProbeRules { allowed: args.allowed.clone(), refused: args.refused.clone() };
+            let body =
+                ProbeRules { allowed: args.allowed.clone(), refused: args.refused.clone(), own: Vec::new() };
             let answer = client.put_probe_rules(&body, &args.write.options_for(&args.reason))?;
             let text = answer.item.as_ref().map(rules).unwrap_or_default();
             session.written(&args.write, &answer, &text)
@@ -668,7 +669,18 @@ fn history_of(events: &[MonitorEvent]) -> String {
 
 fn rules(rules: &ProbeRules) -> String {
     let texts = |prefixes: &[String]| if prefixes.is_empty() { "none".into() } else { prefixes.join(" ") };
-    table::pairs([("allowed", Some(texts(&rules.allowed))), ("refused", Some(texts(&rules.refused)))])
+    let own = rules.own.iter().map(|host| {
+        let whose = host.pop.as_deref().map_or("herald".into(), |pop| format!("PoP {pop}"));
+        format!("{whose}: {}", host.addresses.join(" "))
+    });
+    table::pairs([
+        ("allowed", Some(texts(&rules.allowed))),
+        ("refused", Some(texts(&rules.refused))),
+        (
+            "the platform's own, refused",
+            Some(own.collect::<Vec<_>>().join("; ")).filter(|own| !own.is_empty()),
+        ),
+    ])
 }
 
 #[cfg(test)]

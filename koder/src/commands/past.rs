@@ -335,6 +335,7 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::MonitorDeleted => "monitor deleted",
         ChangeKind::VerdictsSet => "verdicts",
         ChangeKind::ProbeRulesSet => "probe rules set",
+        ChangeKind::OwnAddressesSet => "platform addresses set",
         ChangeKind::ChannelPut => "channel put",
         ChangeKind::ChannelDeleted => "channel deleted",
         ChangeKind::FirewallRulePut => "firewall rule set",

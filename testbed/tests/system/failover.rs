@@ -1,5 +1,6 @@
 //! An endpoint that goes down is left out by all PoPs, and comes back; verdicts outlive the control plane and a killed knotd.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -282,4 +283,50 @@ fn a_name_server_is_probed() {
     platform.pops[0].freeze_knotd(false);
     wait_for_state(&platform, &fine, "up");
     platform.herald.stop().unwrap();
+}
+
+/// The addresses of this very host are found by herald and its agents, and refused also where the network around them is allowed.
+#[test]
+fn the_platforms_own_hosts_are_found_and_refused() {
+    let platform = Platform::start("own-hosts", 1);
+    let operator = platform.herald.operator();
+    let told = Command::new("hostname").arg("-I").output().expect("hostname runs");
+    let mut here: Vec<String> =
+        String::from_utf8(told.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
+    here.sort_unstable();
+    let expected: Vec<(Value, Vec<String>)> = [Value::Null, json!(platform.pops[0].name)]
+        .into_iter()
+        .filter(|_| !here.is_empty())
+        .map(|host| (host, here.clone()))
+        .collect();
+    let own = || {
+        let rules: Value = operator.get("/probe-rules").expect(200);
+        let hosts = rules["own"].as_array().unwrap().iter().map(|host| {
+            let addresses = host["addresses"].as_array().unwrap().iter();
+            let mut addresses: Vec<String> =
+                addresses.map(|address| address.as_str().unwrap().to_owned()).collect();
+            addresses.sort_unstable();
+            (host["pop"].clone(), addresses)
+        });
+        hosts.collect::<Vec<_>>()
+    };
+    wait_for(SOON, "the hosts' addresses", || (own() == expected).then_some(()))
+        .unwrap_or_else(|e| panic!("{e}: {:?} and not {expected:?}", own()));
+
+    let monitor = |n: usize, target: &str| {
+        let check = json!({ "kind": "tcp", "target": target, "port": 22 });
+        platform.tenant.post("/monitors", &json!({ "name": format!("m{n}"), "check": check }))
+    };
+    operator.put("/probe-rules", &json!({ "allowed": ["0.0.0.0/0", "::/0"] })).expect(200);
+    for (n, address) in here.iter().enumerate() {
+        let refused = monitor(n, address);
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        assert!(refused.text.contains("the platform's own"), "{}", refused.text);
+    }
+    let allowed: Vec<String> =
+        here.iter().map(|own| format!("{own}/{}", if own.contains(':') { 128 } else { 32 })).collect();
+    operator.put("/probe-rules", &json!({ "allowed": allowed })).expect(200);
+    for (n, address) in here.iter().enumerate() {
+        monitor(n, address).expect(201);
+    }
 }

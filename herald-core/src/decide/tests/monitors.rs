@@ -1,13 +1,15 @@
 //! Monitors: who may have which.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::MonitorId;
 use crate::account::{Verb, ZonePattern};
 use crate::command::MonitorInput;
 use crate::limits::Limit;
 use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, VerdictChange};
+use crate::{MonitorId, PopId};
 
 fn pace() -> Pace {
     Pace {
@@ -255,6 +257,53 @@ fn operators_say_what_may_be_aimed_at() {
     world.monitor(acme, input("inside", tcp("10.1.2.3"))).unwrap();
     let refused = world.monitor(acme, input("own", tcp("1.1.1.1"))).unwrap_err();
     assert!(refused.detail.contains("the platform's own"), "{refused}");
+}
+
+#[test]
+fn the_platforms_own_hosts_are_not_monitored() {
+    let mut world = World::new();
+    let acme = world.tenant("acme");
+    let create = Action::CreatePop { name: "fra1".into(), secret_hash: [0; 32] };
+    let Some(Subject::Pop(pop)) = world.operate(create).subject else { panic!("no PoP") };
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
+    let note = |hosts| Action::SetOwnAddresses { hosts };
+    let hosts = vec![
+        (Some(pop), addresses(&["2620:fe::9", "9.9.9.9", "9.9.9.9"])),
+        (None, addresses(&["8.8.8.8", "10.0.0.8"])),
+        (Some(PopId(0xdead)), addresses(&["8.8.4.4"])),
+    ];
+    world.run(Principal::System, note(hosts.clone())).unwrap();
+    assert_eq!(world.state.monitors().own(Some(pop)), addresses(&["9.9.9.9", "2620:fe::9"]));
+    // Said again it is no news, and of a PoP that isn't there nothing is kept.
+    let revision = world.state.revision();
+    world.run(Principal::System, note(hosts)).unwrap();
+    assert_eq!(world.state.revision(), revision);
+
+    for target in ["9.9.9.9", "2620:fe::9", "8.8.8.8", "10.0.0.8"] {
+        let refused = world.monitor(acme, input("own", tcp(target))).unwrap_err();
+        assert!(refused.detail.contains("the platform's own"), "{target}: {refused}");
+    }
+    world.monitor(acme, input("other", tcp("8.8.4.4"))).unwrap();
+    // An allowed network doesn't let one of its hosts go, an allowed address does.
+    let allow = |texts: &[&str]| ProbeRules {
+        allowed: texts.iter().map(|text| text.parse().unwrap()).collect(),
+        refused: Vec::new(),
+    };
+    world.operate(Action::SetProbeRules(allow(&["10.0.0.0/8", "8.0.0.0/8"])));
+    for target in ["8.8.8.8", "10.0.0.8"] {
+        world.monitor(acme, input("own", tcp(target))).unwrap_err();
+    }
+    world.monitor(acme, input("inside", tcp("10.0.0.9"))).unwrap();
+    world.operate(Action::SetProbeRules(allow(&["10.0.0.0/8", "8.8.8.8/32"])));
+    world.monitor(acme, input("named", tcp("8.8.8.8"))).unwrap();
+    world.monitor(acme, input("unnamed", tcp("10.0.0.8"))).unwrap_err();
+
+    // It is no tenant's or operator's to say, and goes with the PoP.
+    let mine = world.run(world.operator, note(vec![(None, Vec::new())])).unwrap_err();
+    assert_eq!(mine.kind, RejectionKind::Forbidden);
+    world.operate(Action::UpdatePop { pop, enabled: Some(false), drained: None });
+    world.operate(Action::DeletePop { pop });
+    world.monitor(acme, input("gone", tcp("9.9.9.9"))).unwrap();
 }
 
 #[test]

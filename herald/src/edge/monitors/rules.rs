@@ -1,9 +1,13 @@
 //! `/probe-rules`: which addresses monitors may be aimed at. For operators.
 
+use std::iter;
+use std::net::IpAddr;
+
 use herald_core::command::Action;
 use herald_core::monitor;
+use herald_core::state::State;
 use herald_core::steering::Prefix;
-use herald_wire::api::monitors::ProbeRules;
+use herald_wire::api::monitors::{OwnAddresses, ProbeRules};
 use herald_wire::api::{Problem, Written};
 
 use crate::edge::gate::{Answer, Json, Reading, WriteQuery, Writing};
@@ -18,7 +22,7 @@ use crate::edge::respond;
 ))]
 pub async fn get(request: Reading) -> Result<respond::Ok<ProbeRules>, ApiError> {
     request.caller.access().need_operator()?;
-    Ok(respond::Ok(show(request.caller.state().monitors().rules())))
+    Ok(respond::Ok(show(request.caller.state())))
 }
 
 /// Set which addresses monitors may be aimed at.
@@ -50,11 +54,22 @@ pub async fn put(request: Writing<(), Json<ProbeRules>>) -> Result<Answer<ProbeR
     };
     faults.check()?;
     let done = writer.submit(Action::SetProbeRules(rules), None, Pointers::None).await?;
-    let item = show(done.state.monitors().rules());
+    let item = show(&done.state);
     writer.answer(done, Some(item)).await
 }
 
-fn show(rules: &monitor::ProbeRules) -> ProbeRules {
+fn show(state: &State) -> ProbeRules {
     let texts = |prefixes: &[Prefix]| prefixes.iter().map(Prefix::to_string).collect();
-    ProbeRules { allowed: texts(&rules.allowed), refused: texts(&rules.refused) }
+    let monitors = state.monitors();
+    let pops = state.pops().map(|pop| (Some(pop.name.clone()), monitors.own(Some(pop.id))));
+    let hosts = iter::once((None, monitors.own(None))).chain(pops);
+    let own = hosts.filter(|(_, addresses)| !addresses.is_empty()).map(|(pop, addresses)| OwnAddresses {
+        pop,
+        addresses: addresses.iter().map(IpAddr::to_string).collect(),
+    });
+    ProbeRules {
+        allowed: texts(&monitors.rules().allowed),
+        refused: texts(&monitors.rules().refused),
+        own: own.collect(),
+    }
 }

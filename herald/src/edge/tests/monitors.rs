@@ -206,7 +206,7 @@ async fn operators_allow_and_refuse_addresses() {
     let world = World::new().await;
     let inside = json!({ "name": "in", "check": { "kind": "tcp", "target": "10.1.2.3", "port": 80 } });
     world.alice("POST", "/monitors").json(&inside).send().await.problem(422, "invalid");
-    let rules = json!({ "allowed": ["10.0.0.0/8"], "refused": ["1.1.1.0/24"] });
+    let rules = json!({ "allowed": ["10.0.0.0/8"], "refused": ["1.1.1.0/24"], "own": [] });
     let put = world.operator("PUT", "/probe-rules").json(&rules).send().await.ok(200);
     assert_eq!(put.json["item"], rules);
     assert_eq!(world.operator("GET", "/probe-rules").send().await.ok(200).json, rules);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use herald_core::health::LocalUses;
-use herald_core::monitor::{Monitor, ProbeRules};
+use herald_core::monitor::Monitor;
+use herald_core::special::AddressRules;
 use herald_core::state::{Shared, State};
 use herald_core::{Generation, MonitorId, PopId};
 use herald_wire::stream::{MonitorVerdict, Probe, ProbeNow, Probes, ToPop};
@@ -45,13 +46,13 @@ pub(super) struct MonitorFeed {
     told: Option<(Arc<State>, Choices)>,
     /// These are still to be told.
     probes: BTreeSet<MonitorId>,
-    rules: ProbeRules,
+    rules: Arc<AddressRules>,
 }
 
 impl MonitorFeed {
     pub fn new(had: Generation) -> MonitorFeed {
         let (verdicts, probes) = (BTreeSet::new(), BTreeSet::new());
-        MonitorFeed { had, judged: None, verdicts, told: None, probes, rules: ProbeRules::default() }
+        MonitorFeed { had, judged: None, verdicts, told: None, probes, rules: Arc::default() }
     }
 
     /// Some verdicts that the PoP is to be told now.
@@ -127,17 +128,16 @@ impl MonitorFeed {
                 newest.monitors().iter(None).filter(|monitor| is_probed(monitor)).map(|monitor| monitor.id),
             ),
         }
-        let is_ruled_otherwise = *newest.monitors().rules() != self.rules;
+        let is_ruled_otherwise = *newest.monitors().addresses() != self.rules;
         if is_ruled_otherwise {
-            self.rules = newest.monitors().rules().clone();
+            self.rules = newest.monitors().addresses().clone();
         }
         self.told = Some((newest, choices));
         if self.probes.is_empty() && !is_first && !is_ruled_otherwise {
             return None;
         }
         let (state, choices) = self.told.as_ref()?;
-        let ProbeRules { allowed, refused } = self.rules.clone();
-        let mut probes = Probes { is_all: is_first, allowed, refused, ..Probes::default() };
+        let mut probes = Probes { is_all: is_first, ..self.ruled() };
         for id in take_some(&mut self.probes, PROBES_MAX) {
             match state.monitors().get(id).filter(|monitor| is_probed(monitor)) {
                 None => probes.deletes.push(id),
@@ -163,8 +163,13 @@ impl MonitorFeed {
         if asks.is_empty() {
             return None;
         }
-        let ProbeRules { allowed, refused } = self.rules.clone();
-        Some(ToPop::Probes(Probes { now: Some(asks), allowed, refused, ..Probes::default() }))
+        Some(ToPop::Probes(Probes { now: Some(asks), ..self.ruled() }))
+    }
+
+    /// Nothing to probe, and what may be.
+    fn ruled(&self) -> Probes {
+        let AddressRules { allowed, refused, own } = (*self.rules).clone();
+        Probes { allowed, refused, own: Some(own), ..Probes::default() }
     }
 }
 

@@ -641,6 +641,19 @@ async fn a_deletion_of_before_a_restart_is_in_sync_when_it_is_removed() {
 
 // ------------------------------------------------------------------------------------- what a PoP tells
 
+fn status(newest: Generation) -> AgentStatus {
+    AgentStatus {
+        knot_version: "3.2.6".into(),
+        knot_running: true,
+        zones: 1,
+        newest,
+        module: None,
+        geo: None,
+        firewall: None,
+        addresses: None,
+    }
+}
+
 #[tokio::test]
 async fn what_a_pop_could_not_apply_is_shown_till_it_has() {
     let fleet = Fleet::new(&["fra1"]).await;
@@ -653,15 +666,7 @@ async fn what_a_pop_could_not_apply_is_shown_till_it_has() {
     let reason = "knotd says no".to_owned();
     let refused = Refused { zone, generation, cause: RefusalCause::Knot, reason, have: None };
     pop.connection.send(&ToHerald::Refused(refused)).await.unwrap();
-    let status = AgentStatus {
-        knot_version: "3.2.6".into(),
-        knot_running: true,
-        zones: 1,
-        newest: generation,
-        module: None,
-        geo: None,
-        firewall: None,
-    };
+    let status = status(generation);
     pop.connection.send(&ToHerald::Status(status.clone())).await.unwrap();
     let mut told = until(|| fleet.publisher.pop_view(id).status).await;
     assert_eq!((told.knot_version.as_str(), told.agent_version.as_str()), ("3.2.6", "test"));

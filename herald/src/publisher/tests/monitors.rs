@@ -1,5 +1,7 @@
 //! Monitors through sessions: what PoPs are told, what they say, and the verdicts that come of it.
 
+use std::net::IpAddr;
+
 use herald_core::MonitorId;
 use herald_core::command::MonitorInput;
 use herald_core::monitor::{Check, Pace, ProbeRules};
@@ -183,6 +185,31 @@ async fn changes_of_monitors_go_to_pops() {
         is_first = false;
         count += probes.puts.len();
     }
+}
+
+/// What a PoP says of its host's addresses is on the log soon, and told to those who probe.
+#[tokio::test]
+async fn addresses_of_hosts_are_told_to_those_who_probe() {
+    let fleet = Fleet::with_health(&["fra1", "nyc1"]).await;
+    fleet.monitor("first").await;
+    let (mut fra, mut nyc) = (fleet.watching("fra1").await, fleet.watching("nyc1").await);
+    let shutdown = CancellationToken::new();
+    let own = tokio::spawn(crate::own::run(
+        fleet.platform.engine.clone(),
+        Arc::clone(&fleet.publisher.shared),
+        shutdown.clone(),
+    ));
+    let address: IpAddr = "2620:fe::9".parse().unwrap();
+    let status = AgentStatus { addresses: Some(vec![address]), ..status(Generation::default()) };
+    fra.connection.send(&ToHerald::Status(status)).await.unwrap();
+    while !nyc.next_probes().await.own.is_some_and(|own| own.contains(&address)) {}
+    while !fra.next_probes().await.own.is_some_and(|own| own.contains(&address)) {}
+    let state = fleet.state();
+    let rules = state.monitors().addresses();
+    assert_eq!(rules.refused(address), Some("the platform's own"));
+    assert!(state.monitors().own(Some(fleet.pop("nyc1"))).is_empty());
+    shutdown.cancel();
+    own.await.unwrap();
 }
 
 /// PoPs that are split off in the midst of a flap go on with the last verdict, and the ones that are left decide nothing alone.
