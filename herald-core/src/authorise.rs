@@ -123,7 +123,9 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
             access.visible_monitor(state, *monitor)?;
             access.need_monitors(Verb::Monitor)?;
         }
-        Action::UpdateChannel { channel, .. } | Action::DeleteChannel { channel, .. } => {
+        Action::UpdateChannel { channel, .. }
+        | Action::ConfirmChannel { channel, .. }
+        | Action::DeleteChannel { channel, .. } => {
             access.visible_channel(state, *channel)?;
             access.need_monitors(Verb::Monitor)?;
         }

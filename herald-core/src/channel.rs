@@ -38,6 +38,9 @@ pub struct Channel {
     /// When it was made, in ms since the epoch.
     #[n(8)]
     pub created_at_ms: u64,
+    /// Whether the owner of its address wants to hear of anything; none where nobody has to be asked.
+    #[n(9)]
+    pub confirmed: Option<bool>,
 }
 
 /// Where messages go.
@@ -83,8 +86,18 @@ impl Receiver {
 }
 
 impl Channel {
+    /// Whether its receiver has still to be asked whether it wants to hear of anything.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.confirmed == Some(false)
+    }
+
+    /// Whether anything is sent by it.
+    pub fn is_on(&self) -> bool {
+        self.enabled && !self.is_unconfirmed()
+    }
+
     /// Whether it is to hear of this monitor of its tenant.
     pub fn hears_of(&self, monitor: MonitorId) -> bool {
-        self.enabled && self.monitors.as_ref().is_none_or(|monitors| monitors.contains(&monitor))
+        self.is_on() && self.monitors.as_ref().is_none_or(|monitors| monitors.contains(&monitor))
     }
 }

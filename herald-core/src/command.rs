@@ -219,6 +219,13 @@ pub enum Action {
         /// Whether a webhook is signed with another secret from now on.
         new_secret: bool,
     },
+    /// Note that the owner of a notification channel's e-mail address wants to hear of what it tells. The code is judged before.
+    ConfirmChannel {
+        /// Which.
+        channel: ChannelId,
+        /// The address that the code was sent to.
+        address: String,
+    },
     /// Delete a notification channel.
     DeleteChannel {
         /// Which.

@@ -33,6 +33,11 @@ impl<K: Eq + Hash> Spacing<K> {
             }
         }
     }
+
+    /// It wasn't done after all.
+    pub fn give_back(&self, thing: &K) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(thing);
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +50,8 @@ mod tests {
         assert_eq!(spacing.take(1), Ok(()));
         assert!(spacing.take(1).unwrap_err() > Duration::from_secs(3000));
         assert_eq!(spacing.take(2), Ok(()));
+        spacing.give_back(&1);
+        assert_eq!(spacing.take(1), Ok(()));
         let none = Spacing::new(Duration::ZERO);
         assert!(none.take(1).is_ok() && none.take(1).is_ok());
     }

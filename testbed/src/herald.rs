@@ -48,8 +48,9 @@ pub struct Herald {
     pub arguments: Vec<String>,
     /// What stands before its command, from the next start on.
     pub prefix: Vec<OsString>,
+    /// What its environment has, from the next start on.
+    pub environment: Vec<(String, OsString)>,
     folder: PathBuf,
-    environment: Vec<(String, OsString)>,
     process: Option<Process>,
 }
 

@@ -37,6 +37,7 @@ pub(super) fn create(
     let count = state.channels().of_tenant(tenant.id, None).count() as u64;
     need_room(tenant, Limit::Channels, "", count, count + 1)?;
     let ChannelInput { name, receiver, monitors, enabled } = input.clone();
+    let confirmed = unconfirmed(&receiver);
     let id = ChannelId(new_id(context, 0));
     let channel = Channel {
         id,
@@ -48,6 +49,7 @@ pub(super) fn create(
         salt: new_salt(context),
         revision: state.revision() + 1,
         created_at_ms: context.time_ms,
+        confirmed,
     };
     Ok(Decision::one(Change::ChannelPut(channel), Subject::Channel(id)))
 }
@@ -72,7 +74,8 @@ pub(super) fn update(
     check(state, tenant, Some(old), input)?;
     let ChannelInput { name, receiver, monitors, enabled } = input.clone();
     let salt = if new_secret { new_salt(context) } else { old.salt };
-    let channel = Channel { name, receiver, monitors, enabled, salt, ..Channel::clone(old) };
+    let confirmed = if receiver == old.receiver { old.confirmed } else { unconfirmed(&receiver) };
+    let channel = Channel { name, receiver, monitors, enabled, salt, confirmed, ..Channel::clone(old) };
     let subject = Subject::Channel(id);
     if channel == **old {
         return Ok(Decision { subject: Some(subject), ..Decision::default() });
@@ -81,9 +84,29 @@ pub(super) fn update(
     Ok(Decision::one(Change::ChannelPut(Channel { revision, ..channel }), subject))
 }
 
+/// Whoever has the code that was sent to the address may read its mail.
+pub(super) fn confirm(state: &State, id: ChannelId, address: &str) -> Result<Decision, Rejection> {
+    let old = find(state, id, None)?;
+    if !matches!(&old.receiver, Receiver::Email { address: now } if now == address) {
+        return Err(Rejection::conflict(format!("the channel {} has another address by now", old.name)));
+    }
+    let subject = Subject::Channel(id);
+    if !old.is_unconfirmed() {
+        return Ok(Decision { subject: Some(subject), ..Decision::default() });
+    }
+    let revision = state.revision() + 1;
+    let channel = Channel { confirmed: Some(true), revision, ..Channel::clone(old) };
+    Ok(Decision::one(Change::ChannelPut(channel), subject))
+}
+
 pub(super) fn delete(state: &State, id: ChannelId, if_match: Option<u64>) -> Result<Decision, Rejection> {
     find(state, id, if_match)?;
     Ok(Decision::one(Change::ChannelDeleted(id), Subject::Channel(id)))
+}
+
+/// Mail can be sent to people who never asked for it; a webhook that nobody asked for fails.
+fn unconfirmed(receiver: &Receiver) -> Option<bool> {
+    matches!(receiver, Receiver::Email { .. }).then_some(false)
 }
 
 fn new_salt(context: &Context) -> [u8; 16] {

@@ -163,6 +163,7 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::CreateChannel { tenant, input } => {
             channels::create(state, context, command.tenant().or(*tenant), input)
         }
+        Action::ConfirmChannel { channel, address } => channels::confirm(state, *channel, address),
         Action::UpdateChannel { channel, if_match, input, new_secret } => {
             channels::update(state, context, *channel, *if_match, input, *new_secret)
         }

@@ -812,6 +812,21 @@ fn samples() -> Vec<(&'static str, Change)> {
             },
         ),
         ("own-addresses-set-none", Change::OwnAddressesSet { pop: None, addresses: Vec::new() }),
+        (
+            "channel-put-unconfirmed",
+            Change::ChannelPut(Channel {
+                id: ChannelId(0x56),
+                tenant: TenantId(0x22),
+                name: "mail".into(),
+                receiver: Receiver::Email { address: "ops@example.com".into() },
+                monitors: None,
+                enabled: true,
+                salt: [0xce; 16],
+                revision: 70_016,
+                created_at_ms: 1_700_000_000_014,
+                confirmed: Some(false),
+            }),
+        ),
     ]);
     samples
 }
@@ -942,6 +957,7 @@ fn channel_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
             salt: [0xcd; 16],
             revision: 70_015,
             created_at_ms: 1_700_000_000_013,
+            confirmed: None,
         })
     };
     let url = "https://hooks.example.com/koder?team=ops".into();

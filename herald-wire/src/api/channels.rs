@@ -71,6 +71,9 @@ pub struct Channel {
     pub monitors: Option<Vec<u32>>,
     /// Whether it is on.
     pub enabled: bool,
+    /// Of an e-mail address: whether its owner has confirmed it. Nothing is told before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<bool>,
     /// How deliveries go: where one channel is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<ChannelDeliveries>,
@@ -106,6 +109,14 @@ pub struct ChannelDeliveries {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// Body of `POST /channels/{channel}/confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelConfirmation {
+    /// What was sent to the address. Spaces, hyphens and case don't matter.
+    pub code: String,
 }
 
 /// How a test of a channel went.

@@ -9,7 +9,7 @@ use herald_core::rejection::Rejection;
 use herald_core::state::Shared;
 use herald_core::{ChannelId, MonitorId};
 use herald_wire::api::channels as api;
-use herald_wire::api::{Page, Problem, Written};
+use herald_wire::api::{Page, Problem, Warning, Written};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +27,11 @@ use crate::notify::Status;
 
 /// The routes of channels.
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, put, delete)).routes(routes!(test))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(get, put, delete))
+        .routes(routes!(test))
+        .routes(routes!(confirm))
 }
 
 /// Which channels, and which page of them.
@@ -167,9 +171,35 @@ pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Chan
     writer.answer(done, None).await
 }
 
+/// Confirm the e-mail address of a notification channel, by the code that was sent there.
+#[utoipa::path(post, path = "/channels/{channel}/confirm", tag = "monitors", operation_id = "confirm_channel",
+    params(("channel" = String, Path, description = "Id, or for tenants name."), WriteQuery),
+    request_body = api::ChannelConfirmation,
+    responses(
+        (status = 200, body = Written<api::Channel>, headers(("ETag" = String))),
+        (status = 202, body = Written<api::Channel>, description = "Accepted; the wait's deadline passed."),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn confirm(
+    request: Writing<String, Json<api::ChannelConfirmation>>,
+) -> Result<Answer<api::Channel>, ApiError> {
+    let Writing { writer, path, body: Json(body), .. } = request;
+    let channel = find(&writer, &path, Verb::Monitor)?;
+    let Receiver::Email { address } = &channel.receiver else {
+        return Err(ApiError::new(Code::Conflict, "a webhook needs no confirmation"));
+    };
+    if !writer.notify().is_code(channel, &body.code) {
+        let detail = format!("this is not the code that was sent to {address} last");
+        return Err(ApiError::invalid_at("/code", detail));
+    }
+    let (id, address) = (channel.id, address.clone());
+    let done = writer.submit(Action::ConfirmChannel { channel: id, address }, None, Pointers::None).await?;
+    answer(&writer, done, id, false).await
+}
+
 /// Send a test message by a notification channel, now and once.
 ///
-/// It doesn't wait for what waits, and isn't repeated. A channel is tested at most every 5 seconds.
+/// Where the address isn't confirmed yet it is the message with the code, at most every ten minutes. It doesn't wait for what waits, and isn't repeated. A channel is tested at most every 5 seconds.
 #[utoipa::path(post, path = "/channels/{channel}/test", tag = "monitors", operation_id = "test_channel",
     params(("channel" = String, Path, description = "Id, or for tenants name.")),
     responses(
@@ -179,8 +209,19 @@ pub async fn delete(request: Writing<String, NoBody>) -> Result<Answer<api::Chan
 pub async fn test(request: Writing<String, NoBody>) -> Result<respond::Ok<api::ChannelTest>, ApiError> {
     let Writing { writer, path, .. } = request;
     let channel = find(&writer, &path, Verb::Monitor)?;
-    let done = writer.notify().test(channel).await;
-    let done = done.map_err(|wait| ApiError::tested_lately("channel", wait))?;
+    let done = match channel.is_unconfirmed() {
+        true => {
+            let done = writer.notify().send_code(&tenant_name(&writer, channel), channel).await;
+            done.map_err(|wait| {
+                let detail = "a code was sent a moment ago: an address gets one every ten minutes at most";
+                ApiError::new(Code::RateLimited, detail).retry_after(wait.as_secs() + 1)
+            })?
+        }
+        false => {
+            let done = writer.notify().test(channel).await;
+            done.map_err(|wait| ApiError::tested_lately("channel", wait))?
+        }
+    };
     let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     Ok(respond::Ok(match done {
         Ok(took) => api::ChannelTest { delivered: true, took_ms: Some(millis(took)), error: None },
@@ -204,6 +245,28 @@ fn read(caller: &Caller, body: &api::ChannelInput) -> Result<channel::ChannelInp
     Ok(channel::ChannelInput { name: body.name.clone(), receiver, monitors, enabled: body.enabled })
 }
 
+fn unconfirmed(channel: &Channel) -> Warning {
+    let (name, to) = (
+        &channel.name,
+        match &channel.receiver {
+            Receiver::Email { address } => address,
+            Receiver::Webhook { url } => url,
+        },
+    );
+    Warning {
+        code: "unconfirmed".into(),
+        name: None,
+        detail: format!(
+            "nothing is told to {to} until it is confirmed with the code that is sent there: POST \
+             /channels/{name}/confirm, or koder dns channel confirm {name} CODE; a test of the channel sends the code again"
+        ),
+    }
+}
+
+fn tenant_name(caller: &Caller, channel: &Channel) -> String {
+    caller.state().tenant(channel.tenant).map(|tenant| tenant.name.clone()).unwrap_or_default()
+}
+
 fn show(channel: &Channel) -> api::Channel {
     api::Channel {
         id: channel.id.to_string(),
@@ -219,6 +282,7 @@ fn show(channel: &Channel) -> api::Channel {
         },
         monitors: channel.monitors.as_ref().map(|ids| ids.iter().map(|id| id.0).collect()),
         enabled: channel.enabled,
+        confirmed: channel.confirmed,
         deliveries: None,
         revision: channel.revision,
         created_at_ms: channel.created_at_ms,
@@ -268,7 +332,20 @@ async fn answer(
     if secret.is_some() {
         writer.note_secret(Kind::SecretShown, None, "/channels");
     }
-    let warnings = if signed.is_some() { done.secret_warnings() } else { Vec::new() };
+    let mut warnings = if signed.is_some() { done.secret_warnings() } else { Vec::new() };
+    if let Some(channel) = channel.filter(|channel| channel.is_unconfirmed()) {
+        warnings.push(unconfirmed(channel));
+        // It was made or has another address: what is repeated, or only changed, finds that the address was written to a moment ago.
+        if done.revision.is_some() && !done.is_repetition {
+            let (notify, tenant) = (writer.notify().clone(), tenant_name(writer, channel));
+            let channel = Channel::clone(channel);
+            tokio::spawn(async move {
+                if let Ok(Err(why)) = notify.send_code(&tenant, &channel).await {
+                    tracing::warn!("the code of the channel {} can't be sent: {why}", channel.id);
+                }
+            });
+        }
+    }
     let tag = channel.map(|channel| channel.revision.to_string());
     let item = channel.map(|channel| api::Channel { secret, ..show(channel) });
     Ok(writer.answer_with(done, item, warnings).await?.tagged(tag))

@@ -51,21 +51,28 @@ impl Mail {
     }
 }
 
-impl Courier for Mail {
-    fn deliver(&self, channel: &Channel, message: &Message) -> Result<(), String> {
-        let Receiver::Email { address } = &channel.receiver else { return Err("it has no address".into()) };
+impl Mail {
+    /// Sends a message of plain text; `id` names it, without a domain.
+    pub(super) fn send(&self, address: &str, id: &str, subject: String, text: String) -> Result<(), String> {
         let to: Address = address.parse().map_err(|e| format!("{address}: {e}"))?;
-        let id = format!("<{}@{}>", message.id, self.from.email.domain());
+        let id = format!("<{id}@{}>", self.from.email.domain());
         let mail = lettre::Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(message.subject())
+            .subject(subject)
             .message_id(Some(id))
             .header(AutoSubmitted)
             .header(ContentType::TEXT_PLAIN)
-            .body(message.text())
+            .body(text)
             .map_err(|e| format!("such a message can't be written: {e}"))?;
         self.relay.send(&mail).map(drop).map_err(|e| format!("the mail relay: {e}"))
+    }
+}
+
+impl Courier for Mail {
+    fn deliver(&self, channel: &Channel, message: &Message) -> Result<(), String> {
+        let Receiver::Email { address } = &channel.receiver else { return Err("it has no address".into()) };
+        self.send(address, &message.id, message.subject(), message.text())
     }
 }
 

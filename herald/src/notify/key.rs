@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use data_encoding::BASE64;
-use herald_core::channel::Channel;
+use data_encoding::{BASE32_NOPAD, BASE64};
+use herald_core::channel::{Channel, Receiver};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -34,6 +34,26 @@ impl Key {
     /// The secret of a channel.
     pub(super) fn secret(&self, channel: &Channel) -> [u8; 32] {
         hmac(&*self.0, &[b"webhook", &channel.id.0.to_be_bytes(), &channel.salt])
+    }
+
+    /// What the owner of a channel's address gets, in words that can be typed: 80 bits.
+    pub(super) fn code(&self, channel: &Channel) -> Option<String> {
+        let Receiver::Email { address } = &channel.receiver else { return None };
+        let parts: [&[u8]; 4] = [b"confirm", &channel.id.0.to_be_bytes(), &channel.salt, address.as_bytes()];
+        let text = BASE32_NOPAD.encode(&hmac(&*self.0, &parts)[..10]);
+        let groups = text.as_bytes().chunks(4).map(String::from_utf8_lossy);
+        Some(groups.collect::<Vec<_>>().join("-"))
+    }
+
+    /// Whether this is that code, however it is written.
+    pub(super) fn is_code(&self, channel: &Channel, typed: &str) -> bool {
+        let plain = |text: &str| {
+            let kept = text.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64);
+            kept.collect::<String>().to_ascii_uppercase()
+        };
+        // Compared by a keyed hash, so that the time it takes says nothing.
+        let sum = |text: &str| hmac(&*self.0, &[b"compare", plain(text).as_bytes()]);
+        self.code(channel).is_some_and(|code| sum(&code) == sum(typed))
     }
 
     /// The same as its tenant has it.
@@ -79,6 +99,8 @@ fn read_or_make(path: &Path) -> io::Result<[u8; 32]> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use herald_core::{ChannelId, TenantId};
+
     use super::*;
 
     #[test]
@@ -90,6 +112,35 @@ mod tests {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file, [1; 31]).unwrap();
         assert!(Key::open(dir.path()).is_err(), "half a key is none");
+    }
+
+    #[test]
+    fn a_code_is_of_a_channel_and_an_address() {
+        let key = Key(Arc::new([7; 32]));
+        let channel = |id: u128, address: &str| Channel {
+            id: ChannelId(id),
+            tenant: TenantId(1),
+            name: "mail".into(),
+            receiver: Receiver::Email { address: address.into() },
+            monitors: None,
+            enabled: true,
+            salt: [9; 16],
+            revision: 1,
+            created_at_ms: 0,
+            confirmed: Some(false),
+        };
+        let ours = channel(1, "ops@example.com");
+        let code = key.code(&ours).unwrap();
+        assert_eq!(code.len(), 19, "{code}");
+        for typed in [code.clone(), code.to_ascii_lowercase(), code.replace('-', ""), format!(" {code}\n")] {
+            assert!(key.is_code(&ours, &typed), "{typed}");
+        }
+        assert!(!key.is_code(&ours, "") && !key.is_code(&ours, &code[..18]));
+        assert!(!key.is_code(&channel(2, "ops@example.com"), &code));
+        assert!(!key.is_code(&channel(1, "other@example.com"), &code));
+        assert!(!Key(Arc::new([8; 32])).is_code(&ours, &code));
+        let hook = Channel { receiver: Receiver::Webhook { url: "https://example.com/".into() }, ..ours };
+        assert!(!key.is_code(&hook, "") && key.code(&hook).is_none());
     }
 
     #[test]

@@ -7,6 +7,18 @@ use herald_wire::api::channels as api;
 use crate::edge::present::change_id;
 use crate::history::VerdictRecord;
 
+/// The subject of what [`confirmation`] says.
+pub const CONFIRMATION_SUBJECT: &str = "Confirm a notification channel";
+
+/// Asks the owner of an address whether they want to hear of a tenant's monitors.
+pub fn confirmation(tenant: &str, channel: &str, code: &str) -> String {
+    format!(
+        "{tenant} asks to have notifications of monitored endpoints sent to this address, by the channel {channel}.\n\n\
+         Whoever wants that confirms it with this code:\n\n    {code}\n\n    koder dns channel confirm {channel} {code}\n\n\
+         If you don't know of this, do nothing: nothing is told to this address.\n"
+    )
+}
+
 /// A message to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -53,6 +53,13 @@ const SENDING_MAX_OF_TENANT: usize = 4;
 /// From one test of a channel to the next.
 const TEST_INTERVAL: Duration = Duration::from_secs(5);
 
+/// From one code that a tenant has sent to the next, and from one that an address gets to the next.
+const CODE_INTERVAL: Duration = Duration::from_secs(10);
+const CODE_INTERVAL_OF_ADDRESS: Duration = Duration::from_secs(600);
+
+/// Why no e-mail goes.
+const NO_RELAY: &str = "the control plane has no mail relay";
+
 /// Why what is on the log can't be told yet.
 #[derive(Debug, thiserror::Error)]
 enum TellError {
@@ -99,6 +106,9 @@ struct Inner {
     queued: Wake,
     /// When channels were last tested.
     tested: Spacing<ChannelId>,
+    /// When tenants last had a code sent, and when addresses last got one.
+    coded: Spacing<TenantId>,
+    coded_to: Spacing<String>,
     delivered: AtomicU64,
     failed: AtomicU64,
     given_up: AtomicU64,
@@ -127,6 +137,8 @@ impl Notify {
             mail,
             queued: Wake::new(),
             tested: Spacing::new(TEST_INTERVAL),
+            coded: Spacing::new(CODE_INTERVAL),
+            coded_to: Spacing::new(CODE_INTERVAL_OF_ADDRESS),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
@@ -162,6 +174,46 @@ impl Notify {
         let message = Message::test(&clock::entropy(), clock::now_ms());
         let done = tokio::task::spawn_blocking(move || this.0.deliver(&channel, &message)).await;
         let done = done.unwrap_or_else(|_| Err("the control plane is stopping".into()));
+        Ok(done.map(|()| begin.elapsed()))
+    }
+
+    /// Whether this is the code that was sent to a channel's address.
+    pub fn is_code(&self, channel: &Channel, typed: &str) -> bool {
+        self.0.key.is_code(channel, typed)
+    }
+
+    /// Sends its code to the address of a channel that isn't confirmed yet, now and once; gives how long that took, or why it failed, in
+    /// words. An address gets one every ten minutes at most, whoever asks, and a tenant sends one every ten seconds.
+    ///
+    /// # Errors
+    /// If it is too early: how long to wait.
+    pub async fn send_code(
+        &self,
+        tenant: &str,
+        channel: &Channel,
+    ) -> Result<Result<Duration, String>, Duration> {
+        let Receiver::Email { address } = &channel.receiver else {
+            return Ok(Err("it has no address".into()));
+        };
+        let receiver = address.to_ascii_lowercase();
+        self.0.coded_to.take(receiver.clone())?;
+        if let Err(wait) = self.0.coded.take(channel.tenant) {
+            self.0.coded_to.give_back(&receiver);
+            return Err(wait);
+        }
+        let begin = Instant::now();
+        let code = self.0.key.code(channel).unwrap_or_default();
+        let text = message::confirmation(tenant, &channel.name, &code);
+        let id = Message::test(&clock::entropy(), 0).id;
+        let (this, address) = (self.clone(), address.clone());
+        let done = tokio::task::spawn_blocking(move || match &this.0.mail {
+            Some(mail) => mail.send(&address, &id, message::CONFIRMATION_SUBJECT.into(), text),
+            None => Err(NO_RELAY.into()),
+        });
+        let done = done.await.unwrap_or_else(|_| Err("the control plane is stopping".into()));
+        if done.is_err() {
+            self.0.coded_to.give_back(&receiver);
+        }
         Ok(done.map(|()| begin.elapsed()))
     }
 
@@ -212,7 +264,7 @@ impl Inner {
         let courier: &dyn Courier = match (&channel.receiver, &self.mail) {
             (Receiver::Webhook { .. }, _) => &self.webhooks,
             (Receiver::Email { .. }, Some(mail)) => mail,
-            (Receiver::Email { .. }, None) => return Err("the control plane has no mail relay".into()),
+            (Receiver::Email { .. }, None) => return Err(NO_RELAY.into()),
         };
         courier.deliver(channel, message)
     }
@@ -360,7 +412,7 @@ impl Notify {
             if sending.len() >= SENDING_MAX || on_their_way.contains_key(&id) {
                 continue;
             }
-            let Some(channel) = state.channels().get(id).filter(|channel| channel.enabled) else {
+            let Some(channel) = state.channels().get(id).filter(|channel| channel.is_on()) else {
                 // Nobody is to hear of it any more.
                 self.with_outbox(move |outbox| outbox.empty(id)).await?;
                 continue;

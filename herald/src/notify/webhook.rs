@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use herald_core::channel::{Channel, Receiver};
 use ureq::Agent;
 use ureq::http::{Uri, header};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -38,6 +39,8 @@ impl Webhooks {
             // A proxy of the environment would look names up itself.
             .proxy(None)
             .max_idle_connections(0)
+            // The host's authorities, as for mail: an operator may add one.
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .max_response_header_size(HEAD_BYTES)
             .user_agent(concat!("koder-herald/", env!("CARGO_PKG_VERSION")))
             .build();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use herald_wire::api::aliases::Alias;
-use herald_wire::api::channels::{Channel, ChannelInput, ChannelTest};
+use herald_wire::api::channels::{Channel, ChannelConfirmation, ChannelInput, ChannelTest};
 use herald_wire::api::monitors::{Monitor, MonitorEvent, MonitorTest, ProbeRules};
 use herald_wire::api::stats::Stats;
 use herald_wire::api::{
@@ -382,6 +382,17 @@ impl Client {
     /// `DELETE /channels/{channel}`: deletes one.
     pub fn delete_channel(&self, channel: &str, options: &WriteOptions) -> Result<Written<Channel>> {
         self.call(Method::DELETE, &["channels", channel]).write(options).send()
+    }
+
+    /// `POST /channels/{channel}/confirm`: confirms its address with the code that was sent there.
+    pub fn confirm_channel(
+        &self,
+        channel: &str,
+        code: &str,
+        options: &WriteOptions,
+    ) -> Result<Written<Channel>> {
+        let body = ChannelConfirmation { code: code.into() };
+        self.call(Method::POST, &["channels", channel, "confirm"]).json(&body).write(options).send()
     }
 
     /// `POST /channels/{channel}/test`: sends a test message by it.

@@ -25,8 +25,10 @@ pub enum ChannelCommand {
     Update(UpdateArgs),
     /// Delete a channel
     Delete(DeleteArgs),
-    /// Send a test message, now and once
+    /// Send a test message, now and once, or the code again to an e-mail address that isn't confirmed
     Test(ChannelArgs),
+    /// Confirm an e-mail address with the code that was sent there
+    Confirm(ConfirmArgs),
 }
 
 /// Flags of `koder dns channel list`.
@@ -122,6 +124,22 @@ pub struct UpdateArgs {
     pub reason: MessageArgs,
 }
 
+/// Flags of `koder dns channel confirm`.
+#[derive(Args, Debug)]
+pub struct ConfirmArgs {
+    /// Which.
+    #[command(flatten)]
+    pub channel: ChannelArgs,
+    /// What was sent to the address
+    pub code: String,
+    /// How to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Why.
+    #[command(flatten)]
+    pub reason: MessageArgs,
+}
+
 /// Flags of `koder dns channel delete`.
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
@@ -179,6 +197,12 @@ pub(super) fn run(session: &mut Session<'_>, command: &ChannelCommand) -> Result
             let answer = client.delete_channel(&args.channel.channel, &options)?;
             let tense = args.write.tense("deleted", "would delete");
             session.written(&args.write, &answer, &format!("{tense} the channel {}\n", args.channel.channel))
+        }
+        ChannelCommand::Confirm(args) => {
+            let options = args.write.options_for(&args.reason);
+            let answer = client.confirm_channel(&args.channel.channel, &args.code, &options)?;
+            let text = answer.item.as_ref().map(show).unwrap_or_default();
+            session.written(&args.write, &answer, &text)
         }
         ChannelCommand::Test(args) => {
             let answer = client.test_channel(&args.channel)?;
@@ -254,6 +278,7 @@ fn show(channel: &Channel) -> String {
         ("receiver", Some(where_to(&channel.receiver).to_owned())),
         ("monitors", Some(monitors(channel))),
         ("on", Some(yes_no(channel.enabled))),
+        ("confirmed", channel.confirmed.map(yes_no)),
         ("etag", Some(channel.revision.to_string())),
         ("secret", channel.secret.clone()),
     ]);
@@ -300,6 +325,7 @@ mod tests {
             receiver: ChannelReceiver::Webhook(ChannelWebhook { url: "https://hooks.example.com/".into() }),
             monitors: Some(vec![1, 3]),
             enabled: true,
+            confirmed: None,
             deliveries: None,
             revision: 9,
             created_at_ms: 0,

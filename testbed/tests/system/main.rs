@@ -5,6 +5,7 @@ mod alias;
 mod api;
 mod bench;
 mod brakes;
+mod certificate;
 mod cli;
 mod counts;
 mod damage;

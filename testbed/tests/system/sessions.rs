@@ -1,17 +1,17 @@
 //! How agents are connected and knotd is run: over TLS, and a knotd that somebody else runs.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use testbed::herald::{Pop, program};
 use testbed::loopback;
 use testbed::platform::{Platform, wait_for_answer};
 use testbed::process::Launch;
 use testbed::wait::wait_until;
+
+use crate::certificate::make_certificate;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -21,8 +21,8 @@ fn sessions_over_tls_trust_the_named_authority_alone() {
     let folder = platform.folder("tls");
     let (ca, cert, key) = (folder.join("ca.pem"), folder.join("cert.pem"), folder.join("key.pem"));
     let stranger = folder.join("stranger.pem");
-    make_certificate(&ca, &cert, &key);
-    make_certificate(&stranger, &folder.join("other-cert.pem"), &folder.join("other-key.pem"));
+    make_certificate("herald.test", &ca, &cert, &key);
+    make_certificate("herald.test", &stranger, &folder.join("other-cert.pem"), &folder.join("other-key.pem"));
     let path = |path: &Path| path.display().to_string();
     platform.herald.arguments =
         ["--pop-tls-cert".into(), path(&cert), "--pop-tls-key".into(), path(&key)].into();
@@ -102,19 +102,4 @@ fn status(pop: &Pop) -> String {
         .output()
         .unwrap();
     String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
-}
-
-/// An authority, and a certificate of it for `herald.test`.
-fn make_certificate(ca_file: &Path, cert_file: &Path, key_file: &Path) {
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().unwrap();
-    fs::write(ca_file, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let cert = CertificateParams::new(vec!["herald.test".to_owned()])
-        .unwrap()
-        .signed_by(&key, &Issuer::new(ca, ca_key))
-        .unwrap();
-    fs::write(cert_file, cert.pem()).unwrap();
-    fs::write(key_file, key.serialize_pem()).unwrap();
 }

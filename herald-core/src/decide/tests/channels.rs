@@ -59,6 +59,42 @@ impl World {
 }
 
 #[test]
+fn an_address_is_confirmed_before_it_hears_of_anything() {
+    let mut world = World::new();
+    let (acme, evil) = (world.tenant("acme"), world.tenant("evil"));
+    let monitor = world.some_monitor(acme, "web");
+    let id = world.channel(acme, email("ops@example.com")).unwrap();
+    let confirm = |address: &str| Action::ConfirmChannel { channel: id, address: address.into() };
+    assert!(!world.shown_channel(id).hears_of(monitor));
+    // A code that was sent to another address than the channel has by now is worth nothing.
+    let other = world.run(acme, confirm("other@example.com")).unwrap_err();
+    assert_eq!(other.kind, RejectionKind::Conflict);
+    assert_eq!(world.run(evil, confirm("ops@example.com")).unwrap_err().kind, RejectionKind::NotFound);
+    world.run(acme, confirm("ops@example.com")).unwrap();
+    assert!(world.shown_channel(id).hears_of(monitor));
+    // Said again it changes nothing.
+    assert!(world.run(acme, confirm("ops@example.com")).unwrap().changes.is_empty());
+
+    // What is changed otherwise stays confirmed, another address is not.
+    let off = ChannelInput { enabled: false, ..email("ops@example.com") };
+    world.put_channel(acme, id, off, true).unwrap();
+    assert_eq!(world.shown_channel(id).confirmed, Some(true));
+    world.put_channel(acme, id, email("new@example.com"), false).unwrap();
+    assert!(world.shown_channel(id).is_unconfirmed());
+    // A webhook asks nobody.
+    let hook = ChannelInput { name: "hook".into(), ..webhook("hook", "https://hooks.example.com/") };
+    let hook = world.channel(acme, hook).unwrap();
+    assert!(world.shown_channel(hook).hears_of(monitor));
+    assert_eq!(
+        world
+            .run(acme, Action::ConfirmChannel { channel: hook, address: "ops@example.com".into() })
+            .unwrap_err()
+            .kind,
+        RejectionKind::Conflict
+    );
+}
+
+#[test]
 fn a_life_of_a_channel() {
     let mut world = World::new();
     let acme = world.tenant("acme");

@@ -118,7 +118,8 @@ small!(
     TokenCreate,
     ZonePatch,
     monitors::MonitorInput,
-    monitors::ProbeRules
+    monitors::ProbeRules,
+    channels::ChannelConfirmation
 );
 
 /// A zone file (`text/dns`, RFC 4027) that is still on its way: it is read as it arrives, and never whole in memory.
