@@ -8,12 +8,15 @@ use std::time::Duration;
 use herald::engine::{Commit, Committed, OnCommit, Stepped, SubmitError};
 use herald::publisher::{Session, Shared};
 use herald_core::account::{Principal, Scope};
+use herald_core::alias::ALIAS;
+use herald_core::alias::watch::Resolved;
 use herald_core::brakes::Brakes;
 use herald_core::command::{Action, Command, Context, EditOp, NsSetInput, RrsetEdit, ZoneEdit, ZoneRef};
+use herald_core::content::Difference;
 use herald_core::decide::Subject;
-use herald_core::state::State;
-use herald_core::zone::SoaFields;
-use herald_core::{Name, PopId, Rdatas, RrKey, Rtype, ZoneId};
+use herald_core::state::{Shared as Kept, State};
+use herald_core::zone::{SoaFields, Zone};
+use herald_core::{Name, PopId, Rdatas, RrKey, Rrset, Rtype, ZoneId};
 use sha2::{Digest, Sha256};
 
 use crate::random::Random;
@@ -250,7 +253,28 @@ impl Control {
                 let widened = widen(state, zone, random);
                 (tenant, Action::EditZones { zones: vec![widened] }, format!("widen {zone}"))
             }
-            (25..80, Some(zone)) => {
+            (25..33, Some(zone)) => (
+                tenant,
+                Action::EditZones { zones: vec![alias(state, zone, random)] },
+                format!("alias in {zone}"),
+            ),
+            (33..43, _) => {
+                // Of whose zone ever, as what targets resolve to is the platform's to say; more than one zone in an entry.
+                let with: Vec<&Kept<Zone>> =
+                    state.zones().filter(|zone| !zone.content.aliases().is_empty()).collect();
+                let some: BTreeSet<usize> = (0..2)
+                    .filter(|_| !with.is_empty())
+                    .map(|_| random.below(with.len() as u64) as usize)
+                    .collect();
+                let zones: Vec<Resolved> = some
+                    .iter()
+                    .filter_map(|place| with.get(*place))
+                    .map(|zone| resolve(zone, random))
+                    .collect();
+                let said = format!("resolve {} zones", zones.len());
+                (Principal::System, Action::SetResolved { zones }, said)
+            }
+            (43..80, Some(zone)) => {
                 let edits = random.between(1, 3);
                 let zones = vec![edit(state, zone, edits, random)];
                 (tenant, Action::EditZones { zones }, format!("edit {zone}"))
@@ -290,6 +314,36 @@ fn edit(state: &State, zone: ZoneId, count: u64, random: &mut Random) -> ZoneEdi
         .map(|edit| (edit.key.clone(), edit))
         .collect::<BTreeMap<_, _>>();
     ZoneEdit { zone: ZoneRef::Id(zone), if_match: None, edits: edits.into_values().collect() }
+}
+
+/// ALIAS records come, go and lead elsewhere, under a few names.
+fn alias(state: &State, zone: ZoneId, random: &mut Random) -> ZoneEdit {
+    let apex = state.zone(zone).map(|zone| zone.name.clone()).expect("a zone of the state");
+    let owner = apex.child(format!("l{}", random.below(3))).expect("a name");
+    let op = match random.below(4) {
+        0 => EditOp::Delete,
+        _ => {
+            let target = name(&format!("t{}.example.net", random.below(4)));
+            EditOp::Put { ttl: 60, rdatas: Rdatas::single(target.as_wire()) }
+        }
+    };
+    let edits = vec![RrsetEdit { key: RrKey::new(owner, ALIAS), if_match: None, op }];
+    ZoneEdit { zone: ZoneRef::Id(zone), if_match: None, edits }
+}
+
+/// What an ALIAS resolves to comes, changes and goes.
+fn resolve(zone: &Zone, random: &mut Random) -> Resolved {
+    let mut difference = Difference::default();
+    for owner in zone.content.aliases().keys() {
+        let key = RrKey::new(owner.clone(), Rtype::A);
+        if random.permille(300) {
+            difference.deletes.push(key);
+        } else {
+            let rdatas = Rdatas::single(&(random.number() as u32).to_be_bytes());
+            difference.puts.push((key, Rrset { ttl: 30, rdatas }));
+        }
+    }
+    Resolved { zone: zone.id, difference }
 }
 
 fn grow(state: &State, zone: ZoneId, random: &mut Random) -> ZoneEdit {

@@ -55,7 +55,7 @@ impl Record {
                 self.published
                     .insert((zone.id, zone.generation), (zone.name.clone(), zone.published_digest()));
                 self.bodies
-                    .entry((zone.name.clone(), zone.content.digest()))
+                    .entry((zone.name.clone(), zone.published().digest()))
                     .or_default()
                     .insert((zone.id, zone.generation));
                 touched.push(zone.id);
