@@ -303,7 +303,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     ];
     let policy = |rtype| write(Item::Policy(rtype, Policy::of_rules(rules.clone())));
     let steering: Vec<(RrKey, Rrset)> = vec![
-        (settings_key(&apex), write(Item::Settings(Settings { ecs: true }))),
+        (settings_key(&apex), write(Item::Settings(Settings { ecs: true, ..Settings::default() }))),
         (pool_key(&apex, "one").expect("a label"), write(pool(AnswerMode::One, false))),
         (pool_key(&apex, "several").expect("a label"), write(pool(AnswerMode::UpTo(2), true))),
         (pool_key(&apex, "all").expect("a label"), write(pool(AnswerMode::All, true))),

@@ -313,6 +313,9 @@ pub struct Pop {
     /// Since when the emptiness brake holds zones back from it, if it does.
     #[n(7)]
     pub held: Option<PopHold>,
+    /// The operator's name for where it is: PoPs of one region get the same answers where tenants want them by region.
+    #[n(8)]
+    pub region: Option<String>,
 }
 
 /// Zones that a PoP goes on serving though they are gone, till an operator says that this was meant.

@@ -71,6 +71,11 @@ impl Candidates {
         self.sessions.get(&pop).is_some_and(|session| session.is_able)
     }
 
+    /// Whether it is connected, and can't do what PoPs are chosen for.
+    pub fn is_unable(&self, pop: PopId) -> bool {
+        self.sessions.get(&pop).is_some_and(|session| !session.is_able)
+    }
+
     pub fn name(&self, pop: PopId) -> String {
         self.pops.get(&pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone())
     }

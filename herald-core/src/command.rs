@@ -115,6 +115,8 @@ pub enum Action {
         name: String,
         /// SHA-256 of its credential.
         secret_hash: [u8; 32],
+        /// Its region, if it has one.
+        region: Option<String>,
     },
     /// Change a PoP (operators).
     UpdatePop {
@@ -124,6 +126,8 @@ pub enum Action {
         enabled: Option<bool>,
         /// Whether nobody waits for it.
         drained: Option<bool>,
+        /// Its region; an empty one is none.
+        region: Option<String>,
     },
     /// Let go what the emptiness brake holds back (operators).
     ReleasePops {

@@ -57,8 +57,8 @@ pub struct State {
     monitors: Monitors,
     channels: Channels,
     firewall: Firewall,
-    /// TTLs of ALIAS records of zones that are served, by their targets.
-    aliases: OrdMap<AliasPlace, u32>,
+    /// ALIAS records of zones that are served, by their targets.
+    aliases: OrdMap<AliasPlace, AliasTerms>,
     /// Revision at which a zone last ceased to be served.
     last_loss: u64,
 }
@@ -72,6 +72,22 @@ pub struct AliasPlace {
     pub zone: ZoneId,
     /// Its owner.
     pub owner: Name,
+}
+
+/// What else bears on what is served in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AliasTerms {
+    /// The highest TTL, in seconds.
+    pub ttl: u32,
+    /// Whether its zone has regions answer with what they find.
+    pub by_region: bool,
+}
+
+/// The ALIAS records of a zone, if it is served.
+#[derive(Default)]
+struct Aliases {
+    by_owner: OrdMap<Name, Alias>,
+    by_region: bool,
 }
 
 /// Where on the log a change stands.
@@ -229,7 +245,7 @@ impl State {
                 let mut removed = None;
                 self.change_facets(*zone, |state| removed = state.zones.remove(zone));
                 if let Some(zone) = removed {
-                    self.follow_aliases(zone.id, &aliases_of(&zone), &OrdMap::new());
+                    self.follow_aliases(zone.id, &aliases_of(&zone), &Aliases::default());
                     self.zones_by_name.remove(&(zone.name.clone(), zone.id));
                     self.zones_by_tenant.remove(&(zone.tenant, zone.name.clone(), zone.is_private()));
                     self.count(zone.tenant, |usage| {
@@ -332,7 +348,7 @@ impl State {
             usage.zones += 1;
             usage.records += records_of(&zone);
         });
-        self.follow_aliases(zone.id, &OrdMap::new(), &aliases_of(&zone));
+        self.follow_aliases(zone.id, &Aliases::default(), &aliases_of(&zone));
         self.change_facets(zone.id, |state| _ = state.zones.insert(zone.id, Shared::new(zone)));
     }
 
@@ -389,11 +405,16 @@ impl State {
 
     /// Changes something of a zone that PoPs see.
     fn publish(&mut self, at: At, zone: ZoneId, change: impl FnOnce(&mut Zone)) {
-        let (mut before, mut after) = (OrdMap::new(), OrdMap::new());
+        let (mut before, mut after) = (Aliases::default(), Aliases::default());
         self.touch(at, zone, |zone| {
             before = aliases_of(zone);
+            let had_regions = zone.resolved.steering().is_some();
             change(zone);
-            zone.settle_resolved();
+            zone.settle_resolved(&before.by_owner);
+            if had_regions && !zone.settings().alias_by_region {
+                // Whoever doesn't ask for it any more has it gone.
+                zone.shrunk = Some(at.generation.counter);
+            }
             zone.generation = at.generation;
             after = aliases_of(zone);
         });
@@ -404,21 +425,21 @@ impl State {
     fn resolve(&mut self, at: At, zone: ZoneId, serial: u32, difference: &Difference) {
         if let Some(zone) = self.zones.get_mut(&zone) {
             let zone = zone.make_mut();
-            zone.resolved.apply(difference);
-            zone.settle_resolved();
+            zone.resolve(difference);
             zone.serial = serial;
             zone.generation = at.generation;
         }
     }
 
     /// Keeps where ALIAS records are, of a zone that had those before.
-    fn follow_aliases(&mut self, zone: ZoneId, before: &OrdMap<Name, Alias>, after: &OrdMap<Name, Alias>) {
+    fn follow_aliases(&mut self, zone: ZoneId, before: &Aliases, after: &Aliases) {
         let place = |owner: &Name, alias: &Alias| AliasPlace {
             target: alias.target.clone(),
             zone,
             owner: owner.clone(),
         };
-        for item in before.diff(after) {
+        let terms = |alias: &Alias| AliasTerms { ttl: alias.ttl, by_region: after.by_region };
+        for item in before.by_owner.diff(&after.by_owner) {
             let (old, new) = match item {
                 DiffItem::Add(owner, new) => (None, Some((owner, new))),
                 DiffItem::Remove(owner, old) => (Some((owner, old)), None),
@@ -428,8 +449,12 @@ impl State {
                 self.aliases.remove(&place(owner, old));
             }
             if let Some((owner, new)) = new {
-                self.aliases.insert(place(owner, new), new.ttl);
+                self.aliases.insert(place(owner, new), terms(new));
             }
+        }
+        if before.by_region != after.by_region {
+            let all = after.by_owner.iter();
+            self.aliases.extend(all.map(|(owner, alias)| (place(owner, alias), terms(alias))));
         }
     }
 
@@ -676,8 +701,8 @@ impl State {
         &self.firewall
     }
 
-    /// TTLs of ALIAS records of zones that are served, by their targets.
-    pub fn aliases(&self) -> &OrdMap<AliasPlace, u32> {
+    /// ALIAS records of zones that are served, by their targets.
+    pub fn aliases(&self) -> &OrdMap<AliasPlace, AliasTerms> {
         &self.aliases
     }
 
@@ -744,8 +769,14 @@ impl State {
 }
 
 /// The ALIAS records of a zone, if it is served.
-fn aliases_of(zone: &Zone) -> OrdMap<Name, Alias> {
-    if zone.is_served() { zone.content.aliases().clone() } else { OrdMap::new() }
+fn aliases_of(zone: &Zone) -> Aliases {
+    match zone.is_served() && !zone.content.aliases().is_empty() {
+        true => {
+            let by_region = zone.settings().alias_by_region;
+            Aliases { by_owner: zone.content.aliases().clone(), by_region }
+        }
+        false => Aliases::default(),
+    }
 }
 
 /// A zone's records, the SOA included.

@@ -1,11 +1,16 @@
 //! A zone: its content, and what the system knows of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use minicbor::{Decode, Encode};
 
-use crate::alias::ALIAS;
-use crate::content::Content;
+use crate::alias::served::Served;
+use crate::alias::{ADDRESS_TYPES, ALIAS, Alias};
+use crate::brakes::{Brakes, Size};
+use crate::content::{Content, Difference, RrsetChange};
+use crate::steering::{Item, POOL, SETTINGS, Settings, answered_type, settings_key};
 use crate::{Generation, Name, NsSetId, Rdatas, RrKey, Rrset, Rtype, TenantId, ZoneId};
 
 /// Whether a zone is served.
@@ -84,8 +89,8 @@ pub struct Zone {
     /// Revision of the last change that removed much of it, on its caller's word.
     #[n(15)]
     pub shrunk: Option<u64>,
-    /// What the targets of its ALIAS records resolved to: A and AAAA at their owners, as served. It isn't the tenant's content, and no
-    /// change of that says it: it has changes of its own.
+    /// What the targets of its ALIAS records resolved to, as served: A and AAAA at their owners, or steering of the system's own where
+    /// that differs by region ([`Served`]). It isn't the tenant's content, and no change of that says it: it has changes of its own.
     #[cbor(skip)]
     pub resolved: Content,
 }
@@ -137,32 +142,100 @@ impl Zone {
         published
     }
 
+    /// The RRsets that are not published in the same way in `new`, the SOA left out: found in the time that the difference takes.
+    pub fn published_changes<'a>(&'a self, new: &'a Zone) -> impl Iterator<Item = RrsetChange<'a>> {
+        let content = self.content.changes(&new.content).filter(|change| change.key.rtype != ALIAS);
+        // What an ALIAS stood for may be a record now, or the other way round.
+        let content = content.filter(|change| change.new.is_some() || new.resolved.get(change.key).is_none());
+        let resolved = self.resolved.changes(&new.resolved);
+        content.chain(resolved.filter(|change| change.new.is_some() || new.content.get(change.key).is_none()))
+    }
+
     /// How many RRsets are published, the SOA left out.
     pub fn published_rrset_count(&self) -> u64 {
         self.content.rrset_count() - self.content.aliases().len() as u64 + self.resolved.rrset_count()
+    }
+
+    /// Its settings that bear on answers.
+    pub fn settings(&self) -> Settings {
+        let rrset = self.content.get(&settings_key(&self.name));
+        match rrset.map(|rrset| Item::read(SETTINGS, &rrset.rdatas)) {
+            Some(Ok(Item::Settings(settings))) => settings,
+            _ => Settings::default(),
+        }
+    }
+
+    /// What is served of a type in the place of an ALIAS.
+    pub fn served(&self, owner: &Name, rtype: Rtype) -> Served {
+        Served::read(&self.resolved, &self.name, owner, rtype)
+    }
+
+    /// Whether too much is gone, on nobody's word, of what was so many published RRsets. What regions have of their own comes and goes as
+    /// targets do: of so many regions it may be that, and then it is no loss.
+    pub fn is_shrunk_from(&self, rrsets: u64, regions: u64, brakes: &Brakes) -> bool {
+        let of_regions =
+            self.resolved.steering().map_or(0, |tally| tally.rrset_count() - tally.policy_count());
+        let of_regions_max = match self.settings().alias_by_region {
+            // For each type a pool a region, and one for all others.
+            true => self.content.aliases().len() as u64 * ADDRESS_TYPES.len() as u64 * (regions + 1),
+            false => 0,
+        };
+        let size = |rrsets| Size { rrsets, records: 0 };
+        let before = size(rrsets.saturating_sub(of_regions_max));
+        brakes.hold_zone(before, size(self.published_rrset_count() - of_regions))
     }
 
     fn alias_keys(&self) -> impl Iterator<Item = RrKey> + '_ {
         self.content.aliases().keys().map(|owner| RrKey::new(owner.clone(), ALIAS))
     }
 
-    /// Keeps what was resolved in step with the content, which may have changed: nothing is left where no ALIAS is any more, and no
-    /// TTL is above that of the ALIAS. What an ALIAS with a new target had stays until that is resolved, too.
-    pub(crate) fn settle_resolved(&mut self) {
-        if self.resolved.rrset_count() == 0 {
-            return;
-        }
+    /// Targets of ALIAS records resolve to something else.
+    pub(crate) fn resolve(&mut self, difference: &Difference) {
+        self.resolved.apply(difference);
+        let aliases = self.content.aliases().clone();
+        let owners = difference.puts.iter().map(|(key, _)| key).filter(|key| key.rtype != POOL);
+        self.settle(&aliases, owners.map(|key| key.owner.clone()).collect());
+    }
+
+    /// Keeps what was resolved in step with the content, which had these ALIAS records before: nothing is left where no ALIAS is any more,
+    /// and no TTL is above that of the ALIAS. What an ALIAS with a new target had stays until that is resolved, too. Regions have nothing
+    /// of their own unless that is asked for, and not of a target that is another than before.
+    pub(crate) fn settle_resolved(&mut self, before: &OrdMap<Name, Alias>) {
         if !self.is_served() {
             // Nobody resolves for it: what was found gets old.
             self.resolved = Content::default();
         }
-        for (key, rrset) in self.resolved.clone().iter() {
-            match self.content.aliases().get(&key.owner) {
-                None => self.resolved.delete(key),
-                Some(alias) if alias.ttl < rrset.ttl => {
-                    self.resolved.put(key.clone(), Rrset { ttl: alias.ttl, rdatas: rrset.rdatas.clone() });
+        if self.resolved.rrset_count() == 0 {
+            return;
+        }
+        let changed = before.diff(self.content.aliases()).map(|item| match item {
+            DiffItem::Add(owner, _) | DiffItem::Remove(owner, _) => owner.clone(),
+            DiffItem::Update { new: (owner, _), .. } => owner.clone(),
+        });
+        let mut owners: BTreeSet<Name> = changed.collect();
+        if self.resolved.steering().is_some() && !self.settings().alias_by_region {
+            let policies = self.resolved.iter().filter(|(key, _)| answered_type(key.rtype).is_some());
+            owners.extend(policies.map(|(key, _)| key.owner.clone()));
+        }
+        self.settle(before, owners);
+    }
+
+    fn settle(&mut self, before: &OrdMap<Name, Alias>, owners: BTreeSet<Name>) {
+        let is_by_region = self.resolved.steering().is_some() && self.settings().alias_by_region;
+        for owner in owners {
+            let alias = self.content.aliases().get(&owner).cloned();
+            let is_new = alias.as_ref().map(|now| &now.target) != before.get(&owner).map(|old| &old.target);
+            for rtype in ADDRESS_TYPES {
+                let mut served = self.served(&owner, rtype);
+                match &alias {
+                    Some(alias) => served.cap(alias.ttl),
+                    None => served = Served::default(),
                 }
-                Some(_) => {}
+                if is_new || !is_by_region {
+                    served.regions.clear();
+                }
+                let difference = served.difference(&self.resolved, &self.name, &owner, rtype);
+                self.resolved.apply(&difference);
             }
         }
     }

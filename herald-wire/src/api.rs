@@ -1024,6 +1024,9 @@ pub struct Pop {
     pub enabled: bool,
     /// A drained PoP goes on receiving, and nobody waits for it.
     pub drained: bool,
+    /// Where it is: PoPs of one region get the same answers where these differ by region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Whether its session is up.
     pub connected: bool,
     /// Zones with changes that it has not confirmed.
@@ -1303,6 +1306,10 @@ pub struct PopRefusal {
 pub struct PopCreate {
     /// Short unique name.
     pub name: String,
+    /// The operator's name for where it is, such as `eu-west`: at most 32 lower-case letters, digits and inner `-`. PoPs are in at most 16
+    /// regions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -1318,6 +1325,9 @@ pub struct PopPatch {
     /// Whether it is drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<bool>,
+    /// The region that it is in; an empty text: in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Why, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn a_document_is_the_same_in_both_forms() {
         let json = json!({
-            "settings": { "ecs": true },
+            "settings": { "ecs": true, "alias_by_region": true },
             "views": { "office": { "prefixes": ["192.0.2.0/24", "2001:db8::/32"], "pops": ["on", "123"] } },
             "pools": {
                 "no": {

@@ -118,7 +118,7 @@ impl Control {
         control.must(operator, Action::SetBrakes(off), random);
         for pop in 0..pops {
             let secret_hash = Sha256::digest(secret_of(pop).as_bytes()).into();
-            let action = Action::CreatePop { name: format!("pop{pop}"), secret_hash };
+            let action = Action::CreatePop { name: format!("pop{pop}"), secret_hash, region: None };
             let Some(Subject::Pop(id)) = control.must(operator, action, random) else { panic!("no PoP") };
             control.pops.push(id);
         }
@@ -216,7 +216,12 @@ impl Control {
 
     /// All PoPs are to be served.
     pub fn enable_pops(&self, random: &mut Random) -> Vec<Command> {
-        let enable = |pop: &PopId| Action::UpdatePop { pop: *pop, enabled: Some(true), drained: Some(false) };
+        let enable = |pop: &PopId| Action::UpdatePop {
+            pop: *pop,
+            enabled: Some(true),
+            drained: Some(false),
+            region: None,
+        };
         self.pops.iter().map(|pop| self.command(self.operator, enable(pop), random)).collect()
     }
 
@@ -231,7 +236,7 @@ impl Control {
             (0..2, _) => {
                 let pop = *random.pick(&self.pops).expect("there are PoPs");
                 let enabled = Some(random.permille(700));
-                let action = Action::UpdatePop { pop, enabled, drained: None };
+                let action = Action::UpdatePop { pop, enabled, drained: None, region: None };
                 (self.operator, action, format!("enable {pop}: {enabled:?}"))
             }
             (2..10, Some(zone)) => {

@@ -174,7 +174,7 @@ fn zone_of_rules(rules: Vec<Rule>) -> Part {
         Pool { ttl: 60, answer: AnswerMode::All, sticky: None, min_healthy: 0, endpoints: vec![endpoint] }
     };
     let zone = Zone {
-        settings: Settings { ecs: true },
+        settings: Settings { ecs: true, ..Settings::default() },
         pools: (0..3).map(|number| (format!("p{number}"), pool(number))).collect(),
         policies: [((name("www.example.com"), Rtype::A.to_int()), Policy::of_rules(rules))].into(),
         ..Zone::default()

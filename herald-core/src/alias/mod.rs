@@ -1,8 +1,9 @@
 //! ALIAS: a name that has the addresses of another one, also where a CNAME can't be.
 //!
 //! The record is the tenant's and is content like any other. PoPs never get it: in its place they get A and AAAA, which targets resolved
-//! to ([`Zone::resolved`](crate::zone::Zone::resolved); docs/decisions/0023-alias.md).
+//! to ([`Zone::resolved`](crate::zone::Zone::resolved); docs/decisions/0023-alias.md), by region where the tenant asks for that.
 
+pub mod served;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -45,7 +46,11 @@ impl Alias {
 pub fn circle(state: &State, zone: ZoneId, owner: &Name) -> Option<Vec<Name>> {
     let mut at = state.zone(zone)?.content.aliases().get(owner)?.target.clone();
     let mut way = vec![owner.clone()];
-    let mut seen = BTreeSet::from([owner.clone()]);
+    // Nothing leads back into a private zone: it is the public one of the name that others resolve.
+    let mut seen = match state.zone(zone)?.is_private() {
+        true => BTreeSet::new(),
+        false => BTreeSet::from([owner.clone()]),
+    };
     while way.len() <= STEPS_MAX {
         way.push(at.clone());
         let found =

@@ -1,5 +1,7 @@
 //! Rules of tenants, tokens, sets of name servers and PoPs.
 
+use std::collections::BTreeSet;
+
 use super::quotas::need_room;
 use super::zones::next_zone_serial;
 use super::{Decision, Subject, check_short_name, new_id, private};
@@ -15,6 +17,12 @@ use crate::{Name, NsSetId, PopId, Rdatas, RrKey, Rrset, Rtype, TenantId, TokenId
 
 /// Longest description of a token, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 1024;
+
+/// Most regions that PoPs are in: in each of them PoPs may resolve a target of their own accord.
+pub(super) const REGIONS_MAX: usize = 16;
+
+/// Longest name of a region, in bytes: it is part of a label.
+const REGION_BYTES_MAX: usize = 32;
 
 /// Most name servers in a set.
 const NAMESERVERS_MAX: usize = 13;
@@ -291,12 +299,14 @@ pub(super) fn create_pop(
     context: &Context,
     name: &str,
     secret_hash: [u8; 32],
+    region: Option<&str>,
 ) -> Result<Decision, Rejection> {
     check_short_name("PoP", name)?;
     if state.pops().any(|pop| pop.name == name) {
         return Err(Rejection::conflict(format!("there is a PoP {name} already")));
     }
     let id = PopId(new_id(context, 0));
+    let region = region.map_or(Ok(None), |region| checked_region(state, id, region))?;
     let pop = Pop {
         id,
         name: name.into(),
@@ -306,6 +316,7 @@ pub(super) fn create_pop(
         created_at_ms: context.time_ms,
         released: None,
         held: None,
+        region,
     };
     Ok(Decision::one(Change::PopPut(pop), Subject::Pop(id)))
 }
@@ -315,12 +326,37 @@ pub(super) fn update_pop(
     id: PopId,
     enabled: Option<bool>,
     drained: Option<bool>,
+    region: Option<&str>,
 ) -> Result<Decision, Rejection> {
     let old = state.pop(id).ok_or_else(|| Rejection::not_found("PoP"))?;
     let mut pop = Pop::clone(old);
     pop.enabled = enabled.unwrap_or(pop.enabled);
     pop.drained = drained.unwrap_or(pop.drained);
+    if let Some(region) = region {
+        pop.region = checked_region(state, id, region)?;
+    }
     Ok(put_if_new(pop == **old, Change::PopPut(pop), Subject::Pop(id)))
+}
+
+/// The region that a PoP is to be in; an empty one is none.
+fn checked_region(state: &State, id: PopId, region: &str) -> Result<Option<String>, Rejection> {
+    if region.is_empty() {
+        return Ok(None);
+    }
+    check_short_name("region", region)?;
+    if region.len() > REGION_BYTES_MAX {
+        return Err(Rejection::invalid(format!(
+            "the name of a region has at most {REGION_BYTES_MAX} letters"
+        )));
+    }
+    let others = state.pops().filter(|pop| pop.id != id).filter_map(|pop| pop.region.as_deref());
+    let regions: BTreeSet<&str> = others.chain([region]).collect();
+    if regions.len() > REGIONS_MAX {
+        return Err(Rejection::conflict(format!(
+            "PoPs are in {REGIONS_MAX} regions already, and that is the most there can be"
+        )));
+    }
+    Ok(Some(region.to_owned()))
 }
 
 pub(super) fn delete_pop(state: &State, id: PopId) -> Result<Decision, Rejection> {

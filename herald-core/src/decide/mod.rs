@@ -125,8 +125,12 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
         Action::CreateNsSet(input) => accounts::create_ns_set(state, context, input),
         Action::UpdateNsSet { set, input } => accounts::update_ns_set(state, context, *set, input),
         Action::DeleteNsSet { set } => accounts::delete_ns_set(state, *set),
-        Action::CreatePop { name, secret_hash } => accounts::create_pop(state, context, name, *secret_hash),
-        Action::UpdatePop { pop, enabled, drained } => accounts::update_pop(state, *pop, *enabled, *drained),
+        Action::CreatePop { name, secret_hash, region } => {
+            accounts::create_pop(state, context, name, *secret_hash, region.as_deref())
+        }
+        Action::UpdatePop { pop, enabled, drained, region } => {
+            accounts::update_pop(state, *pop, *enabled, *drained, region.as_deref())
+        }
         Action::ReleasePops { pop, revision } => brakes::release(state, *pop, *revision),
         Action::RestoreCopy { epoch, .. } if *epoch <= state.epoch() => Err(Rejection::invalid(format!(
             "the epoch {epoch} is not above {}, which has begun",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::accounts::{move_zone, ns_rrset};
 use super::quotas::{need_room, need_room_for_content};
 use super::{Decision, Subject, derived, new_id, nth, private};
-use crate::alias::ADDRESS_TYPES;
+use crate::alias::served;
 use crate::alias::watch::Resolved;
 use crate::authorise::{Access, Authorised, is_public_suffix};
 use crate::change::{Bulk, Change, Evidence};
@@ -286,9 +286,8 @@ fn activation(state: &State, context: &Context, zone: &Zone, by: Evidence) -> De
 pub(super) fn set_resolved(state: &State, context: &Context, resolved: &[Resolved]) -> Decision {
     let change = |one: &Resolved| {
         let zone = state.zone(one.zone).filter(|zone| zone.is_served())?;
-        let is_alias = |key: &RrKey| {
-            ADDRESS_TYPES.contains(&key.rtype) && zone.content.aliases().contains_key(&key.owner)
-        };
+        let is_alias =
+            |key: &RrKey| served::is_of_aliases(key, |owner| zone.content.aliases().contains_key(owner));
         let Difference { puts, deletes } = &one.difference;
         let puts = puts.iter().filter(|(key, rrset)| is_alias(key) && zone.resolved.get(key) != Some(rrset));
         let deletes = deletes.iter().filter(|key| zone.resolved.get(key).is_some());

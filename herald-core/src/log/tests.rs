@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::account::*;
+use crate::alias::served::{Regional, Served};
 use crate::brakes::Brakes;
 use crate::change::{Bulk, Evidence, content_chunks};
 use crate::channel::{Channel, Receiver};
@@ -416,13 +417,37 @@ fn difference() -> Difference {
     Difference { puts: content().iter().map(|(k, r)| (k.clone(), r.clone())).collect(), deletes: vec![gone] }
 }
 
-/// Steering with something of everything.
 /// What an ALIAS at the apex resolved to, and nothing more at another name.
 fn resolved() -> Difference {
     let a = rrset("example.com", Rtype::A, 56, &[&[198, 51, 100, 7], &[198, 51, 100, 8]]);
     Difference { puts: vec![a], deletes: vec![RrKey::new(name("www.example.com"), Rtype::AAAA)] }
 }
 
+/// Regions are asked for, and nothing else.
+fn settings_by_region() -> Difference {
+    let settings = Item::Settings(Settings { ecs: false, alias_by_region: true });
+    Difference {
+        puts: vec![(settings_key(&name("example.com")), settings.write().unwrap())],
+        deletes: Vec::new(),
+    }
+}
+
+/// What an ALIAS at the apex resolved to, with one region that has something else, and one that has nothing.
+fn resolved_by_region() -> Difference {
+    let apex = name("example.com");
+    let (_, everywhere) = rrset("example.com", Rtype::A, 56, &[&[198, 51, 100, 7], &[198, 51, 100, 8]]);
+    let (_, own) = rrset("example.com", Rtype::A, 40, &[&[198, 51, 100, 9]]);
+    let regional =
+        |pops: &[&str], rrset| Regional { pops: pops.iter().map(|&pop| pop.into()).collect(), rrset };
+    let regions = [
+        ("eu-west".into(), regional(&["ams1", "fra1"], Some(own))),
+        ("us".into(), regional(&["iad1"], None)),
+    ];
+    let served = Served { everywhere: Some(everywhere), regions: regions.into() };
+    served.difference(&resolved().puts.into_iter().collect(), &apex, &apex, Rtype::A)
+}
+
+/// Steering with something of everything.
 fn steering() -> Difference {
     let apex = name("example.com");
     let www = name("www.example.com");
@@ -470,7 +495,7 @@ fn steering() -> Difference {
         Overlay { view: "office".into(), rtype: Rtype::ANY, rrset: None },
     ];
     let mut puts = vec![
-        item(settings_key(&apex), Item::Settings(Settings { ecs: true })),
+        item(settings_key(&apex), Item::Settings(Settings { ecs: true, alias_by_region: false })),
         item(pool_key(&apex, "eu").unwrap(), Item::Pool(eu)),
         item(pool_key(&apex, "one").unwrap(), Item::Pool(one)),
         item(pool_key(&apex, "all").unwrap(), Item::Pool(all)),
@@ -615,6 +640,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 created_at_ms: 1_700_000_000_006,
                 released: None,
                 held: None,
+                region: None,
             }),
         ),
         ("pop-deleted", Change::PopDeleted(PopId(0x66))),
@@ -711,6 +737,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 created_at_ms: 1_700_000_000_006,
                 released: Some(70_004),
                 held: None,
+                region: None,
             }),
         ),
         (
@@ -740,6 +767,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                     zones_lost: 151,
                     zones_before: 152,
                 }),
+                region: None,
             }),
         ),
         (
@@ -826,6 +854,28 @@ fn samples() -> Vec<(&'static str, Change)> {
                 created_at_ms: 1_700_000_000_014,
                 confirmed: Some(false),
             }),
+        ),
+        (
+            "pop-put-region",
+            Change::PopPut(Pop {
+                id: PopId(0x66),
+                name: "fra1".into(),
+                secret_hash: [0xcd; 32],
+                enabled: true,
+                drained: false,
+                created_at_ms: 1_700_000_000_006,
+                released: None,
+                held: None,
+                region: Some("eu-west".into()),
+            }),
+        ),
+        (
+            "zone-edited-alias-by-region",
+            Change::ZoneEdited { zone: id, serial: 45, difference: settings_by_region() },
+        ),
+        (
+            "zone-resolved-by-region",
+            Change::ZoneResolved { zone: id, serial: 46, difference: resolved_by_region() },
         ),
     ]);
     samples

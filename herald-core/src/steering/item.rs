@@ -113,6 +113,9 @@ pub struct Settings {
     /// Whether the client subnet that a resolver tells of (RFC 7871) is used, and echoed with the scope of the answer.
     #[n(0)]
     pub ecs: bool,
+    /// Whether the PoPs of each region answer for ALIAS records with what their targets resolve to there.
+    #[cbor(n(1), skip_if = "is_default")]
+    pub alias_by_region: bool,
 }
 
 /// Endpoints, and how they are answered with.

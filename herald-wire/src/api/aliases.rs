@@ -17,12 +17,44 @@ pub struct Alias {
     /// Why it isn't resolved, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What is served at the name.
+    /// What is served at the name, wherever a region has no answer of its own.
     pub served: Vec<AliasAnswer>,
-    /// Whether PoPs got different addresses for the target: then those of the first one of `pops` that has any are served, everywhere.
+    /// Whether PoPs got different addresses for the target: then those of the first one of `pops` that has any are served everywhere, unless
+    /// the zone's settings have `alias_by_region`.
     pub differs_by_place: bool,
-    /// The PoPs that resolve the target, in the order in which their answers are taken.
+    /// The PoPs that resolve the target, in the order in which their answers are taken; those that resolve it for their region alone come
+    /// last.
     pub pops: Vec<AliasPop>,
+    /// What is served in each region, if the zone's settings have `alias_by_region`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<AliasRegion>,
+}
+
+/// What the PoPs of a region serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AliasRegion {
+    /// Its name.
+    pub region: String,
+    /// Where what is served there comes from.
+    pub state: AliasRegionState,
+    /// What its PoPs serve.
+    pub served: Vec<AliasAnswer>,
+    /// Names of its PoPs.
+    pub pops: Vec<String>,
+    /// Names of those of them that resolve the target for it, in the order in which their answers are taken.
+    pub resolved_by: Vec<String>,
+}
+
+/// Where what is served in a region comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AliasRegionState {
+    /// It is what is served everywhere, as the region's PoPs found the same, or don't know.
+    Everywhere,
+    /// The region's PoPs found something else, and that is what is served there.
+    Own,
+    /// The same, and since then they found nothing that can be served: what was good last is served there.
+    LastGood,
 }
 
 /// How an ALIAS record is.
@@ -58,6 +90,9 @@ pub struct AliasAnswer {
 pub struct AliasPop {
     /// Its name.
     pub pop: String,
+    /// The region that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Whether its session is up.
     pub connected: bool,
     /// Since when it has been so, in ms since the epoch; none if it said nothing yet.

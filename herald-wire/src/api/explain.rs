@@ -45,12 +45,16 @@ pub struct Explanation {
     /// The ALIAS at the name that answers: the records are what its target resolved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<Alias>,
+    /// The region whose own answer the PoP gives in the place of the ALIAS; absent where it gives what is served everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// How it was decided, where the answer is steered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
     /// The databases that places are looked up in: those of now, with `at` too.
     pub geo: GeoVersions,
-    /// What else is to be known, in words: with `at`, what is of now all the same; with `pop`, what that goes by while it is isolated.
+    /// What else is to be known, in words: with `at`, what is of now all the same; with `pop`, what that goes by while it is isolated;
+    /// of an ALIAS that regions answer for, which one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

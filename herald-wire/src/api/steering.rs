@@ -38,6 +38,9 @@ pub struct SteeringSettings {
     /// Whether the client subnet that a resolver tells of (RFC 7871) is used, and echoed with the scope of the answer.
     #[serde(default)]
     pub ecs: bool,
+    /// Whether the PoPs of each region answer for ALIAS records with what the targets resolve to there.
+    #[serde(default)]
+    pub alias_by_region: bool,
 }
 
 /// Endpoints, and how they are answered with.

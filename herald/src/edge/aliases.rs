@@ -1,7 +1,9 @@
 //! `GET /zones/{zone}/aliases`: what ALIAS records resolve to, and from where.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use herald_core::alias::served::Served;
 use herald_core::alias::watch::{Found, View, addresses};
 use herald_core::alias::{ADDRESS_TYPES, ALIAS, Alias, circle};
 use herald_core::command::ZoneRef;
@@ -85,12 +87,18 @@ pub fn shown(caller: &Caller, zone: &Zone, owner: &Name, alias: &Alias) -> api::
     let (state, publisher): (&State, &Publisher) = (caller.state(), caller.publisher());
     let rules = state.monitors().addresses();
     let view = publisher.aliases().view(&alias.target);
-    let served =
-        |rtype| zone.resolved.get(&RrKey::new(owner.clone(), rtype)).map(|rrset| answer(rtype, rrset));
-    let served: Vec<api::AliasAnswer> = ADDRESS_TYPES.into_iter().filter_map(served).collect();
+    let by_type = ADDRESS_TYPES.map(|rtype| (rtype, zone.served(owner, rtype)));
+    let everywhere = |(rtype, served): &(Rtype, Served)| Some(answer(*rtype, served.everywhere.as_ref()?));
+    let served: Vec<api::AliasAnswer> = by_type.iter().filter_map(everywhere).collect();
     let pops: Vec<api::AliasPop> = view.pops.iter().map(|one| pop(state, rules, one)).collect();
-    let is_open = |rtype: &Rtype| !is_answered(&view, *rtype, rules);
-    let is_kept = |rtype: &Rtype| zone.resolved.get(&RrKey::new(owner.clone(), *rtype)).is_some();
+    let fleet: BTreeSet<PopId> = view.pops.iter().take(view.fleet).map(|(pop, ..)| *pop).collect();
+    let regions = match zone.settings().alias_by_region {
+        true => regions(state, &view, &by_type),
+        false => Vec::new(),
+    };
+    let is_open = |rtype: &Rtype| !is_answered(&view, &fleet, *rtype, rules);
+    let is_kept =
+        |rtype: &Rtype| by_type.iter().any(|(of, served)| of == rtype && served.everywhere.is_some());
     let open: Vec<Rtype> = ADDRESS_TYPES.into_iter().filter(is_open).collect();
     let (state, cause) = match circle(state, zone.id, owner) {
         _ if !zone.is_served() => (api::AliasState::NotServed, None),
@@ -106,7 +114,7 @@ pub fn shown(caller: &Caller, zone: &Zone, owner: &Name, alias: &Alias) -> api::
                 // There are addresses of the other type.
                 (false, false) => api::AliasState::Resolved,
             };
-            (state, Some(why_open(&pops, &open)))
+            (state, Some(why_open(&pops[..view.fleet.min(pops.len())], &open)))
         }
     };
     api::Alias {
@@ -118,18 +126,54 @@ pub fn shown(caller: &Caller, zone: &Zone, owner: &Name, alias: &Alias) -> api::
         served,
         differs_by_place: view.differs(),
         pops,
+        regions,
     }
 }
 
-/// Whether what PoPs found of a type is an answer that is served.
-fn is_answered(view: &View, rtype: Rtype, rules: &AddressRules) -> bool {
-    let found = || view.pops.iter().filter_map(|(.., sight)| Some(sight.as_ref()?.of(rtype)));
+/// What is served in each region.
+fn regions(state: &State, view: &View, by_type: &[(Rtype, Served)]) -> Vec<api::AliasRegion> {
+    let mut members = BTreeMap::<&str, Vec<String>>::new();
+    for pop in state.pops() {
+        let region = pop.region.as_deref();
+        region.into_iter().for_each(|region| members.entry(region).or_default().push(pop.name.clone()));
+    }
+    let rules = state.monitors().addresses();
+    let of_region = |(region, mut pops): (&str, Vec<String>)| {
+        pops.sort();
+        let by = view.regions.get(region).map(Vec::as_slice).unwrap_or_default();
+        let chosen: BTreeSet<PopId> = by.iter().copied().collect();
+        let own = by_type.iter().filter(|(_, served)| served.regions.contains_key(region));
+        let own: Vec<Rtype> = own.map(|(rtype, _)| *rtype).collect();
+        let is_kept = own.iter().any(|rtype| !is_answered(view, &chosen, *rtype, rules));
+        let served = by_type.iter().filter_map(|(rtype, served)| {
+            let rrset = served.regions.get(region).map_or(&served.everywhere, |regional| &regional.rrset);
+            Some(answer(*rtype, rrset.as_ref()?))
+        });
+        api::AliasRegion {
+            region: region.to_owned(),
+            state: match (own.is_empty(), is_kept) {
+                (true, _) => api::AliasRegionState::Everywhere,
+                (false, false) => api::AliasRegionState::Own,
+                (false, true) => api::AliasRegionState::LastGood,
+            },
+            served: served.collect(),
+            pops,
+            resolved_by: by.iter().map(|pop| pop_name(state, *pop)).collect(),
+        }
+    };
+    members.into_iter().map(of_region).collect()
+}
+
+/// Whether what these PoPs found of a type is an answer that is served.
+fn is_answered(view: &View, chosen: &BTreeSet<PopId>, rtype: Rtype, rules: &AddressRules) -> bool {
+    let of_chosen = || view.pops.iter().filter(|(pop, ..)| chosen.contains(pop));
+    let found = || of_chosen().filter_map(|(.., sight)| Some(sight.as_ref()?.of(rtype)));
     let is_fine = |found: &Found| match found {
         Found::Addresses(rrset) => addresses(rrset).all(|address| rules.refused(address).is_none()),
         _ => false,
     };
     let without = found().filter(|found| matches!(found, Found::Nothing { .. })).count();
-    found().any(is_fine) || without * 2 > view.pops.len()
+    found().any(is_fine) || without * 2 > chosen.len()
 }
 
 fn why_open(pops: &[api::AliasPop], open: &[Rtype]) -> String {
@@ -168,12 +212,17 @@ fn pop(
         causes.extend(cause.map(|cause| api::AliasCause { rtype: format_rtype(rtype), cause }));
     }
     api::AliasPop {
-        pop: state.pop(*pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone()),
+        pop: pop_name(state, *pop),
+        region: state.pop(*pop).and_then(|pop| pop.region.clone()),
         connected: *connected,
         since_ms: sight.as_ref().map(|sight| clock::uptime_ms(Duration::from_millis(sight.since_ms))),
         answers,
         causes,
     }
+}
+
+fn pop_name(state: &State, pop: PopId) -> String {
+    state.pop(pop).map_or_else(|| pop.to_string(), |pop| pop.name.clone())
 }
 
 fn answer(rtype: Rtype, rrset: &Rrset) -> api::AliasAnswer {

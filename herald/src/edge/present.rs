@@ -316,6 +316,7 @@ pub fn pop(publisher: &Publisher, pop: &Pop) -> api::Pop {
         name: pop.name.clone(),
         enabled: pop.enabled,
         drained: pop.drained,
+        region: pop.region.clone(),
         connected: view.connected,
         zones_pending: view.zones_pending,
         zones_in_sync: view.zones_in_sync,

@@ -76,7 +76,7 @@ impl TestZone {
     #[must_use]
     pub fn ecs(mut self) -> TestZone {
         let key = settings_key(&self.apex());
-        self.put(key, &Item::Settings(Settings { ecs: true }));
+        self.put(key, &Item::Settings(Settings { ecs: true, ..Settings::default() }));
         self
     }
 

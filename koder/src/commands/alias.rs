@@ -1,7 +1,7 @@
 //! `koder dns alias …`: what ALIAS records resolve to, and from where.
 
 use clap::{Args, Subcommand};
-use herald_wire::api::aliases::{Alias, AliasAnswer, AliasState};
+use herald_wire::api::aliases::{Alias, AliasAnswer, AliasRegionState, AliasState};
 
 use super::list::Listing;
 use super::{ListArgs, Session};
@@ -79,7 +79,12 @@ fn rows(aliases: &[Alias]) -> String {
 /// All about one; of an explanation it is a part.
 pub(super) fn details(alias: &Alias) -> String {
     let served: Vec<String> = alias.served.iter().map(answer).collect();
+    let has_own = alias.regions.iter().any(|region| region.state != AliasRegionState::Everywhere);
     let places = match (alias.differs_by_place, alias.pops.len()) {
+        _ if has_own => Some("regions have answers of their own"),
+        (true, _) if !alias.regions.is_empty() => {
+            Some("PoPs found different addresses, but the best placed of each region the same")
+        }
         (true, _) => {
             Some("PoPs found different addresses: those of the first that has any are served, everywhere")
         }
@@ -95,17 +100,39 @@ pub(super) fn details(alias: &Alias) -> String {
         ("TTL at most", Some(alias.ttl.to_string())),
         ("places", places.map(str::to_owned)),
     ]);
+    if !alias.regions.is_empty() {
+        text.push('\n');
+        text.push_str(&table::columns(
+            ["REGION", "STATE", "SERVED", "POPS", "RESOLVED BY"],
+            alias.regions.iter().map(|region| {
+                let state = match region.state {
+                    AliasRegionState::Everywhere => "as everywhere",
+                    AliasRegionState::Own => "its own",
+                    AliasRegionState::LastGood => "its last good answer",
+                };
+                let served: Vec<String> = region.served.iter().map(answer).collect();
+                [
+                    region.region.clone(),
+                    state.to_owned(),
+                    served.join("; "),
+                    region.pops.join(" "),
+                    region.resolved_by.join(" "),
+                ]
+            }),
+        ));
+    }
     if alias.pops.is_empty() {
         return text;
     }
     text.push('\n');
     text.push_str(&table::columns(
-        ["POP", "CONNECTED", "SINCE", "FOUND"],
+        ["POP", "REGION", "CONNECTED", "SINCE", "FOUND"],
         alias.pops.iter().map(|pop| {
             let found = pop.answers.iter().map(answer);
             let causes = pop.causes.iter().map(|cause| format!("{}: {}", cause.rtype, cause.cause));
             [
                 pop.pop.clone(),
+                pop.region.clone().unwrap_or_default(),
                 super::yes_no(pop.connected),
                 pop.since_ms.map(times::format_time).unwrap_or_default(),
                 found.chain(causes).collect::<Vec<_>>().join("; "),
@@ -131,7 +158,7 @@ fn state(state: AliasState) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use herald_wire::api::aliases::{AliasCause, AliasPop};
+    use herald_wire::api::aliases::{AliasCause, AliasPop, AliasRegion};
 
     use super::*;
 
@@ -144,6 +171,7 @@ mod tests {
         };
         let pop = |pop: &str, answers: Vec<AliasAnswer>, cause: &str| AliasPop {
             pop: pop.into(),
+            region: None,
             connected: true,
             since_ms: Some(0),
             answers,
@@ -161,13 +189,25 @@ mod tests {
                 pop("fra1", vec![of("A", 56, "192.0.2.1")], "NXDOMAIN"),
                 pop("iad1", Vec::new(), "no answer"),
             ],
+            regions: vec![AliasRegion {
+                region: "us".into(),
+                state: AliasRegionState::LastGood,
+                served: vec![of("A", 30, "192.0.2.9")],
+                pops: vec!["iad1".into(), "iad2".into()],
+                resolved_by: vec!["iad1".into()],
+            }],
         };
         let listed = rows(std::slice::from_ref(&alias));
         assert!(listed.contains("last good answer  20   192.0.2.1 2001:db8::1"), "{listed}");
         let shown = details(&alias);
-        for part in
-            ["different addresses", "A 192.0.2.1 (TTL 56); AAAA: NXDOMAIN", "iad1", "AAAA: no answer", "why"]
-        {
+        for part in [
+            "us      its last good answer  A 192.0.2.9 (TTL 30)  iad1 iad2  iad1",
+            "answers of their own",
+            "A 192.0.2.1 (TTL 56); AAAA: NXDOMAIN",
+            "iad1",
+            "AAAA: no answer",
+            "why",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

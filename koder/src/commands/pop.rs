@@ -21,7 +21,7 @@ pub enum PopCommand {
     },
     /// Make a PoP; its credential is shown once
     Create(CreateArgs),
-    /// Enable, disable, drain or undrain a PoP
+    /// Enable, disable, drain or undrain a PoP, or move it to another region
     Set(SetArgs),
     /// Let go what the emptiness brake holds back from a PoP, or from all
     Release(ReleaseArgs),
@@ -33,11 +33,14 @@ pub enum PopCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  koder dns pop create ams1
+  koder dns pop create ams1 --region eu-west
   koder dns --json pop create ams1 | jq -r .item.secret > credential")]
 pub struct CreateArgs {
     /// Name of the PoP
     pub name: String,
+    /// Where it is: PoPs of one region get the same answers where these differ by region
+    #[arg(long)]
+    pub region: Option<String>,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -52,7 +55,8 @@ pub struct CreateArgs {
 #[command(after_help = "\
 Examples:
   koder dns pop set ams1 --drain -m 'new switch'
-  koder dns pop set ams1 --undrain")]
+  koder dns pop set ams1 --undrain
+  koder dns pop set ams1 --region eu-west")]
 pub struct SetArgs {
     /// Name or id of the PoP
     pub pop: String,
@@ -68,6 +72,12 @@ pub struct SetArgs {
     /// Let writes wait for it again
     #[arg(long, group = "settings")]
     pub undrain: bool,
+    /// Move it to this region
+    #[arg(long, group = "settings", conflicts_with = "no_region")]
+    pub region: Option<String>,
+    /// Have it in no region
+    #[arg(long, group = "settings")]
+    pub no_region: bool,
     /// How to write.
     #[command(flatten)]
     pub write: WriteArgs,
@@ -126,7 +136,8 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
             session.show(&answer, show)
         }
         PopCommand::Create(args) => {
-            let pop = PopCreate { name: args.name.clone(), message: args.reason.message.clone() };
+            let (name, region) = (args.name.clone(), args.region.clone());
+            let pop = PopCreate { name, region, message: args.reason.message.clone() };
             let answer = client.create_pop(&pop, &args.write.options())?;
             let text = answer.item.as_ref().map(show).unwrap_or_default();
             session.written(&args.write, &answer, &text)
@@ -135,6 +146,7 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
             let patch = PopPatch {
                 enabled: (args.enable || args.disable).then_some(args.enable),
                 drained: (args.drain || args.undrain).then_some(args.drain),
+                region: args.region.clone().or(args.no_region.then(String::new)),
                 message: args.reason.message.clone(),
             };
             let answer = client.patch_pop(&args.pop, &patch, &args.write.options())?;
@@ -165,11 +177,12 @@ pub(super) fn run(session: &mut Session<'_>, command: &PopCommand) -> Result<(),
 
 fn table_of(pops: &[Pop]) -> String {
     table::columns(
-        ["NAME", "STATE", "CONNECTED", "IN SYNC", "PENDING", "HELD", "REFUSED", "HEARD"],
+        ["NAME", "REGION", "STATE", "CONNECTED", "IN SYNC", "PENDING", "HELD", "REFUSED", "HEARD"],
         pops.iter().map(|pop| {
             let status = pop.status.as_ref();
             [
                 pop.name.clone(),
+                pop.region.clone().unwrap_or_default(),
                 state(pop).to_owned(),
                 yes_no(pop.connected),
                 pop.zones_in_sync.to_string(),
@@ -187,6 +200,7 @@ fn show(pop: &Pop) -> String {
     let mut text = table::pairs([
         ("pop", Some(pop.name.clone())),
         ("id", Some(pop.id.clone())),
+        ("region", pop.region.clone()),
         ("state", Some(state(pop).to_owned())),
         ("connected", Some(yes_no(pop.connected))),
         ("zones in sync", Some(pop.zones_in_sync.to_string())),
@@ -278,6 +292,7 @@ mod tests {
             name: "ams1".into(),
             enabled: true,
             drained: false,
+            region: Some("eu-west".into()),
             connected: true,
             zones_pending: 1,
             zones_in_sync: 41,
@@ -313,6 +328,7 @@ mod tests {
         let new = Pop {
             name: "fra1".into(),
             drained: true,
+            region: None,
             connected: false,
             status: None,
             zones_in_sync: 0,
@@ -320,9 +336,9 @@ mod tests {
         };
         assert_eq!(
             table_of(&[pop(), new]),
-            "NAME  STATE    CONNECTED  IN SYNC  PENDING  HELD  REFUSED  HEARD\n\
-             ams1  enabled  yes        41       1              1        2026-01-01T00:00:00Z\n\
-             fra1  drained  no         0        1\n"
+            "NAME  REGION   STATE    CONNECTED  IN SYNC  PENDING  HELD  REFUSED  HEARD\n\
+             ams1  eu-west  enabled  yes        41       1              1        2026-01-01T00:00:00Z\n\
+             fra1           drained  no         0        1\n"
         );
     }
 

@@ -139,7 +139,11 @@ fn import(session: &mut Session<'_>, client: &Client, args: &ImportArgs) -> Resu
 }
 
 fn show(document: &SteeringDocument) -> String {
-    let mut text = table::pairs([("ECS", Some(if document.settings.ecs { "on" } else { "off" }.to_owned()))]);
+    let on_off = |is_on: bool| Some(if is_on { "on" } else { "off" }.to_owned());
+    let mut text = table::pairs([
+        ("ECS", on_off(document.settings.ecs)),
+        ("ALIAS by region", on_off(document.settings.alias_by_region)),
+    ]);
     let mut part = |title: &str, is_empty: bool, table: String| {
         if !is_empty {
             text.push_str(&format!("\n{title}\n{table}"));

@@ -571,7 +571,7 @@ pub fn zone() -> impl Strategy<Value = Zone> {
         ),
     )
         .prop_map(|(ecs, pools, views, policies)| Zone {
-            settings: Settings { ecs },
+            settings: Settings { ecs, ..Settings::default() },
             pools: pools.into_iter().map(|(name, pool)| (name.to_owned(), pool)).collect(),
             views: views.into_iter().map(|(name, view)| (name.to_owned(), view)).collect(),
             policies,

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed::dns::{self, Transport};
+use testbed::dns::{self, Asked, Transport};
 use testbed::knot::Knot;
 use testbed::loopback;
-use testbed::platform::Platform;
+use testbed::platform::{Platform, wait_for_answer};
 use testbed::process::{Launch, Process};
 use testbed::wait::{wait_for, wait_until};
 
@@ -22,7 +22,11 @@ struct Targets {
 
 impl Targets {
     fn start(platform: &Platform, records: &str) -> Targets {
-        let (listen, folder) = (loopback::free_endpoint(), platform.folder("targets"));
+        Targets::start_in(platform, "targets", records)
+    }
+
+    fn start_in(platform: &Platform, folder: &str, records: &str) -> Targets {
+        let (listen, folder) = (loopback::free_endpoint(), platform.folder(folder));
         let mut targets = Targets { listen, folder, knot: None };
         targets.serve(records);
         targets
@@ -54,7 +58,11 @@ fn put(platform: &Platform, name: &str, target: &str) -> Value {
 }
 
 fn alias(platform: &Platform, name: &str) -> Value {
-    let list: Value = platform.tenant.get("/zones/example.com/aliases").expect(200);
+    alias_in(platform, "example.com", name)
+}
+
+fn alias_in(platform: &Platform, zone: &str, name: &str) -> Value {
+    let list: Value = platform.tenant.get(&format!("/zones/{zone}/aliases")).expect(200);
     let items = list["items"].as_array().unwrap();
     items.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name}: {list}")).clone()
 }
@@ -277,4 +285,222 @@ fn a_recursive_resolver_is_asked_and_its_ttls_are_kept_to() {
     assert_eq!(ttl("example.com."), 300, "no more than the record's own");
     assert!((24..=40).contains(&ttl("via.example.com.")), "no more than the lowest on the way");
     assert!(ttl("far.example.com.") <= 5, "no more than the lowest on the way");
+}
+
+/// Name servers of the targets with a recursive resolver each, which know different things of them: as it is in two places.
+struct Places {
+    targets: [Targets; 2],
+    resolvers: [(SocketAddr, Option<Process>, std::path::PathBuf); 2],
+}
+
+impl Places {
+    fn start(platform: &Platform, records: [&str; 2]) -> Places {
+        let targets =
+            [0, 1].map(|place| Targets::start_in(platform, &format!("targets{place}"), records[place]));
+        let resolvers = [0, 1].map(|place| {
+            let (listen, folder) = (loopback::free_endpoint(), platform.folder(&format!("unbound{place}")));
+            (listen, None, folder)
+        });
+        let mut places = Places { targets, resolvers };
+        [0, 1].into_iter().for_each(|place| places.resolve(place));
+        places
+    }
+
+    /// The resolver of a place is started.
+    fn resolve(&mut self, place: usize) {
+        let (listen, process, folder) = &mut self.resolvers[place];
+        let started = process.insert(unbound(folder, *listen, self.targets[place].listen));
+        wait_until(SOON, "unbound to answer", || {
+            assert!(started.is_running(), "{}", started.tail());
+            dns::query(*listen, "ns.target.test.", "A", Transport::Udp).is_ok()
+        })
+        .unwrap_or_else(|e| panic!("{e}\n{}", started.tail()));
+    }
+
+    fn resolver(&self, place: usize) -> SocketAddr {
+        self.resolvers[place].0
+    }
+
+    /// Nobody resolves anything there any more.
+    fn fail(&mut self, place: usize) {
+        self.resolvers[place].1 = None;
+    }
+}
+
+fn set_region(platform: &Platform, pop: &str, region: &str) {
+    platform.herald.operator().patch(&format!("/pops/{pop}"), &json!({ "region": region })).expect(200);
+}
+
+fn by_region(platform: &Platform, zone: &str, is_asked: bool) {
+    let settings = json!({ "alias_by_region": is_asked });
+    platform.tenant.put(&format!("/zones/{zone}/steering/settings"), &settings).expect(200);
+}
+
+/// What is shown of a region.
+fn region(platform: &Platform, name: &str, region: &str) -> Value {
+    let alias = alias(platform, name);
+    let regions = alias["regions"].as_array().unwrap();
+    regions.iter().find(|one| one["region"] == region).unwrap_or_else(|| panic!("{region}: {alias}")).clone()
+}
+
+fn explained(platform: &Platform, pop: &str) -> Value {
+    platform.tenant.get(&format!("/explain?name=www.example.com&client=192.0.2.77&pop={pop}")).expect(200)
+}
+
+#[test]
+fn regions_answer_with_what_is_found_there() {
+    let mut platform = Platform::without_pops("alias-regions");
+    let here = "lb A 198.18.0.1\nlb A 198.18.0.2\nlb AAAA 2001:2::1";
+    let mut places = Places::start(&platform, [here, "lb A 198.18.1.1"]);
+    platform.add_pop_resolving_with(places.resolver(0));
+    platform.add_pop_resolving_with(places.resolver(1));
+    // One that has no resolver answers with what others of its region find.
+    platform.add_pops(1, None);
+    for (pop, region) in [("pop1", "eu"), ("pop2", "us"), ("pop3", "us")] {
+        set_region(&platform, pop, region);
+    }
+    allow(&platform, &["198.18.0.0/15", "2001:2::/48"]);
+    platform.create_zone("example.com");
+    by_region(&platform, "example.com", true);
+    for name in ["@", "www", "*.wild"] {
+        put(&platform, name, "lb.target.test.");
+    }
+    let revision = || platform.tenant.get("/zones/example.com").expect(200)["revision"].clone();
+    let told = (revision(), history(&platform));
+    let answers = |rtype: &str, values: [&[&str]; 3]| {
+        for name in ["example.com.", "www.example.com.", "a.b.wild.example.com."] {
+            for (pop, values) in platform.pops.iter().zip(values) {
+                wait_for_answer(pop, name, rtype, values);
+            }
+        }
+    };
+    let (eu, us): (&[&str], &[&str]) = (&["198.18.0.1", "198.18.0.2"], &["198.18.1.1"]);
+    answers("A", [eu, us, us]);
+    answers("AAAA", [&["2001:2::1"], &[], &[]]);
+    for pop in &platform.pops {
+        let answer = dns::query(pop.listen, "www.example.com.", "A", Transport::Udp).unwrap();
+        assert!(answer.answers.iter().all(|record| record.ttl <= 5), "{answer:?}");
+        // Nobody is told how it comes about.
+        for hidden in ["TYPE65401", "TYPE65296", "TXT"] {
+            let answer = dns::query(pop.listen, "www.example.com.", hidden, Transport::Udp).unwrap();
+            assert!(answer.answers.is_empty(), "{answer:?}");
+        }
+    }
+    for (pop, of, values) in [("pop1", "eu", eu), ("pop2", "us", us), ("pop3", "us", us)] {
+        let explained = explained(&platform, pop);
+        assert_eq!(explained["decision"]["answer"]["records"], json!(values), "{explained}");
+        let shown = region(&platform, "www.example.com.", of);
+        assert_eq!(shown["served"][0]["records"], json!(values), "{shown}");
+        assert_eq!(explained["region"] == of, shown["state"] == "own", "{explained}");
+        assert!(explained["note"].as_str().is_some_and(|note| note.contains("region")), "{explained}");
+    }
+    let pools: Value = platform.tenant.get("/zones/example.com/steering").expect(200);
+    assert!(pools.get("pools").is_none() && pools.get("policies").is_none(), "{pools}");
+    assert!(!platform.tenant.get("/zones/example.com/export").text.contains("198.18."));
+
+    // They come to agree: plain records, of which every PoP has the same.
+    places.targets[1].serve(here);
+    answers("A", [eu, eu, eu]);
+    answers("AAAA", [&["2001:2::1"]; 3]);
+    wait_until(SOON, "plain records", || explained(&platform, "pop2")["outcome"] == "records")
+        .unwrap_or_else(|e| panic!("{e}: {}", explained(&platform, "pop2")));
+    places.targets[1].serve("lb A 198.18.1.2");
+    answers("A", [eu, &["198.18.1.2"], &["198.18.1.2"]]);
+    answers("AAAA", [&["2001:2::1"], &[], &[]]);
+
+    // Nobody resolves for one region any more: it keeps what it had, over restarts too, while the other follows the target. The fleet's
+    // answer is what either of them found, and with it the place where nobody does can get what is found elsewhere: so both fail in turn.
+    let own = ["eu", "us"].map(|of| region(&platform, "www.example.com.", of)["state"] == "own");
+    assert!(own[0] != own[1], "one of them has what is served everywhere: {own:?}");
+    let (failing, good) = if own[1] { (1, 0) } else { (0, 1) };
+    places.fail(failing);
+    let of = ["eu", "us"][failing];
+    wait_until(SOON, "its last good answer", || {
+        region(&platform, "www.example.com.", of)["state"] == "last_good"
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}", alias(&platform, "www.example.com.")));
+    places.targets[good].serve("lb A 198.18.2.1");
+    let (moved, kept): (&[&str], &[&str]) =
+        (&["198.18.2.1"], if failing == 1 { &["198.18.1.2"] } else { eu });
+    let expected = if failing == 1 { [moved, kept, kept] } else { [kept, moved, moved] };
+    answers("A", expected);
+    assert_eq!((revision(), history(&platform)), told, "the tenant changed nothing");
+    platform.herald.kill();
+    platform.herald.restart();
+    platform.pops[2].kill();
+    platform.pops[2].start();
+    platform.wait_until_in_sync();
+    let answers = |rtype: &str, values: [&[&str]; 3]| {
+        for (pop, values) in platform.pops.iter().zip(values) {
+            wait_for_answer(pop, "www.example.com.", rtype, values);
+        }
+    };
+    answers("A", expected);
+    wait_until(SOON, "its last good answer", || {
+        region(&platform, "www.example.com.", of)["state"] == "last_good"
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}", alias(&platform, "www.example.com.")));
+    answers("A", expected);
+    places.targets[failing].serve("lb A 198.18.3.1");
+    places.resolve(failing);
+    let new: &[&str] = &["198.18.3.1"];
+    let [first, second] = if failing == 1 { [moved, new] } else { [new, moved] };
+    answers("A", [first, second, second]);
+
+    // A PoP that moves answers with what its new region has.
+    set_region(&platform, "pop3", "eu");
+    answers("A", [first, second, first]);
+    set_region(&platform, "pop3", "us");
+    answers("A", [first, second, second]);
+    // And whoever doesn't want it by region any more has one answer.
+    by_region(&platform, "example.com", false);
+    answers("A", [moved, moved, moved]);
+}
+
+#[test]
+fn insiders_of_a_private_zone_have_its_aliases() {
+    let mut platform = Platform::without_pops("alias-private");
+    let places = Places::start(&platform, ["lb A 198.18.0.1", "lb A 198.18.1.1"]);
+    for place in 0..2 {
+        platform.add_pop_resolving_with(places.resolver(place));
+    }
+    allow(&platform, &["198.18.0.0/15"]);
+    let tenant: Value = platform.tenant.get("/whoami").expect(200);
+    let tenant = tenant["tenant"]["id"].as_str().unwrap().to_owned();
+    let grant = json!({ "source_prefixes": ["127.0.0.16/28"] });
+    platform.herald.operator().patch(&format!("/tenants/{tenant}"), &grant).expect(200);
+    let insiders = json!({ "prefixes": ["127.0.0.16/28"] });
+    let rrsets = json!([{ "name": "@", "type": "ALIAS", "ttl": 300, "records": ["lb.target.test."] }]);
+    let zone = json!({ "name": "example.com", "rrsets": rrsets, "private": true, "insiders": insiders });
+    let made = platform.tenant.post("/zones?wait=all", &zone).expect(201);
+    // By name there are public zones alone.
+    let zone = made["item"]["id"].as_str().unwrap();
+    let ask = |pop: usize, source: &str| {
+        let asked = Asked { source: source.parse().unwrap(), ..Asked::default() };
+        let answer = dns::query_as(platform.pops[pop].listen, "example.com.", "A", &asked).ok()?.0;
+        Some(answer.values("A"))
+    };
+    let wait = |expected: &[[&str; 1]; 2]| {
+        wait_until(SOON, &format!("{expected:?}"), || {
+            (0..2).all(|pop| ask(pop, "127.0.0.17").is_some_and(|values| values == expected[pop]))
+        })
+        .unwrap_or_else(|e| panic!("{e}: {:?} {:?}", ask(0, "127.0.0.17"), ask(1, "127.0.0.17")));
+        // For everybody else there is no such zone.
+        assert!((0..2).all(|pop| ask(pop, "127.0.0.1").is_some_and(|values| values.is_empty())));
+    };
+    let first = |alias: Value| alias["pops"][0]["answers"][0]["records"][0].as_str().map(str::to_owned);
+    let served = wait_for(SOON, "both PoPs to find something", || {
+        let alias = alias_in(&platform, zone, "example.com.");
+        let is_found = alias["differs_by_place"] == true;
+        first(alias).filter(|_| is_found)
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}", alias_in(&platform, zone, "example.com.")));
+    wait(&[[&served], [&served]]);
+    // By region as well.
+    set_region(&platform, "pop1", "eu");
+    set_region(&platform, "pop2", "us");
+    by_region(&platform, zone, true);
+    wait(&[["198.18.0.1"], ["198.18.1.1"]]);
+    by_region(&platform, zone, false);
+    wait(&[[&served], [&served]]);
 }

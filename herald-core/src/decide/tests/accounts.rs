@@ -270,7 +270,7 @@ fn what_is_for_operators_is_for_nobody_else() {
         Action::CreateNsSet(ns_set_input("x", &["ns.x.example"])),
         Action::UpdateNsSet { set, input: ns_set_input("x", &["ns.x.example"]) },
         Action::DeleteNsSet { set },
-        Action::CreatePop { name: "p".into(), secret_hash: [0; 32] },
+        Action::CreatePop { name: "p".into(), secret_hash: [0; 32], region: None },
         Action::BeginEpoch,
         Action::Bootstrap { secret_hash: [0; 32] },
     ];
@@ -320,15 +320,49 @@ fn tenants_come_and_go() {
 #[test]
 fn pops_come_and_go() {
     let mut world = World::new();
-    let create = || Action::CreatePop { name: "fra1".into(), secret_hash: [7; 32] };
+    let create = || Action::CreatePop { name: "fra1".into(), secret_hash: [7; 32], region: None };
     let Some(Subject::Pop(pop)) = world.operate(create()).subject else { panic!("no PoP") };
     assert_eq!(kind(world.run(world.operator, create())), Conflict);
-    let update = |enabled, drained| Action::UpdatePop { pop, enabled, drained };
+    let update = |enabled, drained| Action::UpdatePop { pop, enabled, drained, region: None };
     assert!(world.operate(update(Some(true), Some(false))).changes.is_empty());
     assert_eq!(kind(world.run(world.operator, Action::DeletePop { pop })), Conflict);
     world.operate(update(Some(false), Some(true)));
     world.operate(Action::DeletePop { pop });
     assert_eq!(kind(world.run(world.operator, update(None, None))), NotFound);
+}
+
+#[test]
+fn pops_are_in_few_regions() {
+    let mut world = World::new();
+    let regions: Vec<String> = (1..=17).map(|number| format!("r{number}")).collect();
+    let mut pops = Vec::new();
+    for (number, region) in (0..).zip(&regions) {
+        let region = (number < 16).then(|| region.clone());
+        let create = Action::CreatePop { name: format!("pop{number}"), secret_hash: [number; 32], region };
+        let Some(Subject::Pop(pop)) = world.operate(create).subject else { panic!("no PoP") };
+        pops.push(pop);
+    }
+    let set = |pop, region: &str| Action::UpdatePop {
+        pop,
+        enabled: None,
+        drained: None,
+        region: Some(region.into()),
+    };
+    let region = |world: &World, pop| world.state.pop(pop).unwrap().region.clone();
+    let last = pops[16];
+    let refused = world.run(world.operator, set(last, "r17")).unwrap_err();
+    assert!(refused.kind == Conflict && refused.detail.contains("16 regions"), "{}", refused.detail);
+    world.operate(set(last, "r1"));
+    assert!(world.operate(set(last, "r1")).changes.is_empty());
+    assert_eq!(region(&world, last).as_deref(), Some("r1"));
+    // The last one of a region can move to a new one.
+    world.operate(set(pops[1], "r17"));
+    world.operate(set(last, ""));
+    assert_eq!(region(&world, last), None);
+    for bad in ["EU", "eu_west", "-eu", "e~u", &"x".repeat(33)] {
+        assert_eq!(kind(world.run(world.operator, set(last, bad))), Invalid, "{bad}");
+    }
+    world.operate(set(pops[1], &"x".repeat(32)));
 }
 
 #[test]

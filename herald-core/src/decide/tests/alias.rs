@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::alias::watch::{ADDRESSES_MAX, Found, Resolved, Sight, VANTAGES, Watch};
+use crate::alias::watch::{ADDRESSES_MAX, Found, Resolved, Sight, VANTAGES, VANTAGES_PER_REGION, Watch};
 use crate::alias::{ALIAS, circle};
 use crate::command::{EditOp, RrsetEdit, ZoneEdit};
 use crate::content::Difference;
 use crate::limits::Limit;
 use crate::monitor::ProbeRules;
 use crate::rdata::parse_rdata;
+use crate::state::AliasTerms;
+use crate::steering::{
+    Item, POOL, Settings, Used, answered_type, held_name, is_steering_type, item, pool_key, settings_key,
+};
 use crate::{PopId, Rdatas, RrKey, Rrset};
 
 const A: Rtype = Rtype::A;
@@ -72,6 +76,55 @@ impl Platform {
         Platform { world, tenant, watch, seen: State::default(), now_ms: 0 }
     }
 
+    /// One whose PoPs are in these regions, if they are in any, and a zone of which ALIAS records are answered by region.
+    fn by_region(regions: &[Option<&str>], records: &str) -> (Platform, ZoneId, Vec<PopId>) {
+        let mut platform = Platform::new(0);
+        let mut pops = Vec::new();
+        for (number, region) in (1..).zip(regions) {
+            let (name, region) = (format!("pop{number}"), region.map(str::to_owned));
+            let create = Action::CreatePop { name, secret_hash: [number; 32], region };
+            let Some(Subject::Pop(pop)) = platform.world.operate(create).subject else { panic!("no PoP") };
+            platform.watch.pop_up(pop, true);
+            pops.push(pop);
+        }
+        let zone = platform.world.import(platform.tenant, "example.com", records);
+        platform.ask_by_region(true);
+        (platform, zone, pops)
+    }
+
+    fn ask_by_region(&mut self, alias_by_region: bool) {
+        let Rrset { ttl, rdatas } = Item::Settings(Settings { ecs: true, alias_by_region }).write().unwrap();
+        let edits = vec![RrsetEdit {
+            key: settings_key(&name("example.com")),
+            if_match: None,
+            op: EditOp::Put { ttl, rdatas },
+        }];
+        let zones = vec![ZoneEdit { zone: by_name("example.com"), if_match: None, edits }];
+        self.act(Action::EditZones { zones });
+        self.settle();
+    }
+
+    /// A PoP says something, if it was asked, and it is taken in.
+    fn says(&mut self, pop: PopId, target: &str, a: Found, aaaa: Found) {
+        self.watch.said(pop, 1, &name(target), Sight { a, aaaa, since_ms: self.now_ms });
+        self.settle();
+    }
+
+    /// What is served of type A at an owner, everywhere and by regions.
+    fn served_by_region(&self, zone: ZoneId, owner: &str) -> String {
+        let text = |rrset: &Option<Rrset>| {
+            let Some(rrset) = rrset else { return "nothing".to_owned() };
+            let texts = rrset.rdatas.iter().map(|rdata| crate::rdata::format_rdata(A, rdata));
+            format!("{} {}", rrset.ttl, texts.collect::<Vec<_>>().join(" "))
+        };
+        let served = self.world.zone(zone).served(&name(owner), A);
+        let of_region = |(region, regional): (&String, &crate::alias::served::Regional)| {
+            format!("{region} ({}) {}", regional.pops.join(" "), text(&regional.rrset))
+        };
+        let parts = std::iter::once(text(&served.everywhere)).chain(served.regions.iter().map(of_region));
+        parts.collect::<Vec<_>>().join(" | ")
+    }
+
     fn act(&mut self, action: Action) {
         self.world.run(self.tenant, action).unwrap();
     }
@@ -79,6 +132,9 @@ impl Platform {
     /// Takes the newest state in; gives what is due.
     fn due(&mut self) -> Vec<Resolved> {
         let state = self.world.state.clone();
+        if state.pops().next().is_some() {
+            self.watch.set_pops(self.now_ms, state.pops().map(|pop| (pop.id, pop.name.clone())));
+        }
         self.watch.follow(&self.seen, &state);
         self.watch.choose(self.now_ms);
         self.seen = state.clone();
@@ -321,6 +377,246 @@ fn only_the_system_says_what_is_resolved_and_only_of_aliases() {
     assert!(world.state.aliases().is_empty());
 }
 
+#[test]
+fn regions_serve_what_is_found_there() {
+    // Which PoPs are placed best depends on the name.
+    for target in ["lb", "a", "b", "c", "d", "e"] {
+        regions_serve_what_is_found_of(&format!("{target}.example.net"));
+    }
+}
+
+fn regions_serve_what_is_found_of(t: &str) {
+    let regions = [Some("eu"), Some("eu"), Some("us"), Some("us"), Some("us"), None];
+    let (mut platform, zone, pops) =
+        Platform::by_region(&regions, &format!("@ 300 ALIAS {t}.\nwww 20 ALIAS {t}."));
+    let before = platform.world.zone(zone).clone();
+    let chosen = platform.watch.view(&name(t));
+    assert_eq!(chosen.fleet, VANTAGES);
+    assert_eq!(chosen.regions.keys().collect::<Vec<_>>(), ["eu", "us"]);
+    for (region, members) in [("eu", &pops[..2]), ("us", &pops[2..5])] {
+        let of_region = &chosen.regions[region];
+        assert_eq!(of_region.len(), VANTAGES_PER_REGION);
+        assert!(of_region.iter().all(|pop| members.contains(pop)), "{region}");
+        let ranked: Vec<&PopId> = chosen.pops.iter().map(|(pop, ..)| pop).collect();
+        assert!(of_region.iter().all(|pop| ranked.contains(&pop)), "all of them are asked");
+    }
+    // What the fleet has is what its best placed PoP finds. The region that it isn't in finds something else.
+    let best = chosen.pops[0].0;
+    let in_region = |region: &str| chosen.regions[region].clone();
+    let home = if pops[..2].contains(&best) {
+        Some("eu")
+    } else if best == pops[5] {
+        None
+    } else {
+        Some("us")
+    };
+    let (other, names) = if home == Some("us") { ("eu", "pop1 pop2") } else { ("us", "pop3 pop4 pop5") };
+    let [first, second] = in_region(other)[..] else { panic!("two are chosen") };
+    platform.says(best, t, found(60, &["192.0.2.1"]), nothing());
+    let says = |platform: &mut Platform, pop, a| {
+        platform.says(pop, t, a, failed());
+        (platform.served_by_region(zone, "example.com"), platform.served_by_region(zone, "www.example.com"))
+    };
+    let both = |apex: &str, www: &str| {
+        (
+            apex.replace("OTHER", &format!("{other} ({names})")),
+            www.replace("OTHER", &format!("{other} ({names})")),
+        )
+    };
+    let same = both("60 192.0.2.1", "20 192.0.2.1");
+    let own = both("60 192.0.2.1 | OTHER 30 192.0.2.2", "20 192.0.2.1 | OTHER 20 192.0.2.2");
+    // The best placed PoP of the region counts, and the same addresses are no other answer, however long they may be kept.
+    assert_eq!(says(&mut platform, second, found(15, &["192.0.2.1"])), same);
+    assert_eq!(says(&mut platform, first, found(30, &["192.0.2.2"])), own);
+    assert_eq!(platform.served(zone, "www.example.com"), "", "no plain records beside the policy");
+    let published = platform.world.zone(zone).published();
+    assert_eq!(published.steering().unwrap().policy_count(), 2);
+    // The next PoP's counts where the first doesn't know; and then what was good last, whatever the fleet has by then.
+    assert_eq!(says(&mut platform, first, failed()), same);
+    assert_eq!(says(&mut platform, first, found(30, &["192.0.2.2"])), own);
+    assert_eq!(says(&mut platform, second, failed()), own);
+    assert_eq!(says(&mut platform, first, failed()), own);
+    let moved = both("60 192.0.2.5 | OTHER 30 192.0.2.2", "20 192.0.2.5 | OTHER 20 192.0.2.2");
+    assert_eq!(says(&mut platform, best, found(60, &["192.0.2.5"])), moved);
+    // An address that may not be served is passed over, and most of a region have to find nothing for there to be nothing.
+    assert_eq!(says(&mut platform, first, found(60, &["10.0.0.1"])), moved);
+    assert_eq!(says(&mut platform, first, nothing()), moved);
+    let none = both("60 192.0.2.5 | OTHER nothing", "20 192.0.2.5 | OTHER nothing");
+    assert_eq!(says(&mut platform, second, nothing()), none);
+    // Regions that come to agree are answered by plain records.
+    assert_eq!(says(&mut platform, second, found(60, &["192.0.2.5"])), both("60 192.0.2.5", "20 192.0.2.5"));
+    assert!(platform.world.zone(zone).published().steering().is_none_or(|tally| tally.rrset_count() == 1));
+    assert_eq!(platform.served(zone, "www.example.com"), "20 192.0.2.5");
+
+    let after = platform.world.zone(zone);
+    assert_eq!(
+        (after.revision, &after.content),
+        (before.revision, &before.content),
+        "the tenant changed nothing"
+    );
+}
+
+#[test]
+fn what_regions_serve_follows_pops_rules_and_the_tenant() {
+    // Which PoPs are placed best depends on the name.
+    for target in ["lb", "a", "b", "c", "d", "e"] {
+        what_regions_serve_of_it_follows(&format!("{target}.example.net"));
+    }
+}
+
+fn what_regions_serve_of_it_follows(t: &str) {
+    let (mut platform, zone, pops) =
+        Platform::by_region(&[None, Some("us"), Some("us")], &format!("@ ALIAS {t}.\na.b ALIAS {t}."));
+    let served = |platform: &Platform| {
+        let (apex, other) = (
+            platform.served_by_region(zone, "example.com"),
+            platform.served_by_region(zone, "a.b.example.com"),
+        );
+        assert_eq!(apex, other);
+        apex
+    };
+    let set_region = |platform: &mut Platform, pop: usize, region: &str| {
+        let (pop, region) = (pops[pop], Some(region.to_owned()));
+        platform.world.operate(Action::UpdatePop { pop, enabled: None, drained: None, region });
+        platform.settle();
+    };
+    let all = |platform: &mut Platform| {
+        for (pop, address) in pops.iter().zip(["192.0.2.1", "192.0.2.2", "192.0.2.2"]) {
+            platform.says(*pop, t, found(60, &[address]), failed());
+        }
+    };
+    all(&mut platform);
+    // All three are the fleet's: the best placed one's answer is everybody's but where a region has another.
+    let is_first_best = platform.watch.view(&name(t)).pops[0].0 == pops[0];
+    let own = if is_first_best { "60 192.0.2.1 | us (pop2 pop3) 60 192.0.2.2" } else { "60 192.0.2.2" };
+    assert_eq!(served(&platform), own);
+    // So that it doesn't depend on that, the first has a region of its own.
+    set_region(&mut platform, 0, "eu");
+    let differs = |everywhere: &str, eu: &str, us: &str| match is_first_best {
+        true => format!("{everywhere} | {us}"),
+        false => format!("{everywhere} | {eu}"),
+    };
+    let (best, eu, us) = (
+        if is_first_best { "60 192.0.2.1" } else { "60 192.0.2.2" },
+        "eu (pop1) 60 192.0.2.1",
+        "us (pop2 pop3) 60 192.0.2.2",
+    );
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // PoPs that move take the answer of where they are, at once.
+    set_region(&mut platform, 2, "eu");
+    let moved = served(&platform);
+    assert!(!moved.contains("us (pop2 pop3)") && !moved.contains("eu (pop1)"), "{moved}");
+    set_region(&mut platform, 2, "");
+    assert!(!served(&platform).contains("pop3"));
+    set_region(&mut platform, 2, "us");
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // What may not be served any more goes at once, everywhere.
+    let rules = platform.world.state.monitors().rules().clone();
+    platform.world.operate(Action::SetProbeRules(ProbeRules::default()));
+    platform.settle();
+    assert_eq!(served(&platform), "nothing");
+    platform.world.operate(Action::SetProbeRules(rules));
+    platform.settle();
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // A region's own answer is of its target, and no TTL is above that of the record.
+    let put_both = |platform: &mut Platform, ttl, target: &str| {
+        platform.act(put("example.com", ttl, target));
+        platform.act(put("a.b.example.com", ttl, target));
+    };
+    put_both(&mut platform, 9, t);
+    assert_eq!(served(&platform), differs(best, eu, us).replace("60 ", "9 "));
+    put_both(&mut platform, 300, "other.example.net");
+    assert_eq!(
+        served(&platform),
+        best.replace("60 ", "9 "),
+        "of the old target, until the new one is resolved"
+    );
+    put_both(&mut platform, 300, t);
+    platform.settle();
+    all(&mut platform);
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // PoPs of which none has a resolver go with the fleet; those that are away keep what they have.
+    let own_pops: Vec<PopId> = if is_first_best { pops[1..].to_vec() } else { pops[..1].to_vec() };
+    own_pops.iter().for_each(|pop| platform.watch.pop_down(platform.now_ms, *pop));
+    platform.now_ms = platform.watch.next_at_ms().unwrap_or(platform.now_ms) + crate::choice::ABSENCE_MS;
+    platform.settle();
+    assert_eq!(served(&platform), differs(best, eu, us));
+    own_pops.iter().for_each(|pop| platform.watch.pop_up(*pop, false));
+    platform.settle();
+    assert_eq!(served(&platform), best);
+    // Whoever doesn't ask for it any more has one answer with the very change.
+    own_pops.iter().for_each(|pop| platform.watch.pop_down(platform.now_ms, *pop));
+    own_pops.iter().for_each(|pop| platform.watch.pop_up(*pop, true));
+    platform.settle();
+    all(&mut platform);
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // What regions have may come and go: it is no loss of the zone's, and neither is that nobody asks for it any more.
+    let brakes = crate::brakes::Brakes { zone_rrsets_min: 4, ..Default::default() };
+    let of = platform.world.zone(zone).clone();
+    let count = of.published_rrset_count();
+    let plain = of.content.rrset_count();
+    assert!(count > plain && !of.is_shrunk_from(count, 2, &brakes) && !of.is_shrunk_from(plain, 2, &brakes));
+    assert!(
+        !of.is_shrunk_from(plain + 2 * 2 * 3, 2, &brakes),
+        "all that two ALIAS could have of two regions"
+    );
+    assert!(of.is_shrunk_from(3 * plain + 2 * 2 * 3, 2, &brakes));
+    platform.ask_by_region(false);
+    let of = platform.world.zone(zone);
+    assert_eq!(of.shrunk, Some(of.revision));
+    assert_eq!(served(&platform), best);
+    assert!(platform.world.zone(zone).resolved.steering().is_none());
+    assert!(platform.watch.view(&name(t)).regions.is_empty());
+    platform.ask_by_region(true);
+    all(&mut platform);
+    assert_eq!(served(&platform), differs(best, eu, us));
+    // Without the record nothing is left.
+    platform.act(edit("example.com", ALIAS, EditOp::Delete));
+    platform.act(edit("a.b.example.com", ALIAS, EditOp::Delete));
+    platform.settle();
+    assert_eq!(platform.world.zone(zone).resolved.rrset_count(), 0);
+}
+
+#[test]
+fn a_private_zone_has_aliases_too() {
+    let t = "lb.example.net";
+    let (mut platform, public, pops) =
+        Platform::by_region(&[Some("eu"), Some("us")], "@ ALIAS lb.example.net.");
+    let tenant = platform.tenant;
+    platform.world.grant(tenant_of(tenant), &["10.0.0.0/8"]).unwrap();
+    let text = "$TTL 300\n@ NS ns1.herald.example.\n@ NS ns2.herald.example.\n@ ALIAS lb.example.net.\n";
+    let mut content = content_of("example.com", text);
+    let settings = Item::Settings(Settings { ecs: false, alias_by_region: true }).write().unwrap();
+    content.put(settings_key(&name("example.com")), settings);
+    let insiders = crate::command::Insiders::View(crate::steering::View {
+        prefixes: vec!["10.0.0.0/8".parse().unwrap()],
+        pops: Vec::new(),
+    });
+    let create = Action::CreateZone {
+        name: name("example.com"),
+        tenant: None,
+        ns_set: None,
+        labels: std::collections::BTreeMap::new(),
+        content: Some(prepared("example.com", content)),
+        insiders: Some(insiders),
+    };
+    let Some(Subject::Zone(private)) = platform.world.run(tenant, create).unwrap().subject else {
+        panic!("no zone")
+    };
+    platform.settle();
+    platform.says(pops[0], t, found(60, &["192.0.2.1"]), failed());
+    platform.says(pops[1], t, found(60, &["192.0.2.2"]), failed());
+    let told = platform.served_by_region(public, "example.com");
+    assert_eq!(told.matches("pop").count(), 1, "{told}");
+    assert_eq!(platform.served_by_region(private, "example.com"), told);
+    // It isn't in a circle because somebody's public name leads back to the name that it has, too.
+    assert_eq!(circle(&platform.world.state, private, &name("example.com")), None);
+    platform.world.import(tenant, "example.net", "lb ALIAS example.com.");
+    assert!(circle(&platform.world.state, public, &name("example.com")).is_some());
+    platform.settle();
+    assert_eq!(platform.served_by_region(public, "example.com"), "nothing");
+}
+
 /// What may happen to a zone.
 #[derive(Clone, Debug)]
 enum Step {
@@ -330,17 +626,24 @@ enum Step {
     Replace(Vec<(u8, u8)>),
     Say(u8, u8, Option<u8>),
     Time,
+    ByRegion(bool),
+    Region(u8, u8),
+    /// An ALIAS becomes an address, or an address an ALIAS.
+    Swap(u8, Option<u8>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (0..4u8, 0..3u8, 1..400u32).prop_map(|(owner, target, ttl)| Step::Put(owner, target, ttl)),
-        (0..4u8).prop_map(Step::Plain),
-        (0..4u8).prop_map(Step::Delete),
-        prop::collection::vec((0..4u8, 0..3u8), 0..4).prop_map(Step::Replace),
-        (0..3u8, 0..3u8, prop::option::of(0..250u8))
+        2 => (0..4u8, 0..3u8, 1..400u32).prop_map(|(owner, target, ttl)| Step::Put(owner, target, ttl)),
+        1 => (0..4u8).prop_map(Step::Plain),
+        1 => (0..4u8).prop_map(Step::Delete),
+        1 => prop::collection::vec((0..4u8, 0..3u8), 0..4).prop_map(Step::Replace),
+        8 => (0..3u8, 0..3u8, prop::option::weighted(0.8, 0..4u8))
             .prop_map(|(place, target, last)| Step::Say(place, target, last)),
-        Just(Step::Time),
+        1 => Just(Step::Time),
+        1 => (0..4u8, prop::option::of(0..3u8)).prop_map(|(owner, target)| Step::Swap(owner, target)),
+        1 => any::<bool>().prop_map(Step::ByRegion),
+        1 => (0..3u8, 0..3u8).prop_map(|(pop, region)| Step::Region(pop, region)),
     ]
 }
 
@@ -351,14 +654,26 @@ proptest! {
     fn what_is_kept_fits_together_however_it_came_about(steps in prop::collection::vec(step(), 1..40)) {
         let owner = |n: u8| format!("h{n}.example.com");
         let target = |n: u8| format!("t{n}.example.net");
-        let mut platform = Platform::new(3);
+        let (mut platform, zone, pops) = Platform::by_region(
+            &[Some("r1"), Some("r2"), None], "h0 ALIAS t0.example.net.\nh1 ALIAS t1.example.net.\nh2 ALIAS t1.example.net.");
         let tenant = platform.tenant;
-        let zone = platform.world.import(tenant, "example.com", "");
+        let mut before = platform.world.zone(zone).clone();
         for step in steps {
             let action = match step {
-                Step::Put(at, to, ttl) => put(&owner(at), ttl, &target(to)),
-                Step::Plain(at) => edit(&owner(at), A, EditOp::Put { ttl: 5, rdatas: rrset(5, &["192.0.2.250"]).rdatas }),
-                Step::Delete(at) => edit(&owner(at), ALIAS, EditOp::Delete),
+                Step::Put(at, to, ttl) => Some(put(&owner(at), ttl, &target(to))),
+                Step::Plain(at) => Some(edit(&owner(at), A, EditOp::Put { ttl: 5, rdatas: rrset(5, &["192.0.2.250"]).rdatas })),
+                Step::Swap(at, to) => {
+                    let alias = to.map(|to| Rdatas::single(&parse_rdata(ALIAS, &target(to)).unwrap()));
+                    let (gone, rtype) = if alias.is_some() { (A, ALIAS) } else { (ALIAS, A) };
+                    let rdatas = alias.unwrap_or_else(|| rrset(5, &["192.0.2.250"]).rdatas);
+                    let one = |rtype, op| RrsetEdit { key: key(&owner(at), rtype), if_match: None, op };
+                    let edits = vec![one(gone, EditOp::Delete), one(rtype, EditOp::Put { ttl: 5, rdatas })];
+                    let zones = vec![ZoneEdit { zone: by_name("example.com"), if_match: None, edits }];
+                    let _ = platform.world.run_confirmed(tenant, Action::EditZones { zones });
+                    platform.settle();
+                    None
+                }
+                Step::Delete(at) => Some(edit(&owner(at), ALIAS, EditOp::Delete)),
                 Step::Replace(aliases) => {
                     let mut text = "$TTL 300\n@ NS ns1.herald.example.\n@ NS ns2.herald.example.\n".to_owned();
                     let aliases: std::collections::BTreeMap<u8, u8> = aliases.into_iter().collect();
@@ -367,37 +682,91 @@ proptest! {
                     }
                     let content = prepared("example.com", content_of("example.com", &text));
                     let base = platform.world.zone(zone).revision;
-                    Action::ReplaceZone { zone: ZoneRef::Id(zone), base, content }
+                    Some(Action::ReplaceZone { zone: ZoneRef::Id(zone), base, content })
                 }
                 Step::Say(place, to, last) => {
                     let answer = last.map_or_else(nothing, |last| found(u32::from(last) + 1, &[&format!("192.0.2.{last}")]));
                     if usize::from(place) < platform.chosen(&target(to)).len() {
                         platform.say(place.into(), &target(to), answer, failed());
                     }
-                    continue;
+                    None
                 }
                 Step::Time => {
                     platform.now_ms += 1_000;
                     platform.settle();
-                    continue;
+                    None
+                }
+                Step::ByRegion(is_asked) => {
+                    platform.ask_by_region(is_asked);
+                    None
+                }
+                Step::Region(pop, region) => {
+                    let region = Some(["", "r1", "r2"][usize::from(region)].to_owned());
+                    let pop = pops[usize::from(pop)];
+                    platform.world.operate(Action::UpdatePop { pop, enabled: None, drained: None, region });
+                    platform.settle();
+                    None
                 }
             };
             // Some are refused, as an ALIAS and addresses can't be at one name.
-            let _ = platform.world.run_confirmed(tenant, action);
+            let _ = action.map(|action| platform.world.run_confirmed(tenant, action));
             let state = &platform.world.state;
             let of = state.zone(zone).unwrap();
+            let by_region = of.settings().alias_by_region;
+            let published = of.published();
+            let mut difference = Difference::default();
+            for change in before.published_changes(of) {
+                match change.new {
+                    Some(rrset) => difference.puts.push((change.key.clone(), rrset.clone())),
+                    None => difference.deletes.push(change.key.clone()),
+                }
+            }
+            // In whatever order a PoP takes them.
+            let mut puts_first = before.published();
+            puts_first.apply(&Difference { puts: difference.puts.clone(), deletes: Vec::new() });
+            puts_first.apply(&Difference { puts: Vec::new(), deletes: difference.deletes });
+            prop_assert_eq!(&puts_first, &published);
+            before = Zone::clone(of);
             for (key, rrset) in of.resolved.iter() {
+                prop_assert!(by_region || !is_steering_type(key.rtype), "{}", key);
+                prop_assert!(of.content.get(key).is_none(), "{}", key);
+                if key.rtype == POOL {
+                    let pool = held_name(&key.owner).unwrap();
+                    prop_assert!(!item::is_label(&pool), "no tenant has one of this name");
+                    prop_assert_eq!(of.resolved.steering().unwrap().uses(&Used::Pool(pool.into())), 1);
+                    continue;
+                }
                 let alias = of.content.aliases().get(&key.owner);
                 prop_assert!(alias.is_some_and(|alias| rrset.ttl <= alias.ttl), "{}", key);
+                let Some(answered) = answered_type(key.rtype) else { continue };
+                let plain = RrKey::new(key.owner.clone(), answered);
+                prop_assert!(published.get(&plain).is_none(), "{} has records beside its policy", key.owner);
+                let served = of.served(&key.owner, answered);
+                prop_assert!(!served.regions.is_empty());
+                let members = |region: &str| {
+                    let of_region = |pop: &&crate::state::Shared<crate::account::Pop>| pop.region.as_deref() == Some(region);
+                    let mut names: Vec<String> = state.pops().filter(of_region).map(|pop| pop.name.clone()).collect();
+                    names.sort();
+                    names
+                };
+                for (region, regional) in &served.regions {
+                    let has_ttl = |rrset: &Rrset| rrset.ttl <= alias.unwrap().ttl;
+                    prop_assert!(regional.rrset.as_ref().is_none_or(has_ttl));
+                    prop_assert_eq!(&regional.pops, &members(region));
+                }
+                let Ok(Item::Policy(_, policy)) = Item::read(key.rtype, &rrset.rdatas) else { panic!("{key}") };
+                for pool in policy.rules.iter().flat_map(|rule| &rule.pools) {
+                    prop_assert!(of.resolved.get(&pool_key(&of.name, pool).unwrap()).is_some(), "{}", pool);
+                }
             }
-            let published = of.published();
             let soa = of.soa_rrset().digest(&of.soa_key());
             prop_assert_eq!(of.published_digest(), published.digest().wrapping_add(soa));
             prop_assert_eq!(of.published_rrset_count(), published.rrset_count());
             prop_assert!(published.aliases().is_empty());
-            let expected: Vec<(Name, ZoneId, Name, u32)> = {
+            let expected: Vec<(Name, ZoneId, Name, AliasTerms)> = {
+                let terms = |ttl| AliasTerms { ttl, by_region };
                 let mut all: Vec<_> = of.content.aliases().iter()
-                    .map(|(owner, alias)| (alias.target.clone(), zone, owner.clone(), alias.ttl)).collect();
+                    .map(|(owner, alias)| (alias.target.clone(), zone, owner.clone(), terms(alias.ttl))).collect();
                 all.sort();
                 all
             };

@@ -105,7 +105,7 @@ fn operators_set_the_brake_and_let_go_what_it_holds() {
     let two = Action::EditZones { zones: vec![delete_hosts(zone, "example.com", 2)] };
     assert_eq!(kind(world.run(tenant, two)), NeedsConfirmation);
 
-    let create = |name: &str| Action::CreatePop { name: name.into(), secret_hash: [0; 32] };
+    let create = |name: &str| Action::CreatePop { name: name.into(), secret_hash: [0; 32], region: None };
     let Some(Subject::Pop(fra)) = world.operate(create("fra1")).subject else { panic!("no PoP") };
     let Some(Subject::Pop(nyc)) = world.operate(create("nyc1")).subject else { panic!("no PoP") };
     let release = |pop, revision| Action::ReleasePops { pop, revision };

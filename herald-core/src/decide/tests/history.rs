@@ -420,13 +420,14 @@ impl History {
                 (operator(*by), Action::DeleteTenant { tenant: pick(&tenants, *tenant)? })
             }
             Step::Pop { by, pop, enabled } => match pick(&pops, *pop) {
-                Some(pop) if by % 3 > 0 => {
-                    (operator(*by), Action::UpdatePop { pop, enabled: Some(*enabled), drained: None })
-                }
+                Some(pop) if by % 3 > 0 => (
+                    operator(*by),
+                    Action::UpdatePop { pop, enabled: Some(*enabled), drained: None, region: None },
+                ),
                 Some(pop) if by % 2 > 0 => (operator(*by), Action::DeletePop { pop }),
                 _ => {
                     let name = format!("pop{}", pop % 4);
-                    (operator(*by), Action::CreatePop { name, secret_hash: [*pop; 32] })
+                    (operator(*by), Action::CreatePop { name, secret_hash: [*pop; 32], region: None })
                 }
             },
             Step::Epoch => (Principal::System, Action::BeginEpoch),

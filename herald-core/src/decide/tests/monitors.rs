@@ -263,7 +263,7 @@ fn operators_say_what_may_be_aimed_at() {
 fn the_platforms_own_hosts_are_not_monitored() {
     let mut world = World::new();
     let acme = world.tenant("acme");
-    let create = Action::CreatePop { name: "fra1".into(), secret_hash: [0; 32] };
+    let create = Action::CreatePop { name: "fra1".into(), secret_hash: [0; 32], region: None };
     let Some(Subject::Pop(pop)) = world.operate(create).subject else { panic!("no PoP") };
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
     let note = |hosts| Action::SetOwnAddresses { hosts };
@@ -301,7 +301,7 @@ fn the_platforms_own_hosts_are_not_monitored() {
     // It is no tenant's or operator's to say, and goes with the PoP.
     let mine = world.run(world.operator, note(vec![(None, Vec::new())])).unwrap_err();
     assert_eq!(mine.kind, RejectionKind::Forbidden);
-    world.operate(Action::UpdatePop { pop, enabled: Some(false), drained: None });
+    world.operate(Action::UpdatePop { pop, enabled: Some(false), drained: None, region: None });
     world.operate(Action::DeletePop { pop });
     world.monitor(acme, input("gone", tcp("9.9.9.9"))).unwrap();
 }

@@ -39,7 +39,9 @@ fn edit(line: &str) -> RrsetEdit {
             let prefixes = vec!["10.0.0.0/8".parse().unwrap()];
             put(view_key(&apex, view).unwrap(), Item::View(View { prefixes, pops: Vec::new() }))
         }
-        ["settings"] => put(settings_key(&apex), Item::Settings(Settings { ecs: true })),
+        ["settings"] => {
+            put(settings_key(&apex), Item::Settings(Settings { ecs: true, ..Settings::default() }))
+        }
         ["policy", at, answered, rest @ ..] => {
             let views =
                 rest.iter().filter_map(|word| word.strip_prefix("view=")).map(str::to_owned).collect();

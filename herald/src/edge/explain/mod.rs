@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use herald_core::account::Verb;
 use herald_core::alias::ADDRESS_TYPES;
+use herald_core::alias::served::Served;
 use herald_core::command::ZoneRef;
 use herald_core::rdata::{format_rdata, format_rtype};
 use herald_core::rejection::Rejection;
 use herald_core::state::monitors::Monitors;
-use herald_core::steering::{self as model, Endpoint, Item, Policy, Prefix, Settings};
+use herald_core::steering::{Endpoint, Policy, Prefix};
 use herald_core::zone::Zone;
 use herald_core::{MonitorId, Name, RrKey, Rtype};
 use herald_wire::api::Problem;
@@ -105,13 +106,37 @@ pub async fn explain(request: Reading<(), ExplainQuery>) -> Result<respond::Ok<E
         (Some(_), _, _, Some(alias)) => {
             Some(format!("{PAST_PLACES} {owner} is an ALIAS of {}: {PAST_ALIAS}", alias.target))
         }
-        (None, Some(policy), Some(pop), _) => isolation::note(&caller, &zone, &policy, pop),
+        (None, _, pop, Some(_)) => {
+            let served = zone.served(&owner, asked.rtype);
+            let region = pop.as_deref().and_then(|pop| served.region_at(pop));
+            explanation.region = region.map(str::to_owned);
+            by_region(&served, pop.as_deref(), region)
+        }
+        (None, Some(policy), Some(pop), None) => isolation::note(&caller, &zone, &policy, pop),
         _ => None,
     };
     if query.at.is_none() {
         explanation.alias = alias.map(|alias| aliases::shown(&caller, &zone, &owner, alias));
     }
     Ok(respond::Ok(explanation))
+}
+
+/// Which region's answer a PoP gives in the place of an ALIAS, where that makes a difference.
+fn by_region(served: &Served, pop: Option<&str>, region: Option<&str>) -> Option<String> {
+    let regions: Vec<&str> = served.regions.keys().map(String::as_str).collect();
+    match (pop, region) {
+        _ if regions.is_empty() => None,
+        (Some(pop), Some(region)) => {
+            Some(format!("The PoP {pop} gives the answer of its region, {region}: others have another."))
+        }
+        (pop, _) => {
+            let who = pop.map_or("This".to_owned(), |pop| format!("What the PoP {pop} gives"));
+            Some(format!(
+                "{who} is served wherever a region has no answer of its own, as {} have.",
+                regions.join(", ")
+            ))
+        }
+    }
 }
 
 /// What is asked.
@@ -267,7 +292,7 @@ fn decision(
     rtype: Rtype,
     policy: &Policy,
 ) -> Result<herald_wire::api::explain::Decision, ApiError> {
-    let settings = settings_of(zone);
+    let settings = zone.settings();
     let (pools, views) = lint::named_by(zone, policy);
     let question = Question {
         apex: &zone.name,
@@ -300,12 +325,4 @@ fn down(monitors: &Monitors, endpoint: &Endpoint) -> Option<(MonitorId, u32)> {
     let monitor = monitors.get(endpoint.monitor?)?;
     let verdict = monitor.verdict.as_ref().filter(|verdict| monitor.enabled && !verdict.up)?;
     Some((monitor.id, u32::try_from(verdict.since_ms / 1000).unwrap_or(u32::MAX)))
-}
-
-fn settings_of(zone: &Zone) -> Settings {
-    let key = model::settings_key(&zone.name);
-    match zone.content.get(&key).map(|rrset| Item::read(key.rtype, &rrset.rdatas)) {
-        Some(Ok(Item::Settings(settings))) => settings,
-        _ => Settings::default(),
-    }
 }

@@ -41,7 +41,7 @@ pub async fn list(request: Reading<(), PageQuery>) -> Result<respond::Ok<Page<Po
 pub async fn create(request: Writing<(), Json<PopCreate>>) -> Result<Answer<Pop>, ApiError> {
     let Writing { writer, body: Json(body), .. } = request;
     let secret = NewSecret::draw();
-    let action = Action::CreatePop { name: body.name, secret_hash: secret.pop_hash() };
+    let action = Action::CreatePop { name: body.name, secret_hash: secret.pop_hash(), region: body.region };
     let done = writer.submit(action, body.message, Pointers::None).await?;
     if done.has_new_secret() {
         writer.note_secret(Kind::SecretShown, None, "/pops");

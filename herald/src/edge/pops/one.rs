@@ -21,7 +21,7 @@ pub async fn get(request: Reading<String>) -> Result<respond::Ok<Pop>, ApiError>
     Ok(respond::Ok(present::pop(caller.publisher(), lookup::pop(caller.state(), &path)?)))
 }
 
-/// Enable or disable, drain or undrain it.
+/// Enable or disable, drain or undrain it, or move it to another region.
 ///
 /// A disabled PoP's credential is refused; a drained one goes on receiving, and nobody waits for it.
 #[utoipa::path(patch, path = "/pops/{pop}", tag = "pops", operation_id = "update_pop",
@@ -36,7 +36,8 @@ pub async fn update(request: Writing<String, Json<PopPatch>>) -> Result<Answer<P
     let Writing { writer, path, body: Json(patch), .. } = request;
     writer.access().need_operator()?;
     let pop = lookup::pop(writer.state(), &path)?.id;
-    let action = Action::UpdatePop { pop, enabled: patch.enabled, drained: patch.drained };
+    let PopPatch { enabled, drained, region, .. } = patch;
+    let action = Action::UpdatePop { pop, enabled, drained, region };
     let done = writer.submit(action, patch.message, Pointers::None).await?;
     answer_pop(&writer, done, None).await
 }

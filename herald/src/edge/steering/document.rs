@@ -255,6 +255,7 @@ mod tests {
             policies in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::collection::vec(rule(), 1..4), 0..3usize, any::<bool>()), 0..4),
             overlays in prop::collection::vec((0..OWNERS.len(), one_of(&STEERABLE), prop::option::of(0..1000u32)), 0..4),
             ecs: bool,
+            alias_by_region: bool,
         ) {
             let apex = Name::parse("example.com").unwrap();
             let mut content = Content::default();
@@ -278,8 +279,9 @@ mod tests {
                 let key = RrKey::new(Name::parse(OWNERS[owner]).unwrap(), steering::OVERLAY);
                 put(key, Item::Overlays(vec![overlay]));
             }
-            if ecs {
-                put(steering::settings_key(&apex), Item::Settings(steering::Settings { ecs }));
+            if ecs || alias_by_region {
+                let settings = steering::Settings { ecs, alias_by_region };
+                put(steering::settings_key(&apex), Item::Settings(settings));
             }
             let text = serde_json::to_string(&show::document(&zone_of("example.com", content.clone()))).unwrap();
             let document: SteeringDocument = serde_json::from_str(&text).unwrap();

@@ -43,7 +43,9 @@ pub async fn list(
     let (scope, state) = (&caller.access().scope, caller.state());
     let pops = pop_names(state);
     let each = |key: &RrKey, rrset: &Rrset| {
-        let found = if super::read::is_policy(key.rtype) && scope.allows_rrset(key) {
+        let found = if key.rtype == steering::SETTINGS && scope.allows_rrset(key) {
+            of_settings(state, &zone).into_iter().collect()
+        } else if super::read::is_policy(key.rtype) && scope.allows_rrset(key) {
             of_policy(&zone, key, rrset, (&pops, state.monitors()))
         } else {
             Vec::new()
@@ -83,12 +85,24 @@ pub fn of_change(state: &State, zone: &Zone, touched: &[RrKey]) -> Vec<Warning> 
         });
         policies.extend(users.map(|(key, _)| key).take(POLICIES_MAX));
     }
+    let settings = touched.iter().find(|key| key.rtype == steering::SETTINGS);
+    let settings = settings.and_then(|_| of_settings(state, zone));
     let pops = pop_names(state);
     let found = policies.into_iter().filter_map(|key| Some((key, zone.content.get(key)?)));
-    found
-        .flat_map(|(key, rrset)| of_policy(zone, key, rrset, (&pops, state.monitors())))
-        .take(WARNINGS_MAX)
-        .collect()
+    let found = found.flat_map(|(key, rrset)| of_policy(zone, key, rrset, (&pops, state.monitors())));
+    settings.into_iter().chain(found).take(WARNINGS_MAX).collect()
+}
+
+/// What is odd about the settings of a zone.
+fn of_settings(state: &State, zone: &Zone) -> Option<Warning> {
+    let is_odd = zone.settings().alias_by_region && state.pops().all(|pop| pop.region.is_none());
+    is_odd.then(|| Warning {
+        code: "no_region".into(),
+        name: Some(zone.name.to_string()),
+        detail: "ALIAS records are to be answered by region, and no PoP is in one: until an operator says where PoPs are, all of them \
+                 give the same answer"
+            .into(),
+    })
 }
 
 fn pop_names(state: &State) -> BTreeSet<String> {

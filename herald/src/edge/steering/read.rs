@@ -71,7 +71,8 @@ impl Reader<'_> {
     }
 
     pub fn settings(settings: api::SteeringSettings) -> Item {
-        Item::Settings(steering::Settings { ecs: settings.ecs })
+        let api::SteeringSettings { ecs, alias_by_region } = settings;
+        Item::Settings(steering::Settings { ecs, alias_by_region })
     }
 
     pub fn pool(&mut self, pool: &api::Pool, at: &str) -> Option<Item> {

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use herald_core::account::Verb;
 use herald_core::command::ZoneRef;
-use herald_core::steering::{self, Item};
+use herald_core::steering;
 use herald_core::zone::Zone;
 use herald_wire::api::steering::SteeringSettings;
 use herald_wire::api::{Problem, Written};
@@ -65,11 +65,7 @@ pub async fn put(
 }
 
 fn of(zone: &Zone) -> SteeringSettings {
-    let key = steering::settings_key(&zone.name);
-    match zone.content.get(&key).and_then(|rrset| super::read_item(&key, rrset)) {
-        Some(Item::Settings(settings)) => show::settings(&settings),
-        _ => SteeringSettings::default(),
-    }
+    show::settings(&zone.settings())
 }
 
 fn tag(zone: &Zone) -> Option<String> {

@@ -86,7 +86,8 @@ pub fn relative(zone: &Name, owner: &Name) -> String {
 }
 
 pub fn settings(settings: &steering::Settings) -> api::SteeringSettings {
-    api::SteeringSettings { ecs: settings.ecs }
+    let steering::Settings { ecs, alias_by_region } = *settings;
+    api::SteeringSettings { ecs, alias_by_region }
 }
 
 pub fn pool(pool: &steering::Pool) -> api::Pool {

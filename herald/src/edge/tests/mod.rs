@@ -1,6 +1,7 @@
 //! Through the router, with a real engine on a real store.
 
 mod accounts;
+mod aliases;
 mod answers;
 mod brakes;
 mod channels;

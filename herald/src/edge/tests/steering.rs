@@ -8,7 +8,7 @@ use super::{Reply, World};
 /// A document with something of everything.
 fn document() -> Value {
     json!({
-        "settings": { "ecs": true },
+        "settings": { "ecs": true, "alias_by_region": false },
         "views": { "office": { "prefixes": ["192.0.2.0/24", "2001:db8::/32"] }, "fra": { "pops": ["fra1"] } },
         "pools": {
             "eu": {
@@ -69,7 +69,10 @@ async fn get(world: &World, path: &str) -> Value {
 async fn a_document_comes_out_as_it_went_in() {
     let world = World::new().await;
     world.zone("example.com").await;
-    assert_eq!(get(&world, "/steering").await, json!({ "settings": { "ecs": false } }));
+    assert_eq!(
+        get(&world, "/steering").await,
+        json!({ "settings": { "ecs": false, "alias_by_region": false } })
+    );
     let made = put(&world, &document()).await.ok(200);
     assert_eq!(made.json["item"]["steering_count"], 10);
     assert_eq!(get(&world, "/steering").await, document());
@@ -201,7 +204,10 @@ async fn items_live() {
     }
     let settings = format!("{base}/steering/settings");
     world.alice("PUT", &settings).json(&json!({ "ecs": true })).send().await.ok(200);
-    assert_eq!(world.alice("GET", &settings).send().await.ok(200).json, json!({ "ecs": true }));
+    assert_eq!(
+        world.alice("GET", &settings).send().await.ok(200).json,
+        json!({ "ecs": true, "alias_by_region": false })
+    );
     assert_eq!(get(&world, "").await["steering_count"], 1);
 }
 

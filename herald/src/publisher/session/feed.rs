@@ -581,7 +581,7 @@ impl Feed {
             self.large.take_if(|large| large.zone.id == other);
             self.removals.push(other);
         }
-        if self.holds.get(zone.id).is_some_and(|held| !held.is_still_too_much(to.brakes(), zone)) {
+        if self.holds.get(zone.id).is_some_and(|held| !held.is_still_too_much(to, zone)) {
             self.unhold(zone.id);
             self.want_whole(zone.id);
         }
@@ -745,7 +745,7 @@ impl Feed {
     }
 
     fn put_delta(&mut self, old: &Zone, new: &Zone) {
-        let Some(difference) = difference_within(&old.published(), &new.published(), DELTA_BYTES_MAX) else {
+        let Some(difference) = difference_within(old, new, DELTA_BYTES_MAX) else {
             return self.want_whole(new.id);
         };
         let soa = ZoneRrset { key: new.soa_key(), rrset: new.soa_rrset() };
@@ -891,11 +891,11 @@ fn served(state: &State, zone: ZoneId) -> Option<Arc<Zone>> {
     state.zone(zone).filter(|zone| zone.is_served()).map(|zone| zone.arc())
 }
 
-/// How contents differ, if that takes at most so many bytes; found without looking at more than that, as others' changes
+/// How what is published differs, if that takes at most so many bytes; found without looking at more than that, as others' changes
 /// wait meanwhile.
-fn difference_within(old: &Content, new: &Content, bytes_max: usize) -> Option<Difference> {
+fn difference_within(old: &Zone, new: &Zone, bytes_max: usize) -> Option<Difference> {
     let (mut difference, mut bytes) = (Difference::default(), 0);
-    for RrsetChange { key, new, .. } in old.changes(new) {
+    for RrsetChange { key, new, .. } in old.published_changes(new) {
         match new {
             Some(rrset) => {
                 bytes += rrset.wire_bytes(&key.owner);

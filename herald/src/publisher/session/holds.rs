@@ -4,12 +4,11 @@
 //! Nothing here outlives the session but what is on the log ([`Pop::held`]). A session that follows finds what its PoP
 //! still has in the PoP's inventory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use herald_core::account::{Pop, PopHold};
-use herald_core::brakes::{Brakes, Size};
 use herald_core::command::Action;
 use herald_core::state::State;
 use herald_core::zone::Zone;
@@ -56,15 +55,15 @@ impl Held {
         let is_released = pop.released.is_some_and(|released| released >= ours.generation.counter);
         let why = Why::Shrunk { rrsets, revision: state.revision() };
         let held = Held { version: theirs.into(), name: Some(ours.name.clone()), why, zone: None };
-        (is_older && !is_released && held.is_still_too_much(state.brakes(), ours)).then_some(held)
+        (is_older && !is_released && held.is_still_too_much(state, ours)).then_some(held)
     }
 
     /// Whether too much of it would go if it became this.
-    pub(super) fn is_still_too_much(&self, brakes: &Brakes, zone: &Zone) -> bool {
+    pub(super) fn is_still_too_much(&self, state: &State, zone: &Zone) -> bool {
         let Why::Shrunk { rrsets, .. } = self.why else { return false };
         let is_confirmed = zone.shrunk.is_some_and(|shrunk| shrunk > self.version.generation.counter);
-        let size = |rrsets| Size { rrsets, records: 0 };
-        !is_confirmed && brakes.hold_zone(size(rrsets), size(zone.published_rrset_count()))
+        let regions = state.pops().filter_map(|pop| pop.region.as_deref()).collect::<BTreeSet<_>>();
+        !is_confirmed && zone.is_shrunk_from(rrsets, regions.len() as u64, state.brakes())
     }
 }
 

@@ -136,7 +136,7 @@ async fn what_is_held_back_stays_so_after_a_restart_and_a_long_absence() {
     let dir = tempfile::tempdir().unwrap();
     let platform = Platform::new(dir.path(), no_effects()).await;
     let secret_hash = Sha256::digest(SECRET).into();
-    platform.operate(Action::CreatePop { name: "fra1".into(), secret_hash }).await;
+    platform.operate(Action::CreatePop { name: "fra1".into(), secret_hash, region: None }).await;
     platform.operate(Action::SetBrakes(BRAKES)).await;
     let mut ids = Vec::new();
     for n in 0..10 {

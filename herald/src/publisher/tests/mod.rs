@@ -45,7 +45,7 @@ impl Fleet {
         let serving = tokio::spawn(publisher.clone().serve(listener, None, shutdown.clone()));
         for pop in pops {
             let secret_hash = Sha256::digest(SECRET).into();
-            platform.operate(Action::CreatePop { name: (*pop).into(), secret_hash }).await;
+            platform.operate(Action::CreatePop { name: (*pop).into(), secret_hash, region: None }).await;
         }
         Fleet { platform, publisher, address, shutdown, serving, _dir: dir }
     }
@@ -133,7 +133,10 @@ fn shown(frame: &ToPop) -> (&'static str, Option<ZoneId>) {
 async fn who_is_not_let_in() {
     let fleet = Fleet::new(&["fra1", "off1"]).await;
     let off = fleet.pop("off1");
-    fleet.platform.operate(Action::UpdatePop { pop: off, enabled: Some(false), drained: None }).await;
+    fleet
+        .platform
+        .operate(Action::UpdatePop { pop: off, enabled: Some(false), drained: None, region: None })
+        .await;
     let head = fleet.state().head();
     let refused = async |change: &dyn Fn(&mut herald_wire::stream::Hello)| {
         let mut hello = Replica::default().hello("fra1", SECRET);
@@ -227,7 +230,10 @@ async fn a_pop_that_is_disabled_is_cut_off() {
     let fleet = Fleet::new(&["fra1"]).await;
     let mut pop = fleet.connect("fra1").await;
     let id = fleet.pop("fra1");
-    fleet.platform.operate(Action::UpdatePop { pop: id, enabled: Some(false), drained: None }).await;
+    fleet
+        .platform
+        .operate(Action::UpdatePop { pop: id, enabled: Some(false), drained: None, region: None })
+        .await;
     assert!(pop.step().await.is_none());
 }
 
@@ -607,7 +613,7 @@ async fn a_deletion_of_before_a_restart_is_in_sync_when_it_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let platform = Platform::new(dir.path(), no_effects()).await;
     let secret_hash = Sha256::digest(SECRET).into();
-    platform.operate(Action::CreatePop { name: "fra1".into(), secret_hash }).await;
+    platform.operate(Action::CreatePop { name: "fra1".into(), secret_hash, region: None }).await;
     let zone = platform.create("example.com").await;
     let replica = Replica {
         zones: wanted(&platform.engine.state()),

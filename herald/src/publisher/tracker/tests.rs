@@ -114,6 +114,7 @@ fn put_pop(id: PopId, enabled: bool, drained: bool) -> Change {
         created_at_ms: 0,
         released: None,
         held: None,
+        region: None,
     })
 }
 
