@@ -391,7 +391,8 @@ fn regions_answer_with_what_is_found_there() {
         assert_eq!(explained["decision"]["answer"]["records"], json!(values), "{explained}");
         let shown = region(&platform, "www.example.com.", of);
         assert_eq!(shown["served"][0]["records"], json!(values), "{shown}");
-        assert_eq!(explained["region"] == of, shown["state"] == "own", "{explained}");
+        // Addresses of the other type can be its own, too.
+        assert!(explained["region"] != of || shown["state"] == "own", "{explained}");
         assert!(explained["note"].as_str().is_some_and(|note| note.contains("region")), "{explained}");
     }
     let pools: Value = platform.tenant.get("/zones/example.com/steering").expect(200);
@@ -408,9 +409,9 @@ fn regions_answer_with_what_is_found_there() {
     answers("A", [eu, &["198.18.1.2"], &["198.18.1.2"]]);
     answers("AAAA", [&["2001:2::1"], &[], &[]]);
 
-    // Nobody resolves for one region any more: it keeps what it had, over restarts too, while the other follows the target. The fleet's
-    // answer is what either of them found, and with it the place where nobody does can get what is found elsewhere: so both fail in turn.
-    let own = ["eu", "us"].map(|of| region(&platform, "www.example.com.", of)["state"] == "own");
+    // Nobody resolves any more for the region that has an answer of its own: it keeps that, over restarts too, while all others follow the
+    // target. Which of the two it is depends on which PoP is placed best.
+    let own = [("pop1", "eu"), ("pop2", "us")].map(|(pop, of)| explained(&platform, pop)["region"] == of);
     assert!(own[0] != own[1], "one of them has what is served everywhere: {own:?}");
     let (failing, good) = if own[1] { (1, 0) } else { (0, 1) };
     places.fail(failing);
