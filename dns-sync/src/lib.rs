@@ -8,6 +8,7 @@
 //! - [`knot`]: knotd's configuration, its process, and changes to what it serves.
 //! - [`module`]: what the module in knotd is told.
 //! - [`counts`]: counts of queries, from the module to the control plane.
+//! - [`query_log`]: queries that are logged, likewise.
 //! - [`health`]: which endpoints are held to be up, here and by the module; [`probe`]: how they are asked.
 //! - [`alias`]: resolves targets of ALIAS records.
 //! - [`status`]: how all that is.
@@ -23,6 +24,7 @@ pub mod knot;
 pub mod materialize;
 pub mod module;
 pub mod probe;
+pub mod query_log;
 pub mod replica;
 pub mod session;
 pub mod status;

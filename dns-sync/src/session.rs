@@ -36,6 +36,7 @@ use crate::counts::ApiPlace;
 use crate::files::Files;
 use crate::health::HealthKeeper;
 use crate::materialize::with_causes;
+use crate::query_log::QueryLogKeeper;
 use crate::status::{Board, now_ms};
 
 /// How long dialling, and each step up to the welcome, may take.
@@ -171,12 +172,22 @@ pub struct Dialer<E> {
     health: Option<HealthKeeper>,
     files: Option<Files>,
     aliases: Option<AliasKeeper>,
+    query_log: Option<QueryLogKeeper>,
 }
 
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer { config, events, board, api: None, health: None, aliases: None, files: None }
+        Dialer {
+            config,
+            events,
+            board,
+            api: None,
+            health: None,
+            aliases: None,
+            files: None,
+            query_log: None,
+        }
     }
 
     /// The same, fetching files for these keepers.
@@ -197,6 +208,11 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// The same, handing this keeper the targets of ALIAS records that are to be resolved.
     pub fn resolving(self, aliases: Option<AliasKeeper>) -> Dialer<E> {
         Dialer { aliases, ..self }
+    }
+
+    /// The same, handing this keeper the zones whose queries are to be logged.
+    pub fn logging(self, query_log: Option<QueryLogKeeper>) -> Dialer<E> {
+        Dialer { query_log, ..self }
     }
 
     /// Keeps one session up until `ending`.
@@ -302,6 +318,7 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             geo: self.files.as_ref().map(Files::geo_status),
             knows_private: Some(true),
             resolves: Some(self.aliases.is_some()),
+            logs_queries: Some(self.query_log.is_some()),
             verdicts: self.health.as_ref().map(HealthKeeper::as_of),
             firewall: self.files.as_ref().map(|files| files.firewall_status(Vec::new())),
         };
@@ -378,6 +395,10 @@ impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
             };
             let message = match &self.aliases {
                 Some(aliases) => message.and_then(|message| aliases.take(message)),
+                None => message,
+            };
+            let message = match &self.query_log {
+                Some(query_log) => message.and_then(|message| query_log.take(message)),
                 None => message,
             };
             let Some(message) = message else { continue };

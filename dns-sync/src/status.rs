@@ -79,6 +79,9 @@ pub struct Status {
     pub health: Option<HealthStatus>,
     /// Targets of ALIAS records; none if there is no resolver for them.
     pub aliases: Option<AliasStatus>,
+    /// Queries that are logged; none where there is no module.
+    #[serde(default)]
+    pub query_log: Option<QueryLogStatus>,
     /// Zones that knotd doesn't take, with the reasons; it answers their last good states. At most 20 are shown.
     pub refused: BTreeMap<String, String>,
     /// What went wrong lately, the newest last.
@@ -236,6 +239,21 @@ pub struct AliasStatus {
     pub unresolved: u64,
 }
 
+/// Queries that are logged, on their way from the module to the control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryLogStatus {
+    /// Zones whose queries are logged.
+    pub zones: u64,
+    /// Queries that wait to be sent.
+    pub waiting: u64,
+    /// Queries that were sent since the agent started.
+    pub sent: u64,
+    /// Queries that were left out since then, as there were too many.
+    pub left_out: u64,
+    /// Why they wait, if they do.
+    pub reason: Option<String>,
+}
+
 /// Something that went wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ErrorStatus {
@@ -290,6 +308,7 @@ impl Board {
             counts: CountsStatus::default(),
             health: None,
             aliases: None,
+            query_log: None,
             refused: BTreeMap::new(),
             errors: VecDeque::new(),
         };

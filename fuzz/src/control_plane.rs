@@ -14,11 +14,13 @@ use herald::engine::{Engine, Writer};
 use herald::history::History;
 use herald::notify::Notify;
 use herald::publisher::{Publisher, Shared};
+use herald::query_log::QueryLogs;
 use herald::stats::{Retention, Stats};
 use herald_core::account::Principal;
 use herald_core::command::{Action, Command};
 use herald_core::decide::Subject;
 use herald_store::EmbeddedStore;
+use herald_wire::api::query_log::QueryLogAddresses;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -59,11 +61,13 @@ impl ControlPlane {
         // Nobody answers there: the public DNS is not asked.
         let resolver = Resolver::new(vec!["127.0.0.1:1".parse().expect("an address")]);
         let stats = Stats::open(dir.path(), Retention::default()).expect("counts");
+        let query_logs =
+            QueryLogs::open(dir.path(), QueryLogAddresses::Whole, Default::default()).expect("a query log");
         let notify = Notify::open(dir.path(), engine.follow(), history.clone(), None).expect("notifications");
         let app = AppState::new(
             engine.clone(),
             publisher,
-            Kept { history, access_log, stats, notify },
+            Kept { history, access_log, stats, query_logs, notify },
             resolver,
             Limits::default(),
             CancellationToken::new(),

@@ -107,6 +107,7 @@ fn hello(secret: &str, counter: u64) -> ToHerald {
         verdicts: Some(Generation::default()),
         knows_private: Some(true),
         resolves: None,
+        logs_queries: None,
     })
 }
 

@@ -98,6 +98,9 @@ pub fn authorise(state: &State, command: Command) -> Result<Authorised, Rejectio
             access.zone_for(state, zone, Verb::Create)?;
             access.need_whole_zones()?;
         }
+        Action::SetQueryLog { zone, .. } | Action::EndQueryLog { zone } => {
+            access.query_log_of(state, zone)?;
+        }
         Action::DeleteZone { zone, .. } => {
             access.zone_for(state, zone, Verb::Delete)?;
             access.need_whole_zones()?;
@@ -254,6 +257,17 @@ impl Access {
     ) -> Result<&'a Shared<Zone>, Rejection> {
         let zone = self.visible_zone(state, zone)?;
         self.need_verb(verb)?;
+        Ok(zone)
+    }
+
+    /// Finds a zone to be seen, and asks for the right to have its queries logged, and to read the log: there are addresses of clients in
+    /// it, so that it takes the right to change the zone's settings.
+    ///
+    /// # Errors
+    /// As [`Access::zone_for`].
+    pub fn query_log_of<'a>(&self, state: &'a State, zone: &ZoneRef) -> Result<&'a Shared<Zone>, Rejection> {
+        let zone = self.zone_for(state, zone, Verb::Create)?;
+        self.need_whole_zones()?;
         Ok(zone)
     }
 

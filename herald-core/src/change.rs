@@ -16,6 +16,7 @@ use crate::firewall::{Owner, PolicyZone, Rule};
 use crate::geoip::Geoip;
 use crate::idempotency::Request;
 use crate::monitor::{Monitor, ProbeRules, VerdictChange};
+use crate::query_log::QueryLog;
 use crate::zone::{SoaFields, Zone};
 use crate::{ChannelId, MonitorId, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
@@ -379,6 +380,19 @@ pub enum Change {
         #[n(1)]
         rrsets: Vec<(RrKey, Rrset)>,
     },
+    /// Queries of a zone are logged for some time. Neither the zone's content nor its revision are others.
+    #[n(56)]
+    QueryLogSet(#[n(0)] QueryLog),
+    /// Queries of a zone are logged no more, from this time on.
+    #[n(57)]
+    QueryLogEnded {
+        /// The zone.
+        #[n(0)]
+        zone: ZoneId,
+        /// When, in ms since the epoch.
+        #[n(1)]
+        at_ms: u64,
+    },
     /// In checkpoints: where the log stood.
     #[n(20)]
     PositionRestored {
@@ -507,7 +521,7 @@ impl<'b, C: Chunks> Decode<'b, C> for Bulk {
 }
 
 impl Change {
-    /// The zone whose published content this may change.
+    /// The zone that this is about.
     pub fn zone(&self) -> Option<ZoneId> {
         match self {
             Change::ZoneCreated { zone, .. } | Change::ZoneRestored { zone } => Some(zone.id),
@@ -519,7 +533,9 @@ impl Change {
             | Change::ZoneDisplaced { zone, .. }
             | Change::ZoneAdmitted { zone, .. }
             | Change::ZoneResolved { zone, .. }
+            | Change::QueryLogEnded { zone, .. }
             | Change::ZoneDeleted { zone } => Some(*zone),
+            Change::QueryLogSet(log) => Some(log.zone),
             _ => None,
         }
     }

@@ -339,6 +339,20 @@ pub enum Action {
         /// The content.
         content: Prepared,
     },
+    /// Have queries of a zone logged for some time.
+    SetQueryLog {
+        /// Which.
+        zone: ZoneRef,
+        /// For how long, in ms; [`LOG_MS_MAX`](crate::query_log::LOG_MS_MAX) if none.
+        for_ms: Option<u64>,
+        /// One query in so many, by chance.
+        one_in: u32,
+    },
+    /// Have queries of a zone logged no more.
+    EndQueryLog {
+        /// Which.
+        zone: ZoneRef,
+    },
     /// Let a pending zone in on evidence that was found (system on behalf of its tenant, or an operator).
     ActivateZone {
         /// Which.

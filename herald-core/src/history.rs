@@ -53,11 +53,13 @@ pub enum ChangeKind {
     PolicyZonePut = 50,
     PolicyZoneDeleted = 51,
     ZoneResolved = 40,
+    QueryLogSet = 56,
+    QueryLogEnded = 57,
 }
 
 impl ChangeKind {
     /// All that can be in an entry.
-    pub const ALL: [ChangeKind; 38] = [
+    pub const ALL: [ChangeKind; 40] = [
         ChangeKind::EpochBegan,
         ChangeKind::TenantPut,
         ChangeKind::TenantDeleted,
@@ -96,6 +98,8 @@ impl ChangeKind {
         ChangeKind::PolicyZonePut,
         ChangeKind::PolicyZoneDeleted,
         ChangeKind::ZoneResolved,
+        ChangeKind::QueryLogSet,
+        ChangeKind::QueryLogEnded,
     ];
 
     /// The kind of a change.
@@ -139,6 +143,8 @@ impl ChangeKind {
             Change::PolicyZonePut(_) => ChangeKind::PolicyZonePut,
             Change::PolicyZoneDeleted { .. } => ChangeKind::PolicyZoneDeleted,
             Change::ZoneResolved { .. } => ChangeKind::ZoneResolved,
+            Change::QueryLogSet(_) => ChangeKind::QueryLogSet,
+            Change::QueryLogEnded { .. } => ChangeKind::QueryLogEnded,
             Change::ZoneRestored { .. }
             | Change::FirewallRestored { .. }
             | Change::RequestRestored { .. }

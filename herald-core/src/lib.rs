@@ -21,6 +21,7 @@ pub mod limits;
 pub mod log;
 pub mod monitor;
 pub mod name;
+pub mod query_log;
 pub mod rdata;
 pub mod rejection;
 pub mod rrset;

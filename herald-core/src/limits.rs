@@ -90,6 +90,7 @@ limits! {
     15 MonitorIntervalMs monitor_interval_ms = 1_000, 1_000..=86_400_000, "Milliseconds between two probes of a monitor, at least.";
     16 Channels channels = 20, 0..=10_000, "Notification channels.";
     18 AliasesPerZone aliases_per_zone = 1_000, 0..=100_000, "ALIAS records of a zone; each is a record, too.";
+    20 QueryLogs query_logs = 10, 0..=1_000, "Zones whose queries are logged at a time.";
 }
 
 impl Limit {

@@ -23,6 +23,7 @@ use crate::geoip::Geoip;
 use crate::idempotency::{KeyHolder, Requests};
 use crate::limits::Usage;
 use crate::monitor::Monitor;
+use crate::query_log::QueryLog;
 use crate::zone::{Zone, ZoneStatus, serial_far_ahead, serial_is_newer};
 use crate::{Generation, Name, NsSetId, PopId, RrKey, Rrset, TenantId, TokenId, ZoneId};
 
@@ -57,6 +58,8 @@ pub struct State {
     monitors: Monitors,
     channels: Channels,
     firewall: Firewall,
+    /// Zones whose queries are logged, or were till lately.
+    query_logs: OrdMap<ZoneId, QueryLog>,
     /// ALIAS records of zones that are served, by their targets.
     aliases: OrdMap<AliasPlace, AliasTerms>,
     /// Revision at which a zone last ceased to be served.
@@ -230,8 +233,22 @@ impl State {
                     self.serials.remove(&(None, zone.name.clone()));
                 }
             }
+            Change::QueryLogSet(log) => {
+                // What is long over is of no account any more.
+                let over = self.query_logs.values().filter(|other| !other.is_awaited_at(log.since_ms));
+                let over: Vec<ZoneId> = over.map(|other| other.zone).collect();
+                over.iter().for_each(|zone| _ = self.query_logs.remove(zone));
+                self.query_logs.insert(log.zone, *log);
+            }
+            Change::QueryLogEnded { zone, at_ms } => {
+                if let Some(log) = self.query_logs.get_mut(zone) {
+                    log.until_ms = log.until_ms.min(*at_ms);
+                }
+            }
             Change::ZoneDisplaced { zone, challenge } => {
                 self.retire(at, *zone);
+                // Queries for the name are another's from here on.
+                self.query_logs.remove(zone);
                 self.change_facets(*zone, |state| {
                     state.publish(at, *zone, |zone| {
                         zone.status = ZoneStatus::Pending;
@@ -242,6 +259,7 @@ impl State {
             Change::ZoneAdmitted { zone, by } => self.touch(at, *zone, |zone| zone.admitted_by.push(*by)),
             Change::ZoneDeleted { zone } => {
                 self.retire(at, *zone);
+                self.query_logs.remove(zone);
                 let mut removed = None;
                 self.change_facets(*zone, |state| removed = state.zones.remove(zone));
                 if let Some(zone) = removed {
@@ -701,6 +719,24 @@ impl State {
         &self.firewall
     }
 
+    /// Whether queries of a zone are logged, or were till lately.
+    pub fn query_log(&self, zone: ZoneId) -> Option<&QueryLog> {
+        self.query_logs.get(&zone)
+    }
+
+    /// Of all zones whose queries are logged, or were till lately.
+    pub fn query_logs(&self) -> impl Iterator<Item = &QueryLog> {
+        self.query_logs.values()
+    }
+
+    /// Zones of which that is otherwise in a later state. Takes the time that the difference takes.
+    pub fn query_logs_diff<'a>(&'a self, new: &'a State) -> impl Iterator<Item = ZoneId> + use<'a> {
+        self.query_logs.diff(&new.query_logs).map(|item| match item {
+            DiffItem::Add(zone, _) | DiffItem::Remove(zone, _) => *zone,
+            DiffItem::Update { new: (zone, _), .. } => *zone,
+        })
+    }
+
     /// ALIAS records of zones that are served, by their targets.
     pub fn aliases(&self) -> &OrdMap<AliasPlace, AliasTerms> {
         &self.aliases
@@ -763,6 +799,7 @@ impl State {
             .chain(self.monitors.to_changes())
             .chain(self.channels.to_changes())
             .chain(self.firewall.changes())
+            .chain(self.query_logs.values().map(|log| Change::QueryLogSet(*log)))
             .chain(loss)
             .chain([position])
     }

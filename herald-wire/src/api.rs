@@ -10,6 +10,7 @@ pub mod channels;
 pub mod explain;
 pub mod firewall;
 pub mod monitors;
+pub mod query_log;
 pub mod stats;
 pub mod steering;
 
@@ -436,6 +437,10 @@ pub enum ChangeKind {
     PolicyZoneDeleted,
     /// Targets of a zone's ALIAS records came to resolve to something else.
     ZoneResolved,
+    /// Queries of a zone are logged for some time.
+    QueryLogSet,
+    /// Queries of a zone are logged no more.
+    QueryLogEnded,
     /// A set of name servers was made or changed.
     NameserverSetPut,
     /// A set of name servers was deleted.
@@ -622,6 +627,8 @@ pub enum AccessKind {
     PopLogin,
     /// Somebody who would be a PoP was refused.
     PopDenied,
+    /// The query log of a zone was read.
+    QueryLogRead,
 }
 
 /// One record of the access log. What comes again within a minute is one more record, with a count.

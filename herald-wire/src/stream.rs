@@ -24,6 +24,7 @@
 //!  │◀─ Probes {monitors, all or what changed} ─────────────┤ only to who says in Hello that it knows of monitors
 //!  ├─ Probed {what is seen}* ─────────────────────────────▶│ at each change, all of it after Probes with all, and what Probes wants now
 //!  │◀─ Verdicts {all or what changed} ─────────────────────┤ before anything else
+//!  │◀─ QueryLogs {all or what changed} ────────────────────┤ only to who says in Hello that it logs queries, before any zone
 //! ```
 
 use std::net::IpAddr;
@@ -261,6 +262,43 @@ pub enum ToPop {
     /// What the PoP is to resolve, with its own resolver.
     #[n(16)]
     Targets(#[n(0)] Targets),
+    /// Zones whose queries the PoP is to log.
+    #[n(28)]
+    QueryLogs(#[n(0)] QueryLogs),
+}
+
+/// Zones whose queries a PoP logs.
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
+pub struct QueryLogs {
+    /// Whether what isn't here isn't to be logged any more.
+    #[n(0)]
+    pub is_all: bool,
+    /// New ones, and those that are different.
+    #[n(1)]
+    pub puts: Vec<LoggedZone>,
+    /// Those that aren't to be logged any more.
+    #[n(2)]
+    pub deletes: Vec<ZoneId>,
+}
+
+/// A zone whose queries are logged.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedZone {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// Its apex.
+    #[n(1)]
+    pub name: Name,
+    /// Whether it is private.
+    #[n(2)]
+    pub is_private: bool,
+    /// One query in so many, by chance.
+    #[n(3)]
+    pub one_in: u32,
+    /// For how long from now on, in ms, whatever becomes of the session.
+    #[n(4)]
+    pub left_ms: u64,
 }
 
 /// Targets of ALIAS records that a PoP resolves.
@@ -459,6 +497,9 @@ pub struct Hello {
     /// Whether it has a resolver for targets of ALIAS records; none if it knows of none.
     #[n(12)]
     pub resolves: Option<bool>,
+    /// Whether it can log queries; none if it knows of no such thing.
+    #[n(28)]
+    pub logs_queries: Option<bool>,
 }
 
 impl std::fmt::Debug for Hello {
@@ -856,6 +897,7 @@ mod tests {
             knows_private: None,
             firewall: None,
             resolves: None,
+            logs_queries: None,
         };
         assert!(!format!("{:?}", ToHerald::Hello(hello)).contains("swordfish"));
     }

@@ -83,6 +83,9 @@ pub enum Kind {
     /// Somebody who would be a PoP was refused.
     #[n(6)]
     PopDenied,
+    /// Somebody read the query log of a zone.
+    #[n(7)]
+    QueryLogRead,
 }
 
 /// What happened, and to whom.

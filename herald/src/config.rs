@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use herald_wire::api::query_log::QueryLogAddresses;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
@@ -62,6 +63,9 @@ pub struct ServeArgs {
     /// For how many days counts of queries are kept by day [default: 800]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     pub stats_days_days: Option<u32>,
+    /// How much of clients' addresses query logs keep: all of them, or the first 24 bits (IPv4) and 48 bits (IPv6) [default: whole]
+    #[arg(long, value_name = "HOW")]
+    pub query_log_addresses: Option<Addresses>,
     /// Relay for e-mail: smtps://HOST, smtp://HOST:587?tls=required, or smtp://HOST without TLS; none is sent without one
     #[arg(long, value_name = "URL")]
     pub mail_relay: Option<String>,
@@ -78,6 +82,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+}
+
+/// How much of clients' addresses query logs keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Addresses {
+    /// All of them
+    Whole,
+    /// The first 24 bits (IPv4) and 48 bits (IPv6)
+    Prefixes,
 }
 
 /// All that the daemon is told, checked.
@@ -99,6 +113,8 @@ pub struct Config {
     pub history_days: u32,
     /// For how long counts of queries are kept.
     pub stats: Retention,
+    /// How much of clients' addresses query logs keep.
+    pub query_log_addresses: QueryLogAddresses,
     /// Relay for e-mail.
     pub mail: Option<Mail>,
 }
@@ -187,7 +203,12 @@ impl Config {
             args.mail_user.or(file.mail_user),
             args.mail_password_file.or(file.mail_password_file),
         )?;
+        let addresses = args.query_log_addresses.or(file.query_log_addresses);
         Ok(Config {
+            query_log_addresses: match addresses.unwrap_or(Addresses::Whole) {
+                Addresses::Whole => QueryLogAddresses::Whole,
+                Addresses::Prefixes => QueryLogAddresses::Prefixes,
+            },
             mail,
             data_dir: args.data.or(file.data).ok_or(ConfigError::NoData)?,
             listen,

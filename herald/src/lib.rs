@@ -19,6 +19,7 @@ pub mod history;
 pub mod notify;
 pub mod own;
 pub mod publisher;
+pub mod query_log;
 pub mod restore;
 pub mod serve;
 pub mod spacing;

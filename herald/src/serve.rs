@@ -28,6 +28,7 @@ use crate::engine::{Engine, RecoverError, SubmitError};
 use crate::history::{History, HistoryError};
 use crate::notify::{Notify, NotifyError};
 use crate::publisher::{Publisher, Shared};
+use crate::query_log::{self, QueryLogError, QueryLogs};
 use crate::stats::{Stats, StatsError};
 
 /// How long requests and sessions may take to end once the daemon was told to stop.
@@ -67,6 +68,9 @@ pub enum ServeError {
     /// Counts can't be kept.
     #[error(transparent)]
     Stats(#[from] StatsError),
+    /// Logged queries can't be kept.
+    #[error(transparent)]
+    QueryLog(#[from] QueryLogError),
     /// Notifications can't be kept.
     #[error(transparent)]
     Notify(#[from] NotifyError),
@@ -151,6 +155,8 @@ async fn serve(
     let access_log = AccessLog::start(&config.data_dir, config.history_days)?;
     keepers.access_log = Some(access_log.clone());
     let stats = Stats::open(&config.data_dir, config.stats)?;
+    let limits = query_log::Limits::default();
+    let query_logs = QueryLogs::open(&config.data_dir, config.query_log_addresses, limits)?;
     let mail = config.mail.clone();
     let notify = Notify::open(&config.data_dir, engine.follow(), history.clone(), mail)?;
     let publisher = Publisher::new(engine.clone(), shared.clone()).noting_logins(access_log.clone());
@@ -166,6 +172,7 @@ async fn serve(
     let publisher = publisher.telling_api(listener);
     let notifications = tokio::spawn(notify.clone().run(shutdown.clone()));
     let stats_kept = tokio::spawn(stats.clone().keep(shutdown.clone()));
+    let logs_kept = tokio::spawn(query_logs.clone().keep(engine.follow(), shutdown.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tracing::info!(
@@ -179,7 +186,7 @@ async fn serve(
     let state = AppState::new(
         engine,
         publisher.clone(),
-        Kept { history, access_log, stats, notify },
+        Kept { history, access_log, stats, query_logs, notify },
         Resolver::new(config.resolvers.clone()),
         Limits::default(),
         shutdown.clone(),
@@ -200,7 +207,18 @@ async fn serve(
     shutdown.cancel();
     compaction.abort();
     let ended = async {
-        tokio::join!(api, sessions, places, health, aliases, own, stats_kept, firewall, notifications)
+        tokio::join!(
+            api,
+            sessions,
+            places,
+            health,
+            aliases,
+            own,
+            stats_kept,
+            logs_kept,
+            firewall,
+            notifications
+        )
     };
     if tokio::time::timeout(Duration::from_secs(SHUTDOWN_S), ended).await.is_err() {
         tracing::warn!("some requests did not end within {SHUTDOWN_S} s and were cut off");

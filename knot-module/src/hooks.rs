@@ -84,7 +84,7 @@ pub fn begin_global<'q>(query: &mut Query<'q>, answer: &mut Answer<'q>) -> Begun
     }
     let begun = answer_insider(version, query, answer);
     if begun != Begun::GoOn {
-        counts::zone(query, slot.number());
+        counts::zone(query, slot.label());
     }
     begun
 }
@@ -553,7 +553,7 @@ fn mixed(z: u64) -> u64 {
 
 /// A random number of this thread's own (SplitMix64). Nobody is hurt by who can guess it.
 #[inline]
-fn random() -> u64 {
+pub fn random() -> u64 {
     THREAD.with(|thread| {
         let state = match thread.random.get() {
             0 => seed(),

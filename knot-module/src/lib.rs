@@ -15,7 +15,7 @@
 //! - `slot`: where a query finds the steering of its zone; `private`: zones that knotd doesn't have; `places`: the table of places;
 //!   `health`: which endpoints are up; `firewall`: rules and policy zones.
 //! - `resolved`: what knotd found before.
-//! - `counts`: what is counted of queries, and how the agent gets it.
+//! - `counts`: what is counted of queries, and how the agent gets it; `queries`: likewise queries that are logged.
 //! - `store`, `server`: what the agent says, and how it becomes what queries read.
 //! - `knot`: the layer to knotd, where all `unsafe` is.
 //!
@@ -29,6 +29,7 @@ mod hooks;
 mod knot;
 mod places;
 mod private;
+mod queries;
 mod resolved;
 mod server;
 mod slot;
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counts::Tallying;
+use queries::Logging;
 use knot::{Loading, Priority};
 use server::Server;
 use slot::Slot;
@@ -67,7 +69,7 @@ static UNDECIDED: AtomicU64 = AtomicU64::new(0);
 
 static STORE: Mutex<Store> = Mutex::new(Store::new());
 static PROCESS: Mutex<Process> =
-    Mutex::new(Process { instances: 0, settings: None, server: None, counting: None, has_snapshot: false });
+    Mutex::new(Process { instances: 0, settings: None, server: None, counting: None, logging: None, has_snapshot: false });
 
 /// What all instances in knotd's process share. There are many: one a zone, and the global one.
 struct Process {
@@ -76,6 +78,7 @@ struct Process {
     settings: Option<Settings>,
     server: Option<Server>,
     counting: Option<Tallying>,
+    logging: Option<Logging>,
     /// Whether a snapshot was looked for: what the agent has said since then is newer.
     has_snapshot: bool,
 }
@@ -110,6 +113,7 @@ fn unload(slot: Option<Arc<Slot>>) {
         // What is known stays: at a reload the last one may go before the first one comes.
         process.server = None;
         process.counting = None;
+        process.logging = None;
         process.settings = None;
     }
 }
@@ -127,10 +131,15 @@ impl Process {
         }
         self.server = None;
         self.counting = None;
+        self.logging = None;
         if let Some(socket) = settings.socket.as_deref() {
             match counts::start(&Path::new(socket).with_extension("counts")) {
                 Ok(counting) => self.counting = Some(counting),
                 Err(error) => loading.log(Priority::Error, &format!("queries can't be counted: {error}")),
+            }
+            match queries::start() {
+                Ok(logging) => self.logging = Some(logging),
+                Err(error) => loading.log(Priority::Error, &format!("queries can't be logged: {error}")),
             }
         }
         match settings.socket.as_deref() {

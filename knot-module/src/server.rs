@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use steering::link::{FrameError, SNAPSHOT_MAGIC, ToAgent, ToModule, decode_frame, encode_frame};
 
 use crate::store::{Store, Telling};
-use crate::{counts, knot};
+use crate::{counts, knot, queries};
 
 /// Octets that are read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -26,10 +26,10 @@ const UNREAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections at a time. The agent has one; another is there while it notices that the first one broke.
 const CONNECTIONS_MAX: usize = 8;
 
-/// How often it is looked whether there are counts to be told.
-const COUNTS_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// How often it is looked whether there are counts or queries to be told.
+const TELL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Octets of counts that may wait to be written.
+/// Octets that may wait to be written before more counts or queries are told.
 const UNWRITTEN_COUNTS_BYTES: usize = 1024 * 1024;
 
 /// A thread that listens.
@@ -94,6 +94,8 @@ struct Connection {
     telling: Telling,
     /// The place of the next batch of counts to be told, if it is told any.
     next_counts: Option<u64>,
+    /// Its number, if it has queries logged.
+    logs: Option<u64>,
     is_open: bool,
 }
 
@@ -112,6 +114,7 @@ impl Loop {
             store.publish();
             for connection in &mut self.connections {
                 connection.tell_counts();
+                connection.tell_queries();
                 connection.send();
             }
             self.connections.retain(|connection| connection.is_open);
@@ -130,8 +133,8 @@ impl Loop {
             events.set(PollFlags::OUT, !connection.unwritten.is_empty());
             PollFd::from_borrowed_fd(connection.stream.as_fd(), events)
         }));
-        let has_counts = self.connections.iter().any(|connection| connection.next_counts.is_some());
-        let timeout = has_counts.then_some(&COUNTS_INTERVAL);
+        let is_told = |connection: &Connection| connection.next_counts.is_some() || connection.logs.is_some();
+        let timeout = self.connections.iter().any(is_told).then_some(&TELL_INTERVAL);
         loop {
             match poll(&mut waited, timeout) {
                 Err(Errno::INTR) => {}
@@ -151,6 +154,7 @@ impl Connection {
             unwritten: Vec::new(),
             telling: Telling::default(),
             next_counts: None,
+            logs: None,
         };
         for hello in store.hello() {
             encode_frame(&hello, &mut connection.unwritten);
@@ -169,7 +173,9 @@ impl Connection {
                 Err(_) => true,
             };
             let taken = take_frames(&mut self.read, |message| {
-                if let ToModule::CountsKept { instance, sequence } = message {
+                if let ToModule::LogQueries { zones } = message {
+                    queries::set(*self.logs.get_or_insert_with(queries::owner), zones, store);
+                } else if let ToModule::CountsKept { instance, sequence } = message {
                     counts::kept(instance, sequence);
                     let is_first = self.next_counts.is_none();
                     if is_first {
@@ -198,6 +204,14 @@ impl Connection {
         self.next_counts = Some(counts::outbox().tell(next, |message| encode_frame(message, unwritten)));
     }
 
+    /// Tells of queries that were logged, as far as it reads.
+    fn tell_queries(&mut self) {
+        let Some(owner) = self.logs.filter(|_| self.unwritten.len() < UNWRITTEN_COUNTS_BYTES) else { return };
+        for message in queries::take_told(owner) {
+            encode_frame(&message, &mut self.unwritten);
+        }
+    }
+
     fn send(&mut self) {
         while self.is_open && !self.unwritten.is_empty() {
             match self.stream.write(&self.unwritten) {
@@ -215,6 +229,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if self.next_counts.is_some() {
             counts::unsubscribe();
+        }
+        if let Some(owner) = self.logs {
+            queries::end(owner);
         }
     }
 }

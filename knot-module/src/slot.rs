@@ -4,7 +4,7 @@
 //! of its zone or steering for it is.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use herald_core::zone::serial_is_newer;
@@ -13,6 +13,7 @@ use steering::{Part, RrsetRef, rrset_octets};
 
 use crate::counts::Numbered;
 use crate::knot::{Query, Retired, Shared};
+use crate::queries;
 
 /// Where a zone's steering is found.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Slot {
     steering: Shared<Steering>,
     /// What its queries are counted under.
     number: Numbered,
+    /// The same number, and above it what its queries are marked with if they are logged: one load for both.
+    label: AtomicU64,
     name: Name,
 }
 
@@ -103,13 +106,26 @@ impl Slot {
 
     fn new(name: &Name, zone: Option<ZoneId>) -> Arc<Slot> {
         let number = Numbered::new(name, zone);
-        Arc::new(Slot { has: AtomicU8::new(0), steering: Shared::empty(), number, name: name.clone() })
+        let slot = Slot {
+            has: AtomicU8::new(0),
+            steering: Shared::empty(),
+            label: AtomicU64::new(number.number().into()),
+            number,
+            name: name.clone(),
+        };
+        slot.mark(queries::mark_of(name, zone));
+        Arc::new(slot)
     }
 
-    /// What its queries are counted under.
+    /// What its queries are counted under, and above it what they are marked with if they are logged.
     #[inline]
-    pub fn number(&self) -> u32 {
-        self.number.number()
+    pub fn label(&self) -> u64 {
+        self.label.load(Ordering::Relaxed)
+    }
+
+    /// Its queries are logged under this mark from now on; with zero they aren't.
+    pub fn mark(&self, mark: u32) {
+        self.label.store(u64::from(mark) << 32 | u64::from(self.number.number()), Ordering::Relaxed);
     }
 
     /// The zone's name.
@@ -177,6 +193,13 @@ pub fn of(name: &Name) -> Arc<Slot> {
     let slot = Slot::new(name, None);
     slots.insert(name.clone(), slot.clone());
     slot
+}
+
+/// Queries of the zone of this name are logged under this mark from now on, if knotd has it; with zero they aren't.
+pub fn mark(name: &Name, mark: u32) {
+    if let Some(slot) = slots().get(name) {
+        slot.mark(mark);
+    }
 }
 
 /// Lets go of a slot. It is gone if nobody else has it and it is empty.

@@ -12,7 +12,7 @@ use steering::{CompileError, Part};
 
 use crate::knot::{self, Retired};
 use crate::slot::{self, Slot, Soa, Steering, Version};
-use crate::{PANICS, UNDECIDED, counts, firewall, health, places, private};
+use crate::{PANICS, UNDECIDED, counts, firewall, health, places, private, queries};
 
 /// Versions of a zone that may be prepared at a time. The agent has one on its way, and another while the first settles.
 const PENDING_MAX: usize = 4;
@@ -108,6 +108,7 @@ impl Store {
             counts: Some(true),
             firewall: Some(firewall::hashes()),
             knows_verdicts: true,
+            logs_queries: true,
         };
         chunks.into_iter().enumerate().map(hello).collect()
     }
@@ -184,7 +185,7 @@ impl Store {
             ToModule::SnapshotEnd => None,
             ToModule::Ask => Some(ToAgent::Status(self.status())),
             // The connection's own.
-            ToModule::CountsKept { .. } => None,
+            ToModule::CountsKept { .. } | ToModule::LogQueries { .. } => None,
         }
     }
 
@@ -343,6 +344,13 @@ impl Store {
         steering.current.iter().chain(&steering.pending).find_map(|version| find(&version.part))
     }
 
+    /// Queries of this private zone are logged under this mark from now on; with zero they aren't.
+    pub fn mark_private(&self, zone: ZoneId, mark: u32) {
+        if let Some(known) = self.zones.get(&zone).filter(|known| known.is_private) {
+            known.slot.mark(mark);
+        }
+    }
+
     /// How many zones have steering in use.
     pub fn zones(&self) -> usize {
         self.zones.len()
@@ -353,6 +361,7 @@ impl Store {
             |known: &Zone| known.steering.current.as_ref().map_or(0, |version| version.part.bytes() as u64);
         let (counted, counted_coarsely) = counts::figures();
         let (firewall, firewall_bytes) = firewall::counts();
+        let (logged_zones, logged, left_out) = queries::figures();
         ModuleStatus {
             counted: Some(counted),
             counted_coarsely: Some(counted_coarsely),
@@ -363,6 +372,9 @@ impl Store {
             bytes: self.zones.values().map(bytes).sum::<u64>() + firewall_bytes as u64,
             down: health::down() as u64,
             is_isolated: health::is_isolated(),
+            logged_zones,
+            logged,
+            left_out,
         }
     }
 }

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     alias, brakes, change, channel, context, explain, firewall, geoip, login, monitor, nsset, past, policy,
-    pool, pop, record, stats, steering, tenant, token, view, zone,
+    pool, pop, query_log, record, stats, steering, tenant, token, view, zone,
 };
 use crate::settings::ConnectionArgs;
 
@@ -85,6 +85,9 @@ pub enum DnsCommand {
     Explain(explain::ExplainArgs),
     /// How many queries came, and of what kind
     Stats(stats::StatsArgs),
+    /// A zone's queries one by one, or a sample of them, for an hour at most
+    #[command(subcommand)]
+    QueryLog(query_log::QueryLogCommand),
     /// Receipts of changes
     #[command(subcommand)]
     Change(change::ChangeCommand),
@@ -243,6 +246,12 @@ mod tests {
             "koder dns explain www.example.com AAAA --client 192.0.2.1 --ecs 198.51.100.0/24 --pop p --at 1 --draw 7",
             "koder dns stats",
             "koder dns stats example.com --since 30d --step 1d --by country --pop fra1 --json",
+            "koder dns query-log on example.com",
+            "koder dns query-log on example.com --for 10m --one-in 100 -m why --dry-run",
+            "koder dns query-log off example.com -m why",
+            "koder dns query-log show example.com --json",
+            "koder dns query-log tail example.com",
+            "koder dns query-log tail example.com --name www --type A --rcode NXDOMAIN --pop fra1 --since 5m --limit 5 -f",
             "koder dns change show c1",
             "koder dns change wait c1 --quorum --timeout 5m",
             "koder dns pop list",
@@ -299,6 +308,9 @@ mod tests {
             "koder dns record set example.com www A 192.0.2.1 --timeout 5s",
             "koder dns record set example.com www A 192.0.2.1 --wait --timeout 2m",
             "koder dns record set example.com www A 192.0.2.1 --wait=some",
+            "koder dns query-log on",
+            "koder dns query-log on example.com --one-in 0",
+            "koder dns query-log tail example.com --limit 1001",
             "koder dns pop set ams",
             "koder dns pop set ams --enable --disable",
             "koder dns pop set ams --drain --undrain",

@@ -17,6 +17,12 @@ pub fn format_time(time_ms: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// The same, to the millisecond.
+pub fn format_time_ms(time_ms: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(time_ms.min(LATEST_MS));
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
 /// Milliseconds as a person wants them: `0.4 ms`, `12 ms`, `3.2 s`.
 pub fn format_ms(duration_ms: f64) -> String {
     if duration_ms < 10.0 {

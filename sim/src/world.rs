@@ -642,6 +642,7 @@ impl World {
             verdicts: None,
             knows_private: Some(true),
             resolves: None,
+            logs_queries: None,
         };
         self.trace.line(self.now_us, format_args!("pop{pop}: dials as {link} with {}", greeting.newest));
         if let Some(running) = &mut self.control.running {
@@ -1205,6 +1206,7 @@ fn word(message: &ToPop) -> String {
         ToPop::Probes(probes) => format!("probes {}", probes.puts.len()),
         ToPop::Verdicts { verdicts, .. } => format!("verdicts {}", verdicts.len()),
         ToPop::Targets(targets) => format!("targets {}", targets.puts.len()),
+        ToPop::QueryLogs(logs) => format!("query logs {}", logs.puts.len()),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod link;
 pub mod lint;
 pub mod lookup;
 mod part;
+pub mod query_log;
 pub mod recent;
 mod view_index;
 

@@ -23,6 +23,8 @@
 //!  │◀─ FirewallLoaded {part, hash, problem} ──────────────────────────┤
 //!  ├─ Verdicts {whose, all or what changed} ─────────────────────────▶│ from here on endpoints are up or down as they say
 //!  ├─ Isolated {whether} ────────────────────────────────────────────▶│
+//!  ├─ LogQueries {zones, for how long} ──────────────────────────────▶│ until then, or until this connection ends
+//!  │◀─ Queries {by zone} ─────────────────────────────────────────────┤ once a second; what isn't read is dropped, and counted
 //! ```
 //!
 //! A part is chosen by the serial of the zone that a query sees, so that a client gets records and steering of one generation.
@@ -183,6 +185,37 @@ pub enum ToModule {
         #[n(0)]
         is_isolated: bool,
     },
+    /// Queries of these zones are logged, and of no others, for whoever says so last, and no longer than its connection lasts. Only for a
+    /// module that says in its hello that it logs queries.
+    #[n(28)]
+    LogQueries {
+        /// The zones, at most [`LOGGED_ZONES_MAX`].
+        #[n(0)]
+        zones: Vec<LoggedZone>,
+    },
+}
+
+/// Zones whose queries are logged at a time.
+pub const LOGGED_ZONES_MAX: usize = 1_000;
+
+/// A zone whose queries are logged.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedZone {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// Its apex.
+    #[n(1)]
+    pub name: Name,
+    /// Whether it is private, so that the module alone has it.
+    #[n(2)]
+    pub is_private: bool,
+    /// One query in so many, by chance: 1 to 10,000.
+    #[n(3)]
+    pub one_in: u32,
+    /// For how long from now on, in ms.
+    #[n(4)]
+    pub left_ms: u64,
 }
 
 /// What the module has in use of the firewall.
@@ -279,6 +312,9 @@ pub enum ToAgent {
         /// Whether it knows of verdicts.
         #[cbor(n(6), default)]
         knows_verdicts: bool,
+        /// Whether it logs queries.
+        #[cbor(n(28), default)]
+        logs_queries: bool,
     },
     /// The zone is compiled, and in use as soon as its serial is served.
     #[n(1)]
@@ -332,6 +368,93 @@ pub enum ToAgent {
     /// Counts of queries.
     #[n(20)]
     Counts(#[n(0)] CountsBatch),
+    /// Queries that are logged.
+    #[n(28)]
+    Queries {
+        /// Zone by zone.
+        #[n(0)]
+        zones: Vec<LoggedQueries>,
+    },
+}
+
+/// What was logged of a zone since the last time.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedQueries {
+    /// The zone.
+    #[n(0)]
+    pub zone: ZoneId,
+    /// Queries that were to be logged and were left out, as there were too many.
+    #[n(1)]
+    pub left_out: u64,
+    /// Queries, in order.
+    #[n(2)]
+    pub queries: Vec<LoggedQuery>,
+}
+
+/// A query, and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedQuery {
+    /// When, in ms since the epoch, by the clock of the machine; to some 50 ms.
+    #[n(0)]
+    pub time_ms: u64,
+    /// The name asked for, in small letters.
+    #[n(1)]
+    pub name: Name,
+    /// The type asked for.
+    #[n(2)]
+    pub rtype: u16,
+    /// The response code, the extended one.
+    #[n(3)]
+    pub rcode: u16,
+    /// How it came, as [`Transport`](crate::counts::Transport) has it.
+    #[n(4)]
+    pub transport: u8,
+    /// Where it came from: 4 or 16 octets.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub source: Vec<u8>,
+    /// EDNS of the query, if it had any.
+    #[n(6)]
+    pub edns: Option<LoggedEdns>,
+    /// Octets of the answer; zero if there was none.
+    #[n(7)]
+    pub answer_bytes: u32,
+    /// Whether the answer was truncated.
+    #[n(8)]
+    pub is_truncated: bool,
+    /// Whether it wasn't answered, on purpose.
+    #[n(9)]
+    pub is_dropped: bool,
+    /// The name of the policy that was asked first, if one was.
+    #[n(10)]
+    pub policy: Option<String>,
+    /// The pool that answered.
+    #[n(11)]
+    pub pool: Option<String>,
+}
+
+/// EDNS of a query.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedEdns {
+    /// Octets of an answer that it takes.
+    #[n(0)]
+    pub udp_bytes: u16,
+    /// Whether signatures are asked for.
+    #[n(1)]
+    pub wants_dnssec: bool,
+    /// First address (4 or 16 octets) and length of the client subnet that came with it.
+    #[n(2)]
+    pub subnet: Option<LoggedSubnet>,
+}
+
+/// A client subnet (RFC 7871).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LoggedSubnet {
+    /// 4 or 16 octets.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub address: Vec<u8>,
+    /// How many bits of it were told.
+    #[n(1)]
+    pub length: u8,
 }
 
 /// Counts of queries since the batch before. Of one instance they come in order, each as often as it takes.
@@ -395,6 +518,15 @@ pub struct ModuleStatus {
     /// Whether policies that want it so go by the PoP's own verdicts.
     #[cbor(n(7), default)]
     pub is_isolated: bool,
+    /// Zones whose queries are logged.
+    #[cbor(n(28), default)]
+    pub logged_zones: u64,
+    /// Queries that were logged since the start, and those that were left out as there were too many.
+    #[cbor(n(29), default)]
+    pub logged: u64,
+    /// See above.
+    #[cbor(n(30), default)]
+    pub left_out: u64,
 }
 
 /// What is wrong with a frame. The connection, or the file from here on, is of no use.

@@ -43,6 +43,7 @@ use crate::health::HealthKeeper;
 use crate::knot::driver::{Driver, DriverConfig, Report};
 use crate::knot::process::{Runner, Supervisor, SupervisorConfig};
 use crate::materialize::with_causes;
+use crate::query_log::QueryLogKeeper;
 use crate::replica::{OpenError, Replica, ReplicaError};
 use crate::session::Dialer;
 use crate::status::{self, Board, FirewallCountStatus};
@@ -97,6 +98,7 @@ pub struct Agent {
     core: JoinHandle<()>,
     supervisor: Supervisor,
     counts: Option<CountsKeeper>,
+    query_log: Option<QueryLogKeeper>,
     /// Released last.
     _lock: File,
 }
@@ -153,6 +155,11 @@ impl Agent {
         driver.filling(!replica.is_complete());
         let (api, api_places) = watch::channel(None);
         let told = Arc::clone(&driver);
+        let query_log = config.knot.module.is_some().then(|| {
+            let sender = CountsSender::new(config.clone());
+            QueryLogKeeper::start(config.knot.module_socket(), sender, api_places.clone(), board.clone())
+        });
+        let query_log = query_log.transpose().map_err(StartError::System)?;
         let counts = CountsKeeper::start(
             config.counts_file(),
             config.replica_dir(),
@@ -215,7 +222,8 @@ impl Agent {
             .fetching(files)
             .telling_api(api)
             .minding(health)
-            .resolving(aliases);
+            .resolving(aliases)
+            .logging(query_log.clone());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let session = spawn("session", {
@@ -250,7 +258,7 @@ impl Agent {
             }
         })?;
         tracing::info!("the agent of the PoP {} runs", config.pop);
-        Ok(Agent { config, board, events, ending, session, core, supervisor, counts, _lock: lock })
+        Ok(Agent { config, board, events, ending, session, core, supervisor, counts, query_log, _lock: lock })
     }
 
     /// How the agent is.
@@ -271,6 +279,9 @@ impl Agent {
         let _ = self.core.join();
         if let Some(counts) = self.counts {
             counts.end();
+        }
+        if let Some(query_log) = self.query_log {
+            query_log.end();
         }
         let _ = fs::remove_file(self.config.status_socket());
         tracing::info!("the agent of the PoP {} has ended", self.config.pop);

@@ -161,6 +161,7 @@ impl Herald {
             verdicts: None,
             knows_private: Some(true),
             resolves: None,
+            logs_queries: None,
         };
         let mut peer = Peer { stream, bytes: Vec::new(), hello };
         let ToHerald::Hello(hello) = peer.next_of_any() else { panic!("no hello") };

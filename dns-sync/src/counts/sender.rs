@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use steering::counts::{Counts, Label, Tally, Transport, rcode_name};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -83,7 +84,7 @@ pub enum PostError {
     #[error("the API didn't answer: {0}")]
     Http(String),
     /// It doesn't want it.
-    #[error("the API refused counts with {status}: {detail}")]
+    #[error("the API refused it with {status}: {detail}")]
     Refused {
         /// HTTP's status.
         status: u16,
@@ -108,14 +109,26 @@ impl Sender {
 
     /// Sends reports, and waits for their confirmation.
     pub(super) async fn post(&self, place: Option<ApiPlace>, reports: &[Report]) -> Result<(), PostError> {
+        let items: Vec<StatsReport> = reports.iter().map(item).collect();
+        self.send(place, "/sync/stats", &items).await.map(drop)
+    }
+
+    /// Sends a document to a route of the API, and gives the answer's body once it is taken.
+    pub(crate) async fn send(
+        &self,
+        place: Option<ApiPlace>,
+        route: &str,
+        document: &impl Serialize,
+    ) -> Result<Vec<u8>, PostError> {
         let place = self.config.api.clone().or(place).ok_or(PostError::NoPlace)?;
-        match tokio::time::timeout(REQUEST_TIME, self.post_to(&place, reports)).await {
+        let body = serde_json::to_vec(document).map_err(|error| PostError::Http(error.to_string()))?;
+        match tokio::time::timeout(REQUEST_TIME, self.send_to(&place, route, body)).await {
             Ok(done) => done,
             Err(_) => Err(PostError::Http(format!("nothing within {} s", REQUEST_TIME.as_secs()))),
         }
     }
 
-    async fn post_to(&self, place: &ApiPlace, reports: &[Report]) -> Result<(), PostError> {
+    async fn send_to(&self, place: &ApiPlace, route: &str, body: Vec<u8>) -> Result<Vec<u8>, PostError> {
         let stream = TcpStream::connect((place.host.as_str(), place.port)).await?;
         stream.set_nodelay(true)?;
         let is_loopback = stream.peer_addr()?.ip().is_loopback();
@@ -124,14 +137,20 @@ impl Sender {
                 let name = self.config.tls_name.clone().unwrap_or_else(|| place.host.clone());
                 let connector = tokio_rustls::TlsConnector::from(Arc::new(tls_config(ca)?));
                 let stream = connector.connect(ServerName::try_from(name)?, stream).await?;
-                self.exchange(place, stream, reports).await
+                self.exchange(place, stream, route, body).await
             }
-            (_, false) if is_loopback => self.exchange(place, stream, reports).await,
+            (_, false) if is_loopback => self.exchange(place, stream, route, body).await,
             _ => Err(PostError::TlsNeeded(place.host.clone())),
         }
     }
 
-    async fn exchange<S>(&self, place: &ApiPlace, stream: S, reports: &[Report]) -> Result<(), PostError>
+    async fn exchange<S>(
+        &self,
+        place: &ApiPlace,
+        stream: S,
+        route: &str,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, PostError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -143,10 +162,8 @@ impl Sender {
             Ok(IpAddr::V6(address)) => format!("[{address}]:{}", place.port),
             _ => format!("{}:{}", place.host, place.port),
         };
-        let items: Vec<StatsReport> = reports.iter().map(item).collect();
-        let body = serde_json::to_vec(&items).map_err(|error| PostError::Http(error.to_string()))?;
         let secret = self.config.secret()?;
-        let request = Request::post(format!("{}/sync/stats", api::PREFIX))
+        let request = Request::post(format!("{}{route}", api::PREFIX))
             .header(header::HOST, host)
             .header(header::AUTHORIZATION, format!("Bearer {}", secret.expose()))
             .header(header::CONTENT_TYPE, "application/json")
@@ -157,10 +174,10 @@ impl Sender {
         let status = answer.status();
         let read = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         connection.abort();
-        if status.is_success() {
-            return Ok(());
-        }
         let body = read.map(|body| body.to_bytes()).unwrap_or_default();
+        if status.is_success() {
+            return Ok(body.to_vec());
+        }
         let problem: Option<api::Problem> = serde_json::from_slice(&body).ok();
         let unknown = problem.as_ref().map(unknown_zones).unwrap_or_default();
         if !unknown.is_empty() {

@@ -206,6 +206,7 @@ impl Desk {
             | ToAgent::GeoLoaded { .. }
             | ToAgent::FirewallLoaded { .. }
             | ToAgent::Status(_)
+            | ToAgent::Queries { .. }
             | ToAgent::Counts(_) => {
                 return None;
             }

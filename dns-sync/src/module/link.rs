@@ -43,6 +43,8 @@ pub enum LinkEvent {
         counts: bool,
         /// Whether it knows of verdicts.
         knows_verdicts: bool,
+        /// Whether it logs queries.
+        logs_queries: bool,
         /// What it has of the firewall; none if it is too old to have one.
         firewall: Option<FirewallHashes>,
     },
@@ -244,7 +246,15 @@ fn read(mut stream: UnixStream, connection: u64, tell: &impl Fn(LinkEvent)) -> R
                     return Err(format!("the module {version} speaks protocol {protocol}, not {PROTOCOL}"));
                 }
                 ToAgent::Hello {
-                    version, zones: more, last, geo, counts, knows_verdicts, firewall, ..
+                    version,
+                    zones: more,
+                    last,
+                    geo,
+                    counts,
+                    knows_verdicts,
+                    logs_queries,
+                    firewall,
+                    ..
                 } if !is_up => {
                     zones.extend(more);
                     if last {
@@ -258,6 +268,7 @@ fn read(mut stream: UnixStream, connection: u64, tell: &impl Fn(LinkEvent)) -> R
                             geo,
                             counts,
                             knows_verdicts,
+                            logs_queries,
                             firewall,
                         });
                     }

@@ -13,6 +13,7 @@ use crate::firewall::{self, Owner, PolicyZone, QueryType, Rate};
 use crate::geoip::{Geoip, GeoipDatabase};
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
+use crate::query_log::QueryLog;
 use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, Verdict, VerdictChange};
 use crate::state::At;
 use crate::steering::{
@@ -269,7 +270,7 @@ fn format_version_1_stays_what_it_is() {
 #[test]
 fn every_change_is_in_the_fixture() {
     let numbers: BTreeSet<u8> = samples().iter().map(|(_, change)| number(change)).collect();
-    assert_eq!(numbers, (0..=42).chain(48..=52).collect());
+    assert_eq!(numbers, (0..=42).chain(48..=52).chain(56..=57).collect());
 }
 
 /// The number that a change has on disk. A new one doesn't compile here until it is in the samples.
@@ -323,6 +324,8 @@ fn number(change: &Change) -> u8 {
         Change::FirewallRestored { .. } => 52,
         Change::ZoneResolved { .. } => 40,
         Change::ResolvedRestored { .. } => 41,
+        Change::QueryLogSet(_) => 56,
+        Change::QueryLogEnded { .. } => 57,
     }
 }
 
@@ -590,7 +593,9 @@ fn samples() -> Vec<(&'static str, Change)> {
         all_limits.set(*limit, Some(number * 1000));
     }
     // Those that came later are in samples of their own.
-    let mut channel_limits = all_limits.clone();
+    let mut alias_limits = all_limits.clone();
+    alias_limits.set(Limit::QueryLogs, None);
+    let mut channel_limits = alias_limits.clone();
     channel_limits.set(Limit::AliasesPerZone, None);
     let mut monitor_limits = channel_limits.clone();
     monitor_limits.set(Limit::Channels, None);
@@ -828,7 +833,7 @@ fn samples() -> Vec<(&'static str, Change)> {
                 name: "acme".into(),
                 enabled: true,
                 created_at_ms: 1_700_000_000_003,
-                limits: Some(all_limits),
+                limits: Some(alias_limits),
                 source_prefixes: None,
             }),
         ),
@@ -878,7 +883,27 @@ fn samples() -> Vec<(&'static str, Change)> {
             Change::ZoneResolved { zone: id, serial: 46, difference: resolved_by_region() },
         ),
     ]);
+    samples.extend(query_log_samples(all_limits));
     samples
+}
+
+/// The query log, and the limits that came with it.
+fn query_log_samples(limits: TenantLimits) -> Vec<(&'static str, Change)> {
+    let (zone, tenant, since_ms) = (ZoneId(0x44), TenantId(0x22), 1_800_000_000_000);
+    let log = QueryLog { zone, tenant, since_ms, until_ms: since_ms + 3_600_000, one_in: 10_000 };
+    let tenant = Tenant {
+        id: tenant,
+        name: "acme".into(),
+        enabled: true,
+        created_at_ms: 1_700_000_000_003,
+        limits: Some(limits),
+        source_prefixes: None,
+    };
+    vec![
+        ("query-log-set", Change::QueryLogSet(log)),
+        ("query-log-ended", Change::QueryLogEnded { zone, at_ms: since_ms + 60_000 }),
+        ("tenant-put-limited-query-logs", Change::TenantPut(tenant)),
+    ]
 }
 
 /// Monitors with something of everything.

@@ -52,6 +52,7 @@ pub async fn list(request: Reading<(), AccessQuery>) -> Result<respond::Ok<Page<
         AccessKind::Others => Kind::Others,
         AccessKind::PopLogin => Kind::PopLogin,
         AccessKind::PopDenied => Kind::PopDenied,
+        AccessKind::QueryLogRead => Kind::QueryLogRead,
     });
     let records = caller.access_log().read(kind, before, limit + 1).await;
     let mut records = records.map_err(|e| ApiError::new(Code::Unavailable, e.to_string()))?;
@@ -76,6 +77,7 @@ fn told(record: Record) -> AccessRecord {
             Kind::Others => AccessKind::Others,
             Kind::PopLogin => AccessKind::PopLogin,
             Kind::PopDenied => AccessKind::PopDenied,
+            Kind::QueryLogRead => AccessKind::QueryLogRead,
         },
         principal: record.principal.map(|principal| principal.to_string()),
         token: record.token.map(|token| token.to_string()),

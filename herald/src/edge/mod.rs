@@ -28,6 +28,7 @@ mod pages;
 mod pops;
 pub(crate) mod present;
 mod problem;
+mod query_log;
 mod respond;
 mod rrsets;
 pub mod secret;

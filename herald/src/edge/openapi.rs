@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::gate::AppState;
 use super::{
     access_log, admissions, aliases, batches, brakes, changes, channels, explain, firewall, geoip, meta,
-    monitors, nameserver_sets, pops, rrsets, stats, steering, tenants, tokens, zones,
+    monitors, nameserver_sets, pops, query_log, rrsets, stats, steering, tenants, tokens, zones,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +36,7 @@ use super::{
         (name = "pops"),
         (name = "nameserver-sets"),
         (name = "stats", description = "Counts of queries, by zone and minute."),
+        (name = "query-log", description = "Queries of a zone one by one, or a sample of them, for an hour at most."),
         (name = "geoip", description = "GeoIP databases, which tell where clients are."),
         (name = "firewall", description = "Which queries are dropped, refused or answered otherwise before their zone answers them."),
         (name = "brakes", description = "The emptiness brake: what would empty much of a PoP waits for an operator's word."),
@@ -65,6 +66,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .merge(firewall::routes())
         .merge(nameserver_sets::routes())
         .merge(stats::routes())
+        .merge(query_log::routes())
         .merge(meta::routes())
 }
 

@@ -202,6 +202,8 @@ pub fn kinds(kinds: Kinds) -> Vec<api::ChangeKind> {
                 ChangeKind::PolicyZonePut => api::ChangeKind::PolicyZonePut,
                 ChangeKind::PolicyZoneDeleted => api::ChangeKind::PolicyZoneDeleted,
                 ChangeKind::ZoneResolved => api::ChangeKind::ZoneResolved,
+                ChangeKind::QueryLogSet => api::ChangeKind::QueryLogSet,
+                ChangeKind::QueryLogEnded => api::ChangeKind::QueryLogEnded,
                 // It goes with the changes of the request, and is none by itself.
                 ChangeKind::RequestRemembered | ChangeKind::Restored => return None,
             })

@@ -52,7 +52,7 @@ impl From<StatsError> for ApiError {
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn report(request: Reporting<Json<StatsReports>>) -> Result<respond::Ok<StatsTaken>, ApiError> {
-    let Reporting { pop, state, stats, body: Json(body) } = request;
+    let Reporting { pop, state, stats, body: Json(body), .. } = request;
     let (reports, is_many) = match body {
         StatsReports::One(one) => (vec![*one], false),
         StatsReports::Many(many) => (many, true),

@@ -594,7 +594,15 @@ pub fn published_zones(changes: &[Change]) -> impl Iterator<Item = ZoneId> {
     let mut seen = HashSet::new();
     changes
         .iter()
-        .filter(|change| !matches!(change, Change::ZoneLabelled { .. } | Change::ZoneAdmitted { .. }))
+        .filter(|change| {
+            !matches!(
+                change,
+                Change::ZoneLabelled { .. }
+                    | Change::ZoneAdmitted { .. }
+                    | Change::QueryLogSet(_)
+                    | Change::QueryLogEnded { .. }
+            )
+        })
         .filter_map(Change::zone)
         .filter(move |zone| seen.insert(*zone))
 }

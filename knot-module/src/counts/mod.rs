@@ -15,25 +15,27 @@ mod ring;
 mod tally;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use outbox::{kept, outbox, subscribe, unsubscribe};
 pub use ring::Numbered;
 pub use tally::{Tallying, figures, start};
 
-use crate::knot::Query;
+use crate::knot::{Answer, Query};
+use crate::queries::{self, Ended};
 use ring::{Kind, Record, Ring};
 
 /// What a thread of knotd's knows of the query that it answers. It is found by knotd's number for the thread, in fewer instructions than
 /// storage of the thread's own; nobody else writes it.
 #[repr(align(64))]
 struct Worker {
-    /// Number of the zone that answers, zero if none does.
-    zone: AtomicU32,
+    /// Label of the zone that answers, zero if none does: its number, and above that the mark of zones that are logged.
+    zone: AtomicU64,
     /// Of what was decided first: the policy, zero if nothing was, and the pool.
     policy: AtomicU64,
     pool: AtomicU64,
     ring: OnceLock<&'static Ring>,
+    logged: OnceLock<&'static queries::Ring>,
 }
 
 /// Threads that are told apart: knotd has at most 255 for UDP, and as many for TCP and for each queue of a network card. What others
@@ -42,10 +44,11 @@ const WORKERS: usize = 2048;
 
 static WORKER: [Worker; WORKERS] = [const {
     Worker {
-        zone: AtomicU32::new(0),
+        zone: AtomicU64::new(0),
         policy: AtomicU64::new(0),
         pool: AtomicU64::new(0),
         ring: OnceLock::new(),
+        logged: OnceLock::new(),
     }
 }; WORKERS];
 
@@ -62,13 +65,13 @@ fn worker(query: &Query<'_>) -> Option<&'static Worker> {
     WORKER.get(query.thread())
 }
 
-/// The query is answered from the zone of this number, unless another one was named before.
+/// The query is answered from the zone of this label, unless another one was named before.
 #[inline]
-pub fn zone(query: &Query<'_>, number: u32) {
+pub fn zone(query: &Query<'_>, label: u64) {
     if let Some(worker) = worker(query)
         && worker.zone.load(Ordering::Relaxed) == 0
     {
-        worker.zone.store(number, Ordering::Relaxed);
+        worker.zone.store(label, Ordering::Relaxed);
     }
 }
 
@@ -91,16 +94,17 @@ pub fn forget(query: &Query<'_>) {
     }
 }
 
-/// The query has ended, and is counted.
+/// The query has ended, and is counted; and noted, if its zone is logged.
 #[inline]
-pub fn count(query: &Query<'_>, is_truncated: bool, is_dropped: bool) {
+pub fn count(query: &Query<'_>, answer: &Answer<'_>, is_truncated: bool, is_dropped: bool) {
     // knotd is asked before anything else is known, that it needn't be put aside for that.
     let (source, is_ipv6) = query.source_bits();
     let rcode = query.rcode();
     let Some(worker) = worker(query) else {
         return ring::count_coarsely(0, Kind::of(rcode, is_dropped));
     };
-    let (zone, policy) = (worker.zone.load(Ordering::Relaxed), worker.policy.load(Ordering::Relaxed));
+    let (label, policy) = (worker.zone.load(Ordering::Relaxed), worker.policy.load(Ordering::Relaxed));
+    let (zone, mark) = (label as u32, (label >> 32) as u32);
     worker.forget();
     let (address, is_client_ipv6) = query.client_bits((source, is_ipv6));
     let record = Record {
@@ -121,5 +125,10 @@ pub fn count(query: &Query<'_>, is_truncated: bool, is_dropped: bool) {
     };
     if !is_put {
         ring::count_coarsely(zone, Kind::of(rcode, is_dropped));
+    }
+    if mark != 0 {
+        let pool = if policy == 0 { 0 } else { worker.pool.load(Ordering::Relaxed) };
+        let ended = Ended { mark, policy, pool, is_truncated, is_dropped };
+        queries::note(&worker.logged, query, answer, &ended);
     }
 }

@@ -151,6 +151,11 @@ impl<'q> Answer<'q> {
         self.packet().rrset_count == 1
     }
 
+    /// How many octets it has.
+    pub fn bytes(&self) -> u32 {
+        u32::try_from(self.packet().size).unwrap_or(u32::MAX)
+    }
+
     /// Whether it says that it is truncated.
     #[inline]
     pub fn is_truncated(&self) -> bool {

@@ -208,7 +208,7 @@ extern "C" fn begin_global(
 extern "C" fn begin(state: c_int, packet: *mut Packet, data: *mut QueryData, module: *mut Mod) -> c_int {
     // SAFETY: knotd's own, for as long as the hook runs.
     let (Some(slot), Some(query)) = (unsafe { (slot_of(module), Query::new(data)) }) else { return state };
-    counts::zone(&query, slot.number());
+    counts::zone(&query, slot.label());
     if query.has_client_subnet() || slot.has_insiders() {
         begin_guarded(state, packet, data, Some(slot))
     } else {
@@ -323,7 +323,7 @@ extern "C" fn end_global(
     if !has_ended || query.is_own() {
         counts::forget(&query);
     } else {
-        counts::count(&query, is_truncated, state == abi::STATE_NOOP);
+        counts::count(&query, &answer, is_truncated, state == abi::STATE_NOOP);
     }
     // An answer that knotd itself truncated didn't get to the later hooks of its zone.
     if is_truncated && answer.has_marked(MARKER_TTL_S) {

@@ -4,6 +4,8 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::ptr::NonNull;
 
+use steering::query_log::Edns;
+
 use super::abi::{self, AF_INET, AF_INET6, Packet, QueryData, SocketAddress, SocketAddressRoom};
 use super::answer::{Answer, Section, name_of};
 
@@ -245,6 +247,26 @@ impl<'q> Query<'q> {
         wants && self.apex_rdata(DNSKEY).is_some()
     }
 
+    /// EDNS of the query (RFC 6891), if it had any; the client subnet also where it was dropped.
+    pub fn edns(&self) -> Option<Edns> {
+        // SAFETY: null, or the OPT record of the query's packet. Class and TTL of it are other things; an RDATA is its length in two
+        // octets and so many octets.
+        let (opt, octets) = unsafe {
+            let opt = self.packet().opt_rr.as_ref()?;
+            let rdata = opt.rrs.rdata;
+            let octets: &[u8] = match rdata.is_null() || opt.rrs.count == 0 {
+                true => &[],
+                false => {
+                    let length = usize::from(rdata.cast::<u16>().read_unaligned());
+                    std::slice::from_raw_parts(rdata.add(2), length)
+                }
+            };
+            (opt, octets)
+        };
+        let subnet = find_option(octets, abi::OPTION_CLIENT_SUBNET).and_then(subnet_of);
+        Some(Edns { udp_bytes: opt.class, wants_dnssec: opt.ttl & 0x8000 != 0, subnet })
+    }
+
     /// The first RDATA of a type at the apex of the zone's content that this query is answered from.
     #[inline]
     fn apex_rdata(&self, rtype: u16) -> Option<&[u8]> {
@@ -312,6 +334,31 @@ unsafe fn address_of(address: *const SocketAddress) -> Option<IpAddr> {
 fn bits_of(ipv6: [u8; 16]) -> (u64, bool) {
     let bits = u128::from_be_bytes(ipv6);
     if bits >> 32 == 0xffff { (u64::from(bits as u32), false) } else { ((bits >> 64) as u64, true) }
+}
+
+/// What the first option of this code says.
+fn find_option(octets: &[u8], code: i32) -> Option<&[u8]> {
+    let mut rest = octets;
+    while let Some((&[a, b, c, d], behind)) = rest.split_first_chunk::<4>() {
+        let (option, next) = behind.split_at_checked(usize::from(u16::from_be_bytes([c, d])))?;
+        if i32::from(u16::from_be_bytes([a, b])) == code {
+            return Some(option);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// The first address and the length of a client subnet (RFC 7871 §6).
+fn subnet_of(option: &[u8]) -> Option<(IpAddr, u8)> {
+    let (&[a, b, length, _], address) = option.split_first_chunk::<4>()?;
+    let mut octets = [0; 16];
+    octets.get_mut(..address.len())?.copy_from_slice(address);
+    match u16::from_be_bytes([a, b]) {
+        1 => octets.first_chunk::<4>().map(|v4| (IpAddr::from(*v4), length)),
+        2 => Some((IpAddr::from(octets), length)),
+        _ => None,
+    }
 }
 
 /// Moves what is behind the first option of this code over it, and says how many octets that made room for.

@@ -109,6 +109,17 @@ impl Agent {
         self.synchronize();
     }
 
+    /// Waits until all that was said has come to pass; what else is told meanwhile is `other`'s.
+    pub fn synchronize_past(&mut self, mut other: impl FnMut(ToAgent)) -> steering::link::ModuleStatus {
+        self.say(&ToModule::Ask);
+        loop {
+            match self.receive() {
+                ToAgent::Status(status) => return status,
+                message => other(message),
+            }
+        }
+    }
+
     /// Waits until all that was said has come to pass.
     pub fn synchronize(&mut self) -> steering::link::ModuleStatus {
         self.say(&ToModule::Ask);

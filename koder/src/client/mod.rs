@@ -25,7 +25,7 @@ use ureq::{Agent, Body, SendBody};
 pub use error::{ClientError, SetupError};
 pub use firewall::PolicyZoneOptions;
 pub use query::{
-    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
+    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, QueryLogQuery, StatsQuery, WaitFor, WriteOptions,
     ZoneQuery,
 };
 pub use server::ServerUrl;

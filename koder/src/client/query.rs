@@ -81,6 +81,23 @@ pub struct StatsQuery {
     pub pop: Option<String>,
 }
 
+/// Which records of a query log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueryLogQuery {
+    /// Not before this.
+    pub since_ms: Option<u64>,
+    /// For this name.
+    pub name: Option<String>,
+    /// Of this type.
+    pub rtype: Option<String>,
+    /// With this response code.
+    pub rcode: Option<String>,
+    /// At this PoP.
+    pub pop: Option<String>,
+    /// The page.
+    pub page: PageQuery,
+}
+
 /// Who asks what, for an explanation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplainQuery {
@@ -214,6 +231,18 @@ impl StatsQuery {
         let mut query = Query::default();
         query.set("from", Some(self.from_ms));
         query.set("step", self.step.as_deref());
+        query.set("pop", self.pop.as_deref());
+        query
+    }
+}
+
+impl QueryLogQuery {
+    pub(super) fn query(&self) -> Query {
+        let mut query = self.page.query();
+        query.set("since", self.since_ms);
+        query.set("name", self.name.as_deref());
+        query.set("type", self.rtype.as_deref());
+        query.set("rcode", self.rcode.as_deref());
         query.set("pop", self.pop.as_deref());
         query
     }

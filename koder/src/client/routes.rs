@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use herald_wire::api::aliases::Alias;
 use herald_wire::api::channels::{Channel, ChannelConfirmation, ChannelInput, ChannelTest};
 use herald_wire::api::monitors::{Monitor, MonitorEvent, MonitorTest, ProbeRules};
+use herald_wire::api::query_log::{QueryLog, QueryLogPut, QueryLogRecord};
 use herald_wire::api::stats::Stats;
 use herald_wire::api::{
     AccessRecord, Admission, Brakes, BrakesPatch, Change, ChangeItem, Geoip, GeoipKind, ImportReport,
@@ -17,7 +18,7 @@ use ureq::http::{Method, StatusCode};
 
 use super::query::{access_query, at_query, diff_query, filtered, import_query};
 use super::{
-    Answer, ChangeQuery, Client, ClientError, PageQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
+    Answer, ChangeQuery, Client, ClientError, PageQuery, QueryLogQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
     ZoneQuery,
 };
 use super::{FileUpload, ImportOptions};
@@ -128,6 +129,31 @@ impl Client {
             None => self.call(Method::GET, &["stats"]),
         };
         call.query(query.query()).send()
+    }
+
+    /// `GET /zones/{zone}/query-log`: whether queries are logged.
+    pub fn query_log(&self, zone: &str) -> Result<QueryLog> {
+        self.call(Method::GET, &["zones", zone, "query-log"]).send()
+    }
+
+    /// `PUT /zones/{zone}/query-log`: logs queries for some time.
+    pub fn put_query_log(
+        &self,
+        zone: &str,
+        put: &QueryLogPut,
+        options: &WriteOptions,
+    ) -> Result<Written<QueryLog>> {
+        self.call(Method::PUT, &["zones", zone, "query-log"]).json(put).write(options).send()
+    }
+
+    /// `DELETE /zones/{zone}/query-log`: logs queries no more.
+    pub fn delete_query_log(&self, zone: &str, options: &WriteOptions) -> Result<Written<QueryLog>> {
+        self.call(Method::DELETE, &["zones", zone, "query-log"]).write(options).send()
+    }
+
+    /// `GET /zones/{zone}/query-log/records`: queries that were logged, newest first.
+    pub fn query_log_records(&self, zone: &str, query: &QueryLogQuery) -> Result<Page<QueryLogRecord>> {
+        self.call(Method::GET, &["zones", zone, "query-log", "records"]).query(query.query()).send()
     }
 
     /// `GET /zones/{zone}/diff`: what leads from one revision or time to another, or to now.

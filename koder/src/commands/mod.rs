@@ -18,6 +18,7 @@ pub mod past;
 pub mod policy;
 pub mod pool;
 pub mod pop;
+pub mod query_log;
 pub mod record;
 pub mod stats;
 pub mod steering;
@@ -118,6 +119,7 @@ fn run_dns(session: &mut Session<'_>, command: DnsCommand) -> Result<(), Failure
         DnsCommand::Channel(command) => channel::run(session, &command),
         DnsCommand::Explain(args) => explain::run(session, &args),
         DnsCommand::Stats(args) => stats::run(session, &args),
+        DnsCommand::QueryLog(command) => query_log::run(session, &command),
         DnsCommand::Change(command) => change::run(session, &command),
         DnsCommand::Changes(args) => past::changes(session, &args),
         DnsCommand::AccessLog(args) => past::access(session, &args),

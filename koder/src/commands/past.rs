@@ -146,6 +146,8 @@ pub enum AccessKindArg {
     PopLogin,
     /// Those who would be PoPs and were refused
     PopDenied,
+    /// Query logs of zones that were read
+    QueryLogRead,
 }
 
 pub(super) fn access(session: &mut Session<'_>, args: &AccessArgs) -> Result<(), Failure> {
@@ -165,6 +167,7 @@ fn access_table(items: &[AccessRecord]) -> String {
         AccessKind::Others => "others",
         AccessKind::PopLogin => "PoP login",
         AccessKind::PopDenied => "PoP denied",
+        AccessKind::QueryLogRead => "query log read",
     };
     table::columns(
         ["TIME", "WHAT", "COUNT", "BY", "TOKEN OR POP", "STATUS", "REQUEST", "FROM"],
@@ -343,6 +346,8 @@ fn words(kinds: &[ChangeKind]) -> String {
         ChangeKind::PolicyZonePut => "policy zone set",
         ChangeKind::PolicyZoneDeleted => "policy zone deleted",
         ChangeKind::ZoneResolved => "alias resolved",
+        ChangeKind::QueryLogSet => "query log on",
+        ChangeKind::QueryLogEnded => "query log off",
         ChangeKind::NameserverSetPut => "name servers set",
         ChangeKind::NameserverSetDeleted => "name servers deleted",
         ChangeKind::PopPut => "PoP set",

@@ -164,6 +164,7 @@ impl Core {
             | ToPop::GeoPart { .. }
             | ToPop::Probes(_)
             | ToPop::Verdicts { .. }
+            | ToPop::QueryLogs(_)
             | ToPop::Targets(_) => {}
         }
         Ok(())

@@ -190,6 +190,7 @@ pub(in crate::agent) fn zone_of(message: &ToPop) -> Option<ZoneId> {
         | ToPop::GeoPart { .. }
         | ToPop::Probes(_)
         | ToPop::Targets(_)
+        | ToPop::QueryLogs(_)
         | ToPop::Verdicts { .. } => None,
     }
 }

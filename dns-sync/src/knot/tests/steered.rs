@@ -41,6 +41,7 @@ impl Listener {
             counts: None,
             firewall: None,
             knows_verdicts: false,
+            logs_queries: false,
         });
         said
     }

@@ -8,6 +8,7 @@ mod firewall;
 mod history;
 mod monitors;
 mod private;
+mod query_log;
 mod records;
 mod steering;
 mod zones;

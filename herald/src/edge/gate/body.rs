@@ -103,6 +103,8 @@ small!(
     NameserverSetInput,
     PopCreate,
     PopPatch,
+    query_log::QueryLogBatch,
+    query_log::QueryLogPut,
     Release,
     Rollback,
     RrsetBatch,

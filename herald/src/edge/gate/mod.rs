@@ -55,6 +55,7 @@ use crate::engine::Engine;
 use crate::history::History;
 use crate::notify::Notify;
 use crate::publisher::Publisher;
+use crate::query_log::QueryLogs;
 use crate::stats::Stats;
 
 /// For so long `/readyz` repeats its last answer.
@@ -123,6 +124,7 @@ struct App {
     history: History,
     access_log: AccessLog,
     stats: Stats,
+    query_logs: QueryLogs,
     notify: Notify,
     resolver: Resolver,
     metrics: Metrics,
@@ -145,6 +147,8 @@ pub struct Kept {
     pub access_log: AccessLog,
     /// Counts of queries.
     pub stats: Stats,
+    /// Queries of zones that are logged.
+    pub query_logs: QueryLogs,
     /// What tenants are to be told.
     pub notify: Notify,
 }
@@ -159,7 +163,7 @@ impl AppState {
         limits: Limits,
         shutdown: CancellationToken,
     ) -> AppState {
-        let Kept { history, access_log, stats, notify } = kept;
+        let Kept { history, access_log, stats, query_logs, notify } = kept;
         let (metrics, ready) = (Metrics::new(), tokio::sync::Mutex::default());
         let (buckets, begin) = (rate::Buckets::default(), Instant::now());
         let bodies = room::Bodies::new(limits.bodies_bytes);
@@ -169,6 +173,7 @@ impl AppState {
             history,
             access_log,
             stats,
+            query_logs,
             notify,
             resolver,
             metrics,
@@ -197,6 +202,7 @@ impl AppState {
         let mut text = self.0.metrics.text(&self.0.engine.state());
         self.0.publisher.metrics(&mut text);
         self.0.stats.metrics(&mut text);
+        self.0.query_logs.metrics(&mut text);
         self.0.notify.metrics(&mut text);
         text
     }
@@ -438,6 +444,14 @@ impl Caller {
         });
     }
 
+    /// Notes in the access log that it was shown something that not many are to see.
+    pub fn note_shown(&self, kind: access_log::Kind, method: &'static str, route: &str) {
+        let (principal, route) = (Some(self.principal), format!("{}{route}", herald_wire::api::PREFIX));
+        let address = self.address;
+        let (token, pop) = (None, None);
+        self.app.access_log.note(Event { kind, principal, token, pop, status: 200, method, route, address });
+    }
+
     /// Asks for a token that isn't limited to some names or types.
     ///
     /// # Errors
@@ -469,6 +483,11 @@ impl Caller {
     /// Counts of queries.
     pub fn stats(&self) -> &Stats {
         &self.app.stats
+    }
+
+    /// Queries of zones that are logged.
+    pub fn query_logs(&self) -> &QueryLogs {
+        &self.app.query_logs
     }
 
     /// What tenants are told, and how that goes.
@@ -603,6 +622,8 @@ pub struct Reporting<B> {
     pub state: Arc<State>,
     /// Counts of queries.
     pub stats: Stats,
+    /// Queries of zones that are logged.
+    pub query_logs: QueryLogs,
     /// What.
     pub body: B,
 }
@@ -626,7 +647,8 @@ impl<B: Body + Send> FromRequest<AppState> for Reporting<B> {
         NoQuery::from_query(parts.uri.query())?;
         let room = app.bodies.of_request();
         let body = B::read(&parts.headers, body, &app.limits, &room).await?;
-        Ok(Reporting { pop, state, stats: app.stats.clone(), body })
+        let (stats, query_logs) = (app.stats.clone(), app.query_logs.clone());
+        Ok(Reporting { pop, state, stats, query_logs, body })
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod monitors;
 mod openapi;
 mod public_dns;
+mod query_log;
 mod repetitions;
 mod rrsets;
 mod server;
@@ -39,6 +40,7 @@ use herald_core::decide::Subject;
 use herald_core::zone::{SoaFields, Zone, ZoneStatus};
 use herald_core::{Generation, Name, NsSetId, TenantId, ZoneId};
 use herald_store::EmbeddedStore;
+use herald_wire::api::query_log::QueryLogAddresses;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,7 @@ use crate::engine::Engine;
 use crate::history::History;
 use crate::notify::Notify;
 use crate::publisher::{Publisher, Shared};
+use crate::query_log::QueryLogs;
 use crate::stats::{Retention, Stats};
 
 /// A control plane with an operator, a set of name servers, and the tenants alice and bob.
@@ -163,12 +166,14 @@ impl World {
         let history = History::start(dir.path(), engine.follow()).unwrap();
         let access_log = AccessLog::start(dir.path(), 400).unwrap();
         let stats = Stats::open(dir.path(), Retention::default()).unwrap();
+        let query_logs =
+            QueryLogs::open(dir.path(), QueryLogAddresses::Whole, crate::query_log::Limits::default()).unwrap();
         let notify = Notify::open(dir.path(), engine.follow(), history.clone(), None).unwrap();
         tokio::spawn(notify.clone().run(shutdown.clone()));
         let app = AppState::new(
             engine.clone(),
             publisher,
-            Kept { history, access_log, stats, notify },
+            Kept { history, access_log, stats, query_logs, notify },
             resolver,
             limits,
             shutdown.clone(),

@@ -50,8 +50,8 @@ const SILENCE_S: u64 = 10;
 /// let mut session = Session::new(Arc::clone(&shared), "198.51.100.7:4000".into(), now);
 /// let (pop, secret, agent_version) = ("nowhere".into(), "wrong".into(), "1".into());
 /// let (newest, bucket_digests, geo, verdicts) = (Default::default(), Vec::new(), None, None);
-/// let (knows_private, firewall, resolves) = (None, None, None);
-/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private, firewall, resolves }), now)?;
+/// let (knows_private, firewall, resolves, logs_queries) = (None, None, None, None);
+/// session.take(ToHerald::Hello(Hello { protocol: 1, pop, secret, agent_version, newest, bucket_digests, geo, verdicts, knows_private, firewall, resolves, logs_queries }), now)?;
 /// let mut bytes = Vec::new();
 /// assert_eq!(session.poll(now, &mut bytes)?, Next::More);
 /// let (_, answer) = decode_frame::<ToPop>(&bytes)?.expect("a whole frame");
@@ -101,6 +101,7 @@ struct Awaited {
     verdicts: Option<Generation>,
     firewall: Option<FirewallFiles>,
     resolves: Option<bool>,
+    logs_queries: bool,
 }
 
 /// What [`Session::poll`] leaves to do.
@@ -293,6 +294,7 @@ impl Session {
             verdicts,
             firewall,
             resolves: hello.resolves,
+            logs_queries: hello.logs_queries == Some(true),
         }));
         if is_same {
             self.compared(now);
@@ -317,6 +319,7 @@ impl Session {
             verdicts,
             firewall,
             resolves,
+            logs_queries,
         } = *awaited;
         up.watch(verdicts.is_some(), resolves == Some(true));
         let tracker = self.shared.tracker();
@@ -336,6 +339,7 @@ impl Session {
             }
         }
         feed.knows_aliases(resolves);
+        feed.knows_query_logs(logs_queries);
         feed.bring(&pop, found, zones, now);
         self.phase = Phase::Up(Box::new(feed));
     }

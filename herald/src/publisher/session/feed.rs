@@ -24,6 +24,8 @@ use super::core::{KNOWS_NOTHING_PRIVATE, Next};
 use super::gaps::Gaps;
 use super::holds::{Held, Holds, Why};
 use super::monitors::{Choices, MonitorFeed};
+use super::query_logs::QueryLogFeed;
+use crate::clock;
 use crate::publisher::TableFile;
 use crate::publisher::shared::{PopLive, SessionUp};
 use crate::publisher::sum::{Sum, Version};
@@ -82,6 +84,7 @@ pub(super) struct Feed {
     /// Files that it can be offered.
     files: Vec<FileFeed>,
     aliases: Option<AliasFeed>,
+    query_logs: Option<QueryLogFeed>,
     out: Vec<u8>,
     /// Whether the PoP keeps private zones private.
     knows_private: bool,
@@ -148,6 +151,7 @@ impl Feed {
             monitors: None,
             files: Vec::new(),
             aliases: None,
+            query_logs: None,
             out: Vec::new(),
         }
     }
@@ -188,6 +192,7 @@ impl Feed {
         let mut is_something = true;
         while is_something && self.out.len() < WRITE_BYTES {
             is_something = self.send_verdicts()
+                || self.send_query_logs(now)
                 || self.send_behind()
                 || self.send_step(now)?
                 || self.answer_drift(now)
@@ -240,6 +245,11 @@ impl Feed {
         self.aliases = (resolves == Some(true)).then(AliasFeed::default);
     }
 
+    /// Whether it logs queries.
+    pub(super) fn knows_query_logs(&mut self, logs_queries: bool) {
+        self.query_logs = logs_queries.then(QueryLogFeed::default);
+    }
+
     /// It says what it finds of targets of ALIAS records.
     pub(super) fn resolved(&self, targets: Vec<TargetSeen>, now: Duration) {
         if self.aliases.is_some() {
@@ -276,6 +286,16 @@ impl Feed {
         let message = monitors.probes(up.pop, state, choices);
         let message = message.or_else(|| monitors.now(health.asks(up.pop)));
         let Some(message) = message else { return false };
+        self.put(&message);
+        true
+    }
+
+    /// Sends whose queries it is to log: before zones, so that no query for a name that has passed to another is noted as if it hadn't.
+    fn send_query_logs(&mut self, now: Duration) -> bool {
+        let Feed { up, query_logs: Some(logs), .. } = self else { return false };
+        let Some(message) = logs.query_logs(up.shared.tracker().newest(), clock::uptime_ms(now)) else {
+            return false;
+        };
         self.put(&message);
         true
     }

@@ -21,6 +21,7 @@ mod gaps;
 mod holds;
 pub(super) mod io;
 mod monitors;
+mod query_logs;
 
 pub use self::core::{Next, Session};
 

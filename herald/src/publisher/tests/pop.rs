@@ -76,6 +76,7 @@ impl Replica {
             firewall: None,
             knows_private: Some(true),
             resolves: None,
+            logs_queries: None,
             verdicts: self.verdicts,
         }
     }
@@ -332,7 +333,8 @@ impl TestPop {
             | ToPop::Ping { .. }
             | ToPop::Compare { .. }
             | ToPop::GeoOffer { .. }
-            | ToPop::GeoPart { .. } => {
+            | ToPop::GeoPart { .. }
+            | ToPop::QueryLogs(_) => {
                 panic!("{frame:?} is not due")
             }
             ToPop::Probes(_) | ToPop::Targets(_) | ToPop::Verdicts { .. } => {
