@@ -178,16 +178,7 @@ pub struct Dialer<E> {
 impl<E: From<SessionEvent> + Send + 'static> Dialer<E> {
     /// A dialer that tells `events` what happens.
     pub fn new(config: Arc<Config>, events: mpsc::Sender<E>, board: Arc<Board>) -> Dialer<E> {
-        Dialer {
-            config,
-            events,
-            board,
-            api: None,
-            health: None,
-            aliases: None,
-            files: None,
-            query_log: None,
-        }
+        Dialer { config, events, board, api: None, health: None, aliases: None, files: None, query_log: None }
     }
 
     /// The same, fetching files for these keepers.

@@ -242,7 +242,7 @@ pub struct AliasStatus {
 /// Queries that are logged, on their way from the module to the control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryLogStatus {
-    /// Zones whose queries are logged.
+    /// Zones whose queries the module logs; none while it can't be told.
     pub zones: u64,
     /// Queries that wait to be sent.
     pub waiting: u64,
@@ -528,6 +528,14 @@ impl Status {
                 format!(
                     "{targets} targets are resolved here by {by}, {unresolved} of them without an answer"
                 ),
+            );
+        }
+        if let Some(log) = self.query_log.as_ref().filter(|log| log.zones + log.waiting > 0) {
+            let QueryLogStatus { zones, waiting, left_out, reason, .. } = log;
+            let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            line(
+                "query log",
+                format!("queries of {zones} zones are logged, {left_out} were left out, {waiting} wait{why}"),
             );
         }
         for (zone, reason) in &self.refused {

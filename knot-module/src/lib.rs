@@ -40,8 +40,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use counts::Tallying;
-use queries::Logging;
 use knot::{Loading, Priority};
+use queries::Logging;
 use server::Server;
 use slot::Slot;
 use steering::link::verdicts_file;
@@ -68,8 +68,14 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 static UNDECIDED: AtomicU64 = AtomicU64::new(0);
 
 static STORE: Mutex<Store> = Mutex::new(Store::new());
-static PROCESS: Mutex<Process> =
-    Mutex::new(Process { instances: 0, settings: None, server: None, counting: None, logging: None, has_snapshot: false });
+static PROCESS: Mutex<Process> = Mutex::new(Process {
+    instances: 0,
+    settings: None,
+    server: None,
+    counting: None,
+    logging: None,
+    has_snapshot: false,
+});
 
 /// What all instances in knotd's process share. There are many: one a zone, and the global one.
 struct Process {

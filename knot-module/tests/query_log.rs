@@ -124,7 +124,8 @@ fn a_query_is_noted_as_it_was_asked_and_answered() {
     knot.ask("plain.example.com.", "A");
     log(&mut agent, &[logged(&zone, 1, HOUR_MS), logged(&private, 1, HOUR_MS)]);
     assert_eq!(agent.synchronize().logged_zones, 2);
-    let begin_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let begin_ms =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     knot.ask("PLAIN.example.com.", "A");
     let udp = Question::new("www.example.com.", "A").subnet("198.51.100.0", 24).ask(knot.address);
     let tcp = Question::new("www.example.com.", "A").tcp().dnssec().ask(knot.address);
@@ -150,17 +151,23 @@ fn a_query_is_noted_as_it_was_asked_and_answered() {
     assert_eq!((told.all(), told.left_out), (7, 0));
     // What several threads answer within one visit of the reader comes in any order.
     let of = |asked: &str, is_so: &dyn Fn(&LoggedQuery) -> bool| {
-        let mut found = told.queries[&zone.id].iter().filter(|query| query.name == name(asked) && is_so(query));
+        let mut found =
+            told.queries[&zone.id].iter().filter(|query| query.name == name(asked) && is_so(query));
         let one = found.next().unwrap_or_else(|| panic!("{asked}: {:?}", told.queries));
         assert!(found.next().is_none(), "{asked}: {:?}", told.queries);
         one.clone()
     };
     let plain = of("plain.example.com.", &|query| query.rcode == 0);
     let refused = of("plain.example.com.", &|query| query.rcode == 5);
-    let (by_udp, by_tcp) =
-        (of("www.example.com.", &|query| query.transport == 0), of("www.example.com.", &|query| query.transport == 1));
+    let (by_udp, by_tcp) = (
+        of("www.example.com.", &|query| query.transport == 0),
+        of("www.example.com.", &|query| query.transport == 1),
+    );
     let (missed, longest) = (of("missing.example.com.", &|_| true), of(&long, &|_| true));
-    assert_eq!((&plain.name, plain.rtype, plain.rcode, plain.transport), (&name("plain.example.com."), 1, 0, 0));
+    assert_eq!(
+        (&plain.name, plain.rtype, plain.rcode, plain.transport),
+        (&name("plain.example.com."), 1, 0, 0)
+    );
     assert_eq!((&plain.source[..], &plain.edns, &plain.policy), (&[127, 0, 0, 1][..], &None, &None));
     assert!(plain.time_ms >= begin_ms && plain.time_ms < begin_ms + 60_000, "{plain:?}");
     assert!(plain.answer_bytes >= 40 && !plain.is_truncated && !plain.is_dropped, "{plain:?}");

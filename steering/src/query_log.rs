@@ -431,7 +431,8 @@ mod tests {
             assert_eq!(kept.edns(), Some(edns));
         }
         let source = Some("2001:db8::1".parse().unwrap());
-        let bare = kept(Record { edns: None, source, is_dropped: true, is_truncated: false, ..record(1, &[0]) });
+        let bare =
+            kept(Record { edns: None, source, is_dropped: true, is_truncated: false, ..record(1, &[0]) });
         assert_eq!((bare.edns(), bare.source().len()), (None, 16));
         assert_eq!((bare.is_truncated(), bare.is_dropped()), (false, true));
         let v4 = Some(("192.0.2.0".parse().unwrap(), 24));

@@ -72,7 +72,9 @@ impl QueryLogKeeper {
             board,
             reason: None,
         };
-        std::thread::Builder::new().name("query-log".into()).spawn(move || runtime.block_on(keeper.run(inbox)))?;
+        std::thread::Builder::new()
+            .name("query-log".into())
+            .spawn(move || runtime.block_on(keeper.run(inbox)))?;
         Ok(QueryLogKeeper(events))
     }
 
@@ -229,8 +231,9 @@ impl Keeper {
 
     fn show(&self) {
         let now = Instant::now();
+        let logged = self.logged.values().filter(|(_, until)| *until > now && self.connection.is_some());
         let status = QueryLogStatus {
-            zones: self.logged.values().filter(|(_, until)| *until > now).count() as u64,
+            zones: logged.count() as u64,
             waiting: self.queue.waiting() as u64,
             sent: self.queue.sent,
             left_out: self.queue.left_out,

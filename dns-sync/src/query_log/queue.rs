@@ -260,7 +260,10 @@ mod tests {
         let document = queue.next_batch().unwrap().document();
         assert_eq!(document.instance, "0000000000000abc");
         let [first, second, third] = &document.zones[0].queries[..] else { panic!("{document:?}") };
-        assert_eq!((&first.rtype[..], &first.rcode[..], &first.transport[..]), ("TYPE65280", "BADCOOKIE", "tcp"));
+        assert_eq!(
+            (&first.rtype[..], &first.rcode[..], &first.transport[..]),
+            ("TYPE65280", "BADCOOKIE", "tcp")
+        );
         assert_eq!(first.source, "192.0.2.1");
         let subnet_of = |query: &QueryLogQuery| query.edns.clone().unwrap().client_subnet;
         assert_eq!(subnet_of(first).as_deref(), Some("198.51.100.0/24"));

@@ -206,7 +206,9 @@ fn decide_action(state: &State, command: &Authorised) -> Result<Decision, Reject
             zones::update(state, command, zone, *if_match, labels.as_ref(), *ns_set)
         }
         Action::DeleteZone { zone, if_match } => zones::delete(state, command, zone, *if_match),
-        Action::SetQueryLog { zone, for_ms, one_in } => query_log::set(state, command, zone, *for_ms, *one_in),
+        Action::SetQueryLog { zone, for_ms, one_in } => {
+            query_log::set(state, command, zone, *for_ms, *one_in)
+        }
         Action::EndQueryLog { zone } => query_log::end(state, command, zone),
         Action::EditZones { zones } => records::edit(state, command, zones),
         Action::ReplaceZone { zone, base, content } => records::replace(state, command, zone, *base, content),

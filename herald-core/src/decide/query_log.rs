@@ -31,7 +31,10 @@ pub(super) fn set(
         return Err(at("/one_in", format!("one query in 1 to {ONE_IN_MAX} is logged")));
     }
     if !zone.is_served() {
-        return Err(Rejection::conflict(format!("the zone {} isn't served: nobody asks for it here", zone.name)));
+        return Err(Rejection::conflict(format!(
+            "the zone {} isn't served: nobody asks for it here",
+            zone.name
+        )));
     }
     let since_ms = now_ms(state, command.context());
     let others = || state.query_logs().filter(|log| log.zone != zone.id && log.is_on_at(since_ms));
@@ -42,7 +45,9 @@ pub(super) fn set(
     if !is_on && others().count() >= ZONES_MAX {
         return Err(Rejection::new(
             RejectionKind::Quota,
-            format!("queries of {ZONES_MAX} zones of this platform are logged now, and of no more at a time: try again later"),
+            format!(
+                "queries of {ZONES_MAX} zones of this platform are logged now, and of no more at a time: try again later"
+            ),
         ));
     }
     let log = QueryLog { zone: zone.id, tenant: tenant.id, since_ms, until_ms: since_ms + for_ms, one_in };

@@ -13,8 +13,8 @@ use crate::firewall::{self, Owner, PolicyZone, QueryType, Rate};
 use crate::geoip::{Geoip, GeoipDatabase};
 use crate::idempotency::{KeyHolder, Request, RequestKey};
 use crate::limits::{Limit, TenantLimits};
-use crate::query_log::QueryLog;
 use crate::monitor::{Check, HttpCheck, Monitor, Pace, ProbeRules, TlsCheck, Verdict, VerdictChange};
+use crate::query_log::QueryLog;
 use crate::state::At;
 use crate::steering::{
     AnswerMode, City, Endpoint, EndpointRecords, EndpointState, Item, Location, OVERLAY, Overlay, Policy,

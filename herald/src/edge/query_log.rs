@@ -51,9 +51,7 @@ impl From<QueryLogError> for ApiError {
         (status = 200, body = QueryLogTaken),
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
-pub async fn report(
-    request: Reporting<Json<QueryLogBatch>>,
-) -> Result<respond::Ok<QueryLogTaken>, ApiError> {
+pub async fn report(request: Reporting<Json<QueryLogBatch>>) -> Result<respond::Ok<QueryLogTaken>, ApiError> {
     let Reporting { pop, state, query_logs, body: Json(body), .. } = request;
     let batch = read_batch(&body)
         .map_err(|bad| ApiError::new(Code::Invalid, "").with_items(vec![item(bad.pointer, bad.detail)]))?;
@@ -273,10 +271,8 @@ fn write_place(place: Place) -> Vec<u8> {
 
 fn read_place(octets: &[u8]) -> Option<Place> {
     let (time_ms, number) = octets.split_first_chunk()?;
-    let place = Place {
-        time_ms: u64::from_be_bytes(*time_ms),
-        number: u64::from_be_bytes(number.try_into().ok()?),
-    };
+    let place =
+        Place { time_ms: u64::from_be_bytes(*time_ms), number: u64::from_be_bytes(number.try_into().ok()?) };
     (place.time_ms <= Place::END.time_ms && place.number <= Place::END.number).then_some(place)
 }
 

@@ -89,7 +89,11 @@ impl QueryLogs {
     ///
     /// # Errors
     /// [`QueryLogError`].
-    pub fn open(dir: &Path, addresses: QueryLogAddresses, limits: Limits) -> Result<QueryLogs, QueryLogError> {
+    pub fn open(
+        dir: &Path,
+        addresses: QueryLogAddresses,
+        limits: Limits,
+    ) -> Result<QueryLogs, QueryLogError> {
         let path = dir.join(FILE);
         let writer = Mutex::new(File::open(&path)?);
         let counter = AtomicU64::default;
@@ -231,7 +235,11 @@ impl QueryLogs {
         use std::fmt::Write as _;
         let figures = [
             ("records", "Queries that PoPs logged, and that were kept.", &self.0.records),
-            ("left_out", "Queries that PoPs were to log and left out, as there were too many.", &self.0.left_out),
+            (
+                "left_out",
+                "Queries that PoPs were to log and left out, as there were too many.",
+                &self.0.left_out,
+            ),
             ("passed_over", "Logged queries that came and weren't kept.", &self.0.passed_over),
         ];
         for (name, help, figure) in figures {

@@ -84,7 +84,8 @@ pub fn read_batch(batch: &QueryLogBatch) -> Result<Batch, BadBatch> {
         return bad("/zones", format!("a batch has at most {QUERIES_MAX} queries of {ZONES_MAX} zones"));
     }
     let zones = batch.zones.iter().enumerate().map(|(place, of_zone)| {
-        read_zone(of_zone).map_err(|bad| BadBatch { pointer: format!("/zones/{place}{}", bad.pointer), ..bad })
+        read_zone(of_zone)
+            .map_err(|bad| BadBatch { pointer: format!("/zones/{place}{}", bad.pointer), ..bad })
     });
     Ok(Batch { instance, sequence: batch.sequence, zones: zones.collect::<Result<_, _>>()? })
 }
@@ -97,7 +98,8 @@ fn read_zone(of_zone: &QueryLogOfZone) -> Result<OfZone, BadBatch> {
         return bad("/left_out", format!("more than {LEFT_OUT_MAX} can't be"));
     }
     let queries = of_zone.queries.iter().enumerate().map(|(place, query)| {
-        read_query(query).map_err(|bad| BadBatch { pointer: format!("/queries/{place}{}", bad.pointer), ..bad })
+        read_query(query)
+            .map_err(|bad| BadBatch { pointer: format!("/queries/{place}{}", bad.pointer), ..bad })
     });
     let queries = queries.collect::<Result<_, _>>()?;
     Ok(OfZone { zone, since_ms: 0, left_out: of_zone.left_out, queries })

@@ -303,7 +303,8 @@ impl File {
         self.db.pragma_update(None, "secure_delete", true)?;
         match self.db.pragma_query_value(None, "user_version", |row| row.get(0))? {
             0 => {
-                self.db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+                self.db
+                    .execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
                 Ok(None)
             }
             VERSION => Ok(None),
@@ -316,18 +317,18 @@ impl File {
     }
 
     /// Takes a PoP's batch, all of it; false if it was taken before.
-    pub fn take(&mut self, pop: PopId, batch: &Batch, limits: Limits, now_ms: u64) -> Result<bool, QueryLogError> {
-        let taken = self.try_take(pop, batch, limits, now_ms);
-        taken.map_err(|source| self.failed(source))
-    }
-
-    fn try_take(
+    pub fn take(
         &mut self,
         pop: PopId,
         batch: &Batch,
         limits: Limits,
         now_ms: u64,
-    ) -> rusqlite::Result<bool> {
+    ) -> Result<bool, QueryLogError> {
+        let taken = self.try_take(pop, batch, limits, now_ms);
+        taken.map_err(|source| self.failed(source))
+    }
+
+    fn try_take(&mut self, pop: PopId, batch: &Batch, limits: Limits, now_ms: u64) -> rusqlite::Result<bool> {
         let db = self.db.transaction()?;
         let pop = pop.0.to_be_bytes();
         let news = db
@@ -342,8 +343,10 @@ impl File {
         let mut last: i64 = db.query_row("SELECT number FROM last", (), |row| row.get(0))?;
         for of_zone in &batch.zones {
             let id = of_zone.zone.0.to_be_bytes();
-            db.prepare_cached("INSERT OR IGNORE INTO zone (id, since_ms, left_out, records) VALUES (?1, 0, 0, 0)")?
-                .execute((id,))?;
+            db.prepare_cached(
+                "INSERT OR IGNORE INTO zone (id, since_ms, left_out, records) VALUES (?1, 0, 0, 0)",
+            )?
+            .execute((id,))?;
             // What was left out is told of the last time that it was switched on.
             let (zone, records): (i64, i64) = db
                 .prepare_cached(
@@ -398,7 +401,8 @@ impl File {
         let db = self.db.transaction()?;
         let zones: HashMap<i64, ZoneId> = {
             let mut select = db.prepare("SELECT number, id FROM zone")?;
-            let zones = select.query_map((), |row| Ok((row.get(0)?, ZoneId(id(&row.get::<_, Vec<u8>>(1)?)))))?;
+            let zones =
+                select.query_map((), |row| Ok((row.get(0)?, ZoneId(id(&row.get::<_, Vec<u8>>(1)?)))))?;
             zones.collect::<rusqlite::Result<_>>()?
         };
         for (number, zone) in zones {
@@ -412,10 +416,7 @@ impl File {
                 db.execute("DELETE FROM zone WHERE number = ?1", (number,))?;
             }
         }
-        db.execute(
-            "DELETE FROM zone WHERE records = 0 AND since_ms < ?1",
-            (signed(before_ms),),
-        )?;
+        db.execute("DELETE FROM zone WHERE records = 0 AND since_ms < ?1", (signed(before_ms),))?;
         db.execute("DELETE FROM sender WHERE time_ms < ?1", (signed(before_ms),))?;
         db.commit()?;
         // Erased pages are in the write-ahead log, too.

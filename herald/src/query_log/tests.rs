@@ -166,7 +166,10 @@ fn addresses_are_shortened_before_they_are_kept() {
     let records = all(&logs, 1);
     let shown = |prefix: &Prefix| format!("{}/{}", prefix.address().unwrap(), prefix.length());
     let subnet = |record: &Record| shown(record.query.edns.as_ref().unwrap().subnet.as_ref().unwrap());
-    assert_eq!((shown(&records[1].query.source), subnet(&records[1])), ("192.0.2.0/24".into(), "2001:db8:1::/48".into()));
+    assert_eq!(
+        (shown(&records[1].query.source), subnet(&records[1])),
+        ("192.0.2.0/24".into(), "2001:db8:1::/48".into())
+    );
     assert_eq!(shown(&records[0].query.source), "2001:db8:1::/48");
     assert!(!records[0].query.source.is_whole());
     // What a resolver told less of stays as it is.

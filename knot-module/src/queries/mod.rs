@@ -197,9 +197,11 @@ fn show(store: &Store) {
         }
         let wanted: BTreeMap<Place, u32> =
             desk.logs.marks().map(|(zone, mark)| (Place::of(zone), mark.word())).collect();
-        let gone = desk.shown.keys().filter(|place| !wanted.contains_key(*place)).map(|place| (place.clone(), 0));
+        let gone =
+            desk.shown.keys().filter(|place| !wanted.contains_key(*place)).map(|place| (place.clone(), 0));
         let new = wanted.iter().filter(|(place, mark)| desk.shown.get(*place) != Some(*mark));
-        let changed: Vec<(Place, u32)> = gone.chain(new.map(|(place, mark)| (place.clone(), *mark))).collect();
+        let changed: Vec<(Place, u32)> =
+            gone.chain(new.map(|(place, mark)| (place.clone(), *mark))).collect();
         desk.shown = wanted;
         changed
     });

@@ -25,8 +25,8 @@ use ureq::{Agent, Body, SendBody};
 pub use error::{ClientError, SetupError};
 pub use firewall::PolicyZoneOptions;
 pub use query::{
-    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, RrsetQuery, QueryLogQuery, StatsQuery, WaitFor, WriteOptions,
-    ZoneQuery,
+    ChangeQuery, ExplainQuery, ImportOptions, PageQuery, QueryLogQuery, RrsetQuery, StatsQuery, WaitFor,
+    WriteOptions, ZoneQuery,
 };
 pub use server::ServerUrl;
 

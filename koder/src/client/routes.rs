@@ -18,8 +18,8 @@ use ureq::http::{Method, StatusCode};
 
 use super::query::{access_query, at_query, diff_query, filtered, import_query};
 use super::{
-    Answer, ChangeQuery, Client, ClientError, PageQuery, QueryLogQuery, RrsetQuery, StatsQuery, WaitFor, WriteOptions,
-    ZoneQuery,
+    Answer, ChangeQuery, Client, ClientError, PageQuery, QueryLogQuery, RrsetQuery, StatsQuery, WaitFor,
+    WriteOptions, ZoneQuery,
 };
 use super::{FileUpload, ImportOptions};
 

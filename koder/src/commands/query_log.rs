@@ -191,7 +191,8 @@ fn tail(session: &mut Session<'_>, client: &Client, args: &TailArgs) -> Result<(
     let mut shown = Shown::default();
     let mut records = page.items;
     records.reverse();
-    let mut newest_ms = records.iter().map(|record| record.time_ms).max().unwrap_or_else(|| ago_ms(Duration::ZERO));
+    let mut newest_ms =
+        records.iter().map(|record| record.time_ms).max().unwrap_or_else(|| ago_ms(Duration::ZERO));
     let first = records.clone();
     shown.new_ones(records);
     show_records(session, &first)?;
@@ -328,7 +329,8 @@ mod tests {
 
     #[test]
     fn in_words() {
-        let log = QueryLog { name: "example.com.".into(), one_in: Some(10), records: 7, ..QueryLog::default() };
+        let log =
+            QueryLog { name: "example.com.".into(), one_in: Some(10), records: 7, ..QueryLog::default() };
         let write = WriteArgs::default();
         assert!(switched_on(&write, &log).starts_with("logs one query in 10 of example.com. until"));
         assert!(switched_off(&write, &log).contains("7 records"));

@@ -21,6 +21,7 @@ mod packaging;
 mod peers;
 mod pops;
 mod private;
+mod query_log;
 mod sessions;
 mod steering;
 mod steering_faults;

@@ -167,7 +167,8 @@ impl World {
         let access_log = AccessLog::start(dir.path(), 400).unwrap();
         let stats = Stats::open(dir.path(), Retention::default()).unwrap();
         let query_logs =
-            QueryLogs::open(dir.path(), QueryLogAddresses::Whole, crate::query_log::Limits::default()).unwrap();
+            QueryLogs::open(dir.path(), QueryLogAddresses::Whole, crate::query_log::Limits::default())
+                .unwrap();
         let notify = Notify::open(dir.path(), engine.follow(), history.clone(), None).unwrap();
         tokio::spawn(notify.clone().run(shutdown.clone()));
         let app = AppState::new(

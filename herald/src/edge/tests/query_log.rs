@@ -28,7 +28,8 @@ async fn it_is_switched_on_filled_read_and_switched_off() {
     let zone = world.zone("example.com").await;
     let (fra, ams) = (pop(&world, "fra1").await, pop(&world, "ams1").await);
     let path = format!("/zones/{zone}/query-log");
-    let post = |secret: &str, body: &Value| world.with_token(secret, "POST", "/sync/query-log").json(body).send();
+    let post =
+        |secret: &str, body: &Value| world.with_token(secret, "POST", "/sync/query-log").json(body).send();
     let off = world.alice("GET", &path).send().await.ok(200).json;
     assert_eq!((&off["on"], &off["records"], off.get("until_ms")), (&json!(false), &json!(0), None), "{off}");
     // Nothing is kept of a zone that isn't logged.
@@ -38,7 +39,10 @@ async fn it_is_switched_on_filled_read_and_switched_off() {
     let etag = world.alice("GET", &format!("/zones/{zone}")).send().await.header(header::ETAG).to_owned();
     let put = world.alice("PUT", &path).json(&json!({ "for_s": 60, "one_in": 3 })).send().await.ok(200).json;
     let item = &put["item"];
-    assert_eq!((&item["on"], &item["one_in"], &item["addresses"]), (&json!(true), &json!(3), &json!("whole")));
+    assert_eq!(
+        (&item["on"], &item["one_in"], &item["addresses"]),
+        (&json!(true), &json!(3), &json!("whole"))
+    );
     let (since, until) = (item["since_ms"].as_u64().unwrap(), item["until_ms"].as_u64().unwrap());
     assert_eq!(until - since, 60_000);
     assert_eq!(put["change"]["zones"][0]["name"], "example.com.");
@@ -57,7 +61,12 @@ async fn it_is_switched_on_filled_read_and_switched_off() {
     let read = |query: &str| world.alice("GET", &format!("{path}/records{query}")).send();
     let all = read("").await.ok(200).json;
     let names = |page: &Value| -> Vec<String> {
-        page["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let newest_first = ["www.example.com.", "n4.example.com.", "n3.example.com.", "n2.example.com."];
     assert_eq!(names(&all)[..4], newest_first);
@@ -165,7 +174,12 @@ async fn who_may_not_change_the_zone_sees_no_clients() {
     for body in [json!({ "one_in": "3" }), json!({ "until": 5 }), json!(null), json!({ "for_s": -1 })] {
         world.alice("PUT", &path).json(&body).send().await.problem(400, "malformed");
     }
-    world.operator("PATCH", "/tenants/alice").json(&json!({ "limits": { "query_logs": 1 } })).send().await.ok(200);
+    world
+        .operator("PATCH", "/tenants/alice")
+        .json(&json!({ "limits": { "query_logs": 1 } }))
+        .send()
+        .await
+        .ok(200);
     world.zone("example.net").await;
     let over = world.alice("PUT", "/zones/example.net/query-log").json(&json!({})).send().await;
     over.problem(403, "quota_exceeded");
@@ -218,7 +232,8 @@ async fn hostile_batches_are_refused_whole_and_by_name() {
     assert!(times[0] <= now && times[1] >= now - 2 * 3_600_000 - 60_000, "{page}");
     // No credential, and those of others.
     for token in [&world.alice, &world.operator, "khp_", &secret[1..]] {
-        let reply = world.with_token(token, "POST", "/sync/query-log").json(&batch(9, &zone, &[])).send().await;
+        let reply =
+            world.with_token(token, "POST", "/sync/query-log").json(&batch(9, &zone, &[])).send().await;
         reply.problem(401, "unauthenticated");
     }
     world.operator("PATCH", "/pops/fra1").json(&json!({ "enabled": false })).send().await.ok(200);
