@@ -356,7 +356,10 @@ const NAMES_MAX: usize = 10_000;
 
 /// What policies and pools are called.
 #[derive(Default)]
-struct Names(BTreeMap<(ZoneId, u64, u64), (Option<String>, Option<String>)>);
+struct Names(BTreeMap<(ZoneId, u64, u64), Decided>);
+
+/// Names of a policy and a pool.
+type Decided = (Option<String>, Option<String>);
 
 impl Names {
     fn query(&mut self, zone: &LoggedZone, kept: &Kept) -> Option<LoggedQuery> {
@@ -380,7 +383,7 @@ impl Names {
         })
     }
 
-    fn find(&mut self, zone: &LoggedZone, policy: u64, pool: u64) -> (Option<String>, Option<String>) {
+    fn find(&mut self, zone: &LoggedZone, policy: u64, pool: u64) -> Decided {
         let key = (zone.zone, policy, pool);
         if let Some(names) = self.0.get(&key) {
             return names.clone();

@@ -198,7 +198,10 @@ fn tail(session: &mut Session<'_>, client: &Client, args: &TailArgs) -> Result<(
     show_records(session, &first)?;
     // What is older than what was shown first stays unshown.
     let begin_ms = first.first().map_or(newest_ms, |record| record.time_ms);
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         std::thread::sleep(FOLLOW_INTERVAL);
         let since_ms = newest_ms.saturating_sub(LATE_MS).max(begin_ms);
         let mut records = Vec::new();
@@ -213,7 +216,6 @@ fn tail(session: &mut Session<'_>, client: &Client, args: &TailArgs) -> Result<(
         newest_ms = records.iter().map(|record| record.time_ms).max().unwrap_or(newest_ms).max(newest_ms);
         show_records(session, &shown.new_ones(records))?;
     }
-    Ok(())
 }
 
 /// Which records were shown.
