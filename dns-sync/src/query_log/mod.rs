@@ -66,6 +66,7 @@ impl QueryLogKeeper {
             link,
             connection: None,
             logged: BTreeMap::new(),
+            module_logs: 0,
             queue: Queue::new(getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?),
             sender: Arc::new(sender),
             places,
@@ -106,6 +107,8 @@ struct Keeper {
     connection: Option<u64>,
     /// What is to be logged, and when it ends.
     logged: BTreeMap<ZoneId, (LoggedZone, Instant)>,
+    /// Zones that the module says it logs.
+    module_logs: u64,
     queue: Queue,
     sender: Arc<Sender>,
     places: watch::Receiver<Option<ApiPlace>>,
@@ -181,8 +184,16 @@ impl Keeper {
                     zones.into_iter().for_each(|zone: LoggedQueries| self.queue.push(zone));
                 }
             }
+            LinkEvent::Said { connection, message: ToAgent::Status(status) } => {
+                if self.connection == Some(connection) {
+                    self.module_logs = status.logged_zones;
+                }
+            }
             LinkEvent::Said { .. } => {}
-            LinkEvent::Down { .. } => self.connection = None,
+            LinkEvent::Down { .. } => {
+                self.connection = None;
+                self.module_logs = 0;
+            }
         }
     }
 
@@ -200,6 +211,7 @@ impl Keeper {
         });
         let mut frame = Vec::new();
         encode_frame(&ToModule::LogQueries { zones: zones.collect() }, &mut frame);
+        encode_frame(&ToModule::Ask, &mut frame);
         self.link.write(connection, frame);
     }
 
@@ -230,10 +242,8 @@ impl Keeper {
     }
 
     fn show(&self) {
-        let now = Instant::now();
-        let logged = self.logged.values().filter(|(_, until)| *until > now && self.connection.is_some());
         let status = QueryLogStatus {
-            zones: logged.count() as u64,
+            zones: self.module_logs,
             waiting: self.queue.waiting() as u64,
             sent: self.queue.sent,
             left_out: self.queue.left_out,
