@@ -31,6 +31,7 @@ mod places;
 mod private;
 mod queries;
 mod resolved;
+mod ring;
 mod server;
 mod slot;
 mod store;

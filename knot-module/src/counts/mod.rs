@@ -120,8 +120,11 @@ pub fn count(query: &Query<'_>, answer: &Answer<'_>, is_truncated: bool, is_drop
     };
     let ring = worker.ring.get_or_init(ring::new);
     let is_put = match policy {
-        0 => ring.push(record.pack(), address),
-        policy => ring.push_decided(record.pack(), address, policy, worker.pool.load(Ordering::Relaxed)),
+        0 => ring::push(ring, record.pack(), address),
+        policy => {
+            let pool = worker.pool.load(Ordering::Relaxed);
+            ring::push_decided(ring, record.pack(), address, policy, pool)
+        }
     };
     if !is_put {
         ring::count_coarsely(zone, Kind::of(rcode, is_dropped));

@@ -1,9 +1,11 @@
-//! Where threads of knotd's leave what they counted: a ring each, with one writer and one reader, and counters for when it is full.
+//! Where threads of knotd's leave what they counted: a ring each, and counters for when it is full.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use herald_core::{Name, ZoneId};
+
+use crate::ring::Rings;
 
 /// Records that fit into a ring: a third of a second of a thread that answers 200,000 queries a second. The reader comes every few
 /// milliseconds.
@@ -12,88 +14,46 @@ const RECORDS: usize = 1 << 16;
 /// Words of a record: what it is, the client's address, the policy, the pool.
 const WORDS: usize = 4;
 
-type Words = [AtomicU64; WORDS];
+/// A ring. What a record is: its word ([`Record::pack`]), the client's address, and of what was decided the policy and the pool.
+pub type Ring = crate::ring::Ring<WORDS, RECORDS>;
 
-/// A ring. It is there as long as knotd is.
-pub struct Ring {
-    /// Records that were put, ever.
-    put: Apart<AtomicUsize>,
-    /// Records that were taken, ever.
-    taken: Apart<AtomicUsize>,
-    records: Box<[Words; RECORDS]>,
-}
-
-/// In a cache line that nothing else is in.
-#[repr(align(128))]
-struct Apart<T>(T);
-
-static RINGS: Mutex<Vec<&'static Ring>> = Mutex::new(Vec::new());
+static RINGS: Rings<WORDS, RECORDS> = Rings::new();
 
 /// A ring for the thread that asks.
 #[cold]
 pub fn new() -> &'static Ring {
-    let mut records = Vec::with_capacity(RECORDS);
-    records.resize_with(RECORDS, || [const { AtomicU64::new(0) }; WORDS]);
-    let Ok(records) = records.into_boxed_slice().try_into() else { unreachable!("so many were made") };
-    let ring = Ring { put: Apart(AtomicUsize::new(0)), taken: Apart(AtomicUsize::new(0)), records };
-    let ring: &'static Ring = Box::leak(Box::new(ring));
-    lock(&RINGS).push(ring);
-    ring
+    RINGS.add()
 }
 
-impl Ring {
-    /// Puts a record with nothing decided. False if there is no room.
-    #[inline]
-    pub fn push(&self, what: u64, address: u64) -> bool {
-        let Some((put, words)) = self.free() else { return false };
+/// Puts a record with nothing decided. False if there is no room.
+#[inline]
+pub fn push(ring: &Ring, what: u64, address: u64) -> bool {
+    ring.push(|words| {
         words[0].store(what, Ordering::Relaxed);
         words[1].store(address, Ordering::Relaxed);
-        self.put.0.store(put.wrapping_add(1), Ordering::Release);
-        true
-    }
+    })
+}
 
-    /// Puts a record with what was decided. False if there is no room.
-    #[inline]
-    pub fn push_decided(&self, what: u64, address: u64, policy: u64, pool: u64) -> bool {
-        let Some((put, words)) = self.free() else { return false };
+/// Puts a record with what was decided. False if there is no room.
+#[inline]
+pub fn push_decided(ring: &Ring, what: u64, address: u64, policy: u64, pool: u64) -> bool {
+    ring.push(|words| {
         words[0].store(what, Ordering::Relaxed);
         words[1].store(address, Ordering::Relaxed);
         words[2].store(policy, Ordering::Relaxed);
         words[3].store(pool, Ordering::Relaxed);
-        self.put.0.store(put.wrapping_add(1), Ordering::Release);
-        true
-    }
-
-    #[inline]
-    fn free(&self) -> Option<(usize, &Words)> {
-        let put = self.put.0.load(Ordering::Relaxed);
-        let is_full = put.wrapping_sub(self.taken.0.load(Ordering::Acquire)) >= RECORDS;
-        (!is_full).then(|| (put, &self.records[put % RECORDS]))
-    }
-
-    /// Takes all records that are there. Called by one thread alone.
-    #[inline]
-    fn take(&self, mut each: impl FnMut(u64, u64, Option<(u64, u64)>)) {
-        let taken = self.taken.0.load(Ordering::Relaxed);
-        let put = self.put.0.load(Ordering::Acquire);
-        for place in 0..put.wrapping_sub(taken) {
-            let [what, address, policy, pool] = &self.records[taken.wrapping_add(place) % RECORDS];
-            let what = what.load(Ordering::Relaxed);
-            let decided = Record::is_decided(what)
-                .then(|| (policy.load(Ordering::Relaxed), pool.load(Ordering::Relaxed)));
-            each(what, address.load(Ordering::Relaxed), decided);
-        }
-        self.taken.0.store(put, Ordering::Release);
-    }
+    })
 }
 
 /// Takes all records of all threads: what [`Record::unpack`] reads, the address, and of what was decided the policy and the pool. Called
 /// by one thread alone.
 pub fn take_all(mut each: impl FnMut(u64, u64, Option<(u64, u64)>)) {
-    // Only a thread that counts its first query waits for this.
-    for ring in &*lock(&RINGS) {
-        ring.take(&mut each);
-    }
+    RINGS.take_all(|[what, address, policy, pool]| {
+        let what = what.load(Ordering::Relaxed);
+        let decided =
+            Record::is_decided(what).then(|| (policy.load(Ordering::Relaxed), pool.load(Ordering::Relaxed)));
+        each(what, address.load(Ordering::Relaxed), decided);
+    });
 }
 
 /// What is told of a query, in one word.

@@ -10,8 +10,6 @@
 //! A query of a zone that isn't logged costs END one look at what it has loaded anyway. It is a log to find faults by: what doesn't fit is
 //! dropped, and counted.
 
-mod ring;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,13 +19,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use herald_core::{Name, ZoneId};
 use steering::link::{LoggedQueries, LoggedQuery, LoggedZone, ToAgent};
-use steering::query_log::{Kept, LOG_PLACES, Log, Logs, Mark, Record, log_of};
+use steering::query_log::{Kept, LOG_PLACES, Log, Logs, Mark, RECORD_WORDS, Record, log_of};
 
 use crate::knot::{Answer, Query};
+use crate::ring::Rings;
 use crate::store::Store;
 use crate::{STORE, hooks, knot, slot};
 
-pub use ring::Ring;
+/// Records that fit into a ring (5 MB): what a thread that answers 300,000 queries a second logs between two visits of the reader.
+const RECORDS: usize = 1 << 14;
+
+/// A ring of one's thread.
+pub type Ring = crate::ring::Ring<RECORD_WORDS, RECORDS>;
+
+static RINGS: Rings<RECORD_WORDS, RECORDS> = Rings::new();
 
 /// How often rings are emptied.
 const TAKE_INTERVAL: Duration = Duration::from_millis(50);
@@ -87,9 +92,12 @@ pub fn note(ring: &OnceLock<&'static Ring>, query: &Query<'_>, answer: &Answer<'
         pool: ended.pool,
         name: query.name(),
     };
-    if !ring.get_or_init(ring::new).push(&record)
-        && let Some(dropped) = DROPPED.get(Mark::place(log))
-    {
+    let is_put = ring.get_or_init(|| RINGS.add()).push(|words| {
+        for (word, value) in words.iter().zip(record.head().into_iter().chain(record.name_words())) {
+            word.store(value, Ordering::Relaxed);
+        }
+    });
+    if !is_put && let Some(dropped) = DROPPED.get(Mark::place(log)) {
         dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -308,10 +316,11 @@ fn take(logs: &mut Logs) {
     let time_ms = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-    ring::take_all(|taken| {
+    RINGS.take_all(|words| {
+        let word = |place: usize| words[place].load(Ordering::Relaxed);
         // What is of a log that is forgotten is nobody's.
-        if let Some(log) = logs.get_mut(log_of(taken.first())) {
-            log.window.offer(hooks::random(), || Kept { words: taken.words(), time_ms });
+        if let Some(log) = logs.get_mut(log_of(word(0))) {
+            log.window.offer(hooks::random(), || Kept { words: std::array::from_fn(word), time_ms });
         }
     });
 }
