@@ -18,7 +18,6 @@ pub mod alias;
 pub mod config;
 pub mod counts;
 pub mod files;
-pub mod geo;
 pub mod health;
 pub mod knot;
 pub mod materialize;

@@ -22,7 +22,7 @@ use std::thread;
 use herald_core::firewall::FirewallPart;
 use herald_core::{Name, ZoneId};
 
-use crate::geo;
+use crate::files::keeper;
 use crate::knot::catalog;
 use crate::knot::config::{KnotConfig, zone_file_name};
 use crate::knot::driver::NO_MODULE;
@@ -159,11 +159,11 @@ fn lock(data: &Path) -> Result<File, MaterializeError> {
 /// The firewall and the table of places come first: where they are told of, no name is answered without them.
 fn begin_snapshot(path: &Path, data: &Path) -> io::Result<SnapshotWriter> {
     let mut snapshot = SnapshotWriter::create(path)?;
-    if let Some(table) = geo::in_use(&geo::dir(data)) {
+    if let Some(table) = keeper::in_use(&keeper::dir(data)) {
         snapshot.message(&table.message(None))?;
     }
     for part in FirewallPart::ALL {
-        if let Some(file) = geo::in_use(&geo::firewall_dir(data, part)) {
+        if let Some(file) = keeper::in_use(&keeper::firewall_dir(data, part)) {
             snapshot.message(&file.message(Some(part)))?;
         }
     }

@@ -14,7 +14,7 @@ use super::socket::{WorkError, with_causes};
 use super::sweep::{Drift, Sweep};
 use super::zone::{Base, Phase, Zone, without_slashes};
 use super::{DriverConfig, FileOrder, Job, Report, Task, TaskError};
-use crate::geo::GeoFile;
+use crate::files::keeper::KeptFile;
 use crate::knot::catalog::Catalogs;
 use crate::knot::config::zone_file_name;
 use crate::knot::probe::{self, WatchOrder};
@@ -36,9 +36,9 @@ pub(super) enum Event {
     ForgetSteering(Vec<ZoneId>),
     Filling(bool),
     /// The table of places that the module is to use.
-    Geo(Option<GeoFile>),
+    Geo(Option<KeptFile>),
     TellModule(ToModule),
-    Firewall(FirewallPart, Option<GeoFile>),
+    Firewall(FirewallPart, Option<KeptFile>),
     Suspend(Sender<()>),
     Resume(Vec<(Name, u32)>),
     Compare(Vec<(Name, u32)>),
@@ -116,9 +116,9 @@ pub(super) struct Control {
     pub(super) members: usize,
     /// Whether the PoP is being filled, so that it's in nobody's interest to go slowly.
     /// The table of places that the module is to use.
-    pub(super) geo: Option<GeoFile>,
+    pub(super) geo: Option<KeptFile>,
     /// The firewall's files that it is to use, and whether it is one that has a firewall.
-    pub(super) firewall: BTreeMap<FirewallPart, GeoFile>,
+    pub(super) firewall: BTreeMap<FirewallPart, KeptFile>,
     pub(super) has_firewall: bool,
     pub(super) is_filling: bool,
     pub(super) last_deltas_at: Option<Instant>,

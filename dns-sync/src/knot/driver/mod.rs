@@ -52,7 +52,7 @@ use self::control::{Control, Event};
 use super::config::KnotConfig;
 use super::probe;
 use super::zonefile::{self, ZoneWriter};
-use crate::geo::GeoFile;
+use crate::files::keeper::KeptFile;
 use crate::module::desk::Change;
 use crate::module::link::Link;
 use crate::replica::Target;
@@ -230,9 +230,9 @@ pub struct DriverConfig {
     /// The socket of the module in knotd; none if knotd has no module, so that zones with steering are refused.
     pub module_socket: Option<PathBuf>,
     /// The table of places that the module is to use, as it is known at the start.
-    pub geo: Option<GeoFile>,
+    pub geo: Option<KeptFile>,
     /// The firewall's files that it is to use, likewise.
-    pub firewall: BTreeMap<FirewallPart, GeoFile>,
+    pub firewall: BTreeMap<FirewallPart, KeptFile>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -379,7 +379,7 @@ impl Driver {
     }
 
     /// The table of places that the module is to use; none at first.
-    pub fn geo(&self, file: Option<GeoFile>) {
+    pub fn geo(&self, file: Option<KeptFile>) {
         let _ = self.events.send(Event::Geo(file));
     }
 
@@ -389,7 +389,7 @@ impl Driver {
     }
 
     /// The file of a part of the firewall that the module is to use.
-    pub fn firewall(&self, part: FirewallPart, file: Option<GeoFile>) {
+    pub fn firewall(&self, part: FirewallPart, file: Option<KeptFile>) {
         let _ = self.events.send(Event::Firewall(part, file));
     }
 

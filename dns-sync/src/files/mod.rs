@@ -1,5 +1,7 @@
 //! All files that the control plane has this PoP fetch.
 
+pub mod keeper;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,18 +11,18 @@ use herald_wire::stream::{FirewallFiles, GeoStatus, ToHerald, ToPop};
 use steering::link::{FirewallHashes, ToAgent};
 use tokio::sync::mpsc::WeakUnboundedSender;
 
-use crate::geo::{self, GeoKeeper};
+use self::keeper::{FileKeeper, dir, firewall_dir};
 use crate::knot::driver::Report;
 
 /// Who keeps them. Clones are handles on the same.
 #[derive(Clone)]
 pub struct Files {
     /// The table of places.
-    pub geo: GeoKeeper,
+    pub geo: FileKeeper,
     /// The firewall's rules.
-    pub rules: GeoKeeper,
+    pub rules: FileKeeper,
     /// The firewall's policy zones.
-    pub policies: GeoKeeper,
+    pub policies: FileKeeper,
     /// What the module has of the firewall.
     in_use: Arc<Mutex<FirewallHashes>>,
 }
@@ -31,9 +33,9 @@ impl Files {
     /// # Errors
     /// If a directory or a thread can't be made.
     pub fn start(data: &Path) -> io::Result<Files> {
-        let part = |part| GeoKeeper::start_of(Some(part), geo::firewall_dir(data, part));
+        let part = |part| FileKeeper::start_of(Some(part), firewall_dir(data, part));
         Ok(Files {
-            geo: GeoKeeper::start(geo::dir(data))?,
+            geo: FileKeeper::start(dir(data))?,
             rules: part(FirewallPart::Rules)?,
             policies: part(FirewallPart::Policies)?,
             in_use: Arc::default(),
@@ -41,14 +43,14 @@ impl Files {
     }
 
     /// Who keeps a part of the firewall.
-    pub fn firewall(&self, part: FirewallPart) -> &GeoKeeper {
+    pub fn firewall(&self, part: FirewallPart) -> &FileKeeper {
         match part {
             FirewallPart::Rules => &self.rules,
             FirewallPart::Policies => &self.policies,
         }
     }
 
-    fn all(&self) -> [&GeoKeeper; 3] {
+    fn all(&self) -> [&FileKeeper; 3] {
         [&self.geo, &self.rules, &self.policies]
     }
 
@@ -103,7 +105,7 @@ impl Files {
 
     /// It is over.
     pub(crate) fn closed(&self) {
-        self.all().into_iter().for_each(GeoKeeper::closed);
+        self.all().into_iter().for_each(FileKeeper::closed);
     }
 
     /// Takes a frame if it is about one of them, and gives back any other.

@@ -1,5 +1,5 @@
-//! The table of places that this PoP steers by: fetched in the session, checked, kept in files, told to the module in knotd. The two
-//! files of the firewall are kept in the same way, each in a directory of its own.
+//! Keeps one of the files that the control plane has: fetched in the session, checked, kept under its hash, told to the module in knotd. The
+//! table of places is one, and so are the two of the firewall, each in a directory of its own.
 //!
 //! ```text
 //! data/geo/current        SHA-256 of the table in use
@@ -32,16 +32,16 @@ const CURRENT: &str = "current";
 const TABLE: &str = "geo";
 const PART: &str = "part";
 
-/// A table that is in use.
+/// A file that is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GeoFile {
+pub struct KeptFile {
     /// Its file. It is never changed, and stays at least until the second one after it is in use.
     pub path: PathBuf,
     /// SHA-256 of it.
     pub hash: [u8; 32],
 }
 
-impl GeoFile {
+impl KeptFile {
     /// What the module is told of it, being this part of the firewall, or without one the table of places.
     pub fn message(&self, part: Option<FirewallPart>) -> ToModule {
         let (path, hash) = (self.path.to_string_lossy().into_owned(), self.hash.to_vec());
@@ -66,16 +66,16 @@ pub fn firewall_dir(data: &Path, part: FirewallPart) -> PathBuf {
 }
 
 /// The table in this directory that is in use, if it is there. Whether it is whole is found out by who reads it.
-pub fn in_use(dir: &Path) -> Option<GeoFile> {
+pub fn in_use(dir: &Path) -> Option<KeptFile> {
     let text = fs::read_to_string(dir.join(CURRENT)).ok()?;
     let hash = read_hash(text.trim())?;
     let path = path_of(dir, &hash, TABLE);
-    path.is_file().then_some(GeoFile { path, hash })
+    path.is_file().then_some(KeptFile { path, hash })
 }
 
 /// A handle on who keeps it. Clones are handles on the same one.
 #[derive(Clone)]
-pub struct GeoKeeper {
+pub struct FileKeeper {
     part: Option<FirewallPart>,
     events: Sender<Event>,
     shared: Arc<Shared>,
@@ -84,7 +84,7 @@ pub struct GeoKeeper {
 #[derive(Default)]
 struct Shared {
     status: Mutex<GeoStatus>,
-    file: watch::Sender<Option<GeoFile>>,
+    file: watch::Sender<Option<KeptFile>>,
 }
 
 enum Event {
@@ -94,27 +94,27 @@ enum Event {
     Closed,
 }
 
-impl GeoKeeper {
+impl FileKeeper {
     /// Reads what is in this directory, and keeps it up to date from then on, on a thread of its own.
     ///
     /// # Errors
     /// If the directory or the thread can't be made.
-    pub fn start(dir: PathBuf) -> io::Result<GeoKeeper> {
-        GeoKeeper::start_of(None, dir)
+    pub fn start(dir: PathBuf) -> io::Result<FileKeeper> {
+        FileKeeper::start_of(None, dir)
     }
 
     /// The same for a part of the firewall; without one, for the table of places.
     ///
     /// # Errors
-    /// As [`GeoKeeper::start`].
-    pub fn start_of(part: Option<FirewallPart>, dir: PathBuf) -> io::Result<GeoKeeper> {
+    /// As [`FileKeeper::start`].
+    pub fn start_of(part: Option<FirewallPart>, dir: PathBuf) -> io::Result<FileKeeper> {
         fs::create_dir_all(&dir)?;
         let (events, inbox) = mpsc::channel();
         let shared = Arc::<Shared>::default();
         let mut keeper = Keeper { part, dir, shared: Arc::clone(&shared), outbox: None, incoming: None };
         keeper.load();
         thread::Builder::new().name("geo".into()).spawn(move || keeper.run(&inbox))?;
-        Ok(GeoKeeper { part, events, shared })
+        Ok(FileKeeper { part, events, shared })
     }
 
     /// What is told to the control plane.
@@ -123,7 +123,7 @@ impl GeoKeeper {
     }
 
     /// The table that the module is to use, and each one after it.
-    pub fn file(&self) -> watch::Receiver<Option<GeoFile>> {
+    pub fn file(&self) -> watch::Receiver<Option<KeptFile>> {
         self.shared.file.subscribe()
     }
 
@@ -368,7 +368,7 @@ impl Keeper {
             Some(GeoDatabase { kind, built_s })
         };
         // Whoever sees it in the status finds the file.
-        self.shared.file.send_replace(Some(GeoFile { path: self.path(&hash, TABLE), hash }));
+        self.shared.file.send_replace(Some(KeptFile { path: self.path(&hash, TABLE), hash }));
         {
             let mut status = self.shared.status();
             status.hash = hash.to_vec();
@@ -460,14 +460,19 @@ mod tests {
         Sha256::digest(table).to_vec()
     }
 
-    fn session(keeper: &GeoKeeper) -> (UnboundedSender<ToHerald>, UnboundedReceiver<ToHerald>) {
+    fn session(keeper: &FileKeeper) -> (UnboundedSender<ToHerald>, UnboundedReceiver<ToHerald>) {
         let (outbox, messages) = unbounded_channel();
         keeper.opened(outbox.downgrade());
         (outbox, messages)
     }
 
     /// Offers a table and gives what is asked for of it, `parts_max` parts at most.
-    fn serve(keeper: &GeoKeeper, table: &[u8], messages: &mut UnboundedReceiver<ToHerald>, parts_max: usize) {
+    fn serve(
+        keeper: &FileKeeper,
+        table: &[u8],
+        messages: &mut UnboundedReceiver<ToHerald>,
+        parts_max: usize,
+    ) {
         let hash = hash_of(table);
         let mut left = parts_max;
         keeper.take(ToPop::GeoOffer { hash: hash.clone(), bytes: table.len() as u64, part: None });
@@ -495,7 +500,7 @@ mod tests {
         panic!("nothing came of the offer: {:?}", keeper.status());
     }
 
-    fn until(keeper: &GeoKeeper, what: &str, is_so: impl Fn(&GeoStatus) -> bool) -> GeoStatus {
+    fn until(keeper: &FileKeeper, what: &str, is_so: impl Fn(&GeoStatus) -> bool) -> GeoStatus {
         let begun = Instant::now();
         while begun.elapsed() < DEADLINE {
             let said = keeper.status();
@@ -512,7 +517,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (table(1), table(2));
         assert!(old.len() as u64 > GEO_WINDOW_BYTES / 2);
-        let keeper = GeoKeeper::start(folder.path().into()).unwrap();
+        let keeper = FileKeeper::start(folder.path().into()).unwrap();
         assert_eq!(keeper.status(), GeoStatus::default());
         let mut file = keeper.file();
         let (_outbox, mut messages) = session(&keeper);
@@ -523,7 +528,7 @@ mod tests {
         serve(&keeper, &new, &mut messages, usize::MAX);
         assert_eq!(keeper.status().hash, hash_of(&new));
 
-        let again = GeoKeeper::start(folder.path().into()).unwrap();
+        let again = FileKeeper::start(folder.path().into()).unwrap();
         assert_eq!((again.status().hash, again.status().problem), (hash_of(&new), None));
         // Damaged on the disk: the one before it is used until it is here again.
         let hash: [u8; 32] = hash_of(&new).try_into().unwrap();
@@ -532,7 +537,7 @@ mod tests {
         let middle = damaged.len() / 2;
         damaged[middle] ^= 1;
         fs::write(&path, damaged).unwrap();
-        let again = GeoKeeper::start(folder.path().into()).unwrap();
+        let again = FileKeeper::start(folder.path().into()).unwrap();
         let said = again.status();
         assert_eq!(said.hash, hash_of(&old));
         assert!(said.problem.unwrap().hash.is_empty(), "it is no problem of the table");
@@ -544,14 +549,14 @@ mod tests {
         again.take(ToPop::GeoOffer { hash: Vec::new(), bytes: 0, part: None });
         until(&again, "none", |said| *said == GeoStatus::default());
         assert!(again.file().borrow().is_none());
-        assert_eq!(GeoKeeper::start(folder.path().into()).unwrap().status(), GeoStatus::default());
+        assert_eq!(FileKeeper::start(folder.path().into()).unwrap().status(), GeoStatus::default());
     }
 
     #[test]
     fn fetching_goes_on_where_it_was_when_the_session_ended() {
         let folder = tempfile::tempdir().unwrap();
         let table = table(1);
-        let keeper = GeoKeeper::start(folder.path().into()).unwrap();
+        let keeper = FileKeeper::start(folder.path().into()).unwrap();
         let (_outbox, mut messages) = session(&keeper);
         serve(&keeper, &table, &mut messages, 5);
         keeper.closed();
@@ -574,7 +579,7 @@ mod tests {
     fn what_is_not_the_table_is_told_and_the_one_before_stays() {
         let folder = tempfile::tempdir().unwrap();
         let (good, mut bad) = (table(1), table(2));
-        let keeper = GeoKeeper::start(folder.path().into()).unwrap();
+        let keeper = FileKeeper::start(folder.path().into()).unwrap();
         let (_outbox, mut messages) = session(&keeper);
         serve(&keeper, &good, &mut messages, usize::MAX);
         // Whole and as its hash says, but no table.
