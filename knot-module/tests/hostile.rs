@@ -91,7 +91,7 @@ enum Then {
 #[test]
 fn a_panic_ends_in_the_plain_answer_or_a_failure_and_is_counted() {
     let (zone, private) = (zone(), private());
-    let knot = Knot::start_by(&[], Some("panics: on"), &[&zone], Some(&snapshot(&[&zone, &private])));
+    let knot = Knot::start_by(&[], "panics: on", &[&zone], Some(&snapshot(&[&zone, &private])));
     let mut agent = knot.agent();
     let pid = knot.pid();
     let question = |name: &str, rtype: &str, source: Option<&str>| {

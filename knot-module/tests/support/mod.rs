@@ -37,16 +37,11 @@ pub struct Knot {
 impl Knot {
     /// Starts one that serves these zones, from files. What is in `snapshot` is there before it starts.
     pub fn start(zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
-        Knot::start_by(&[], Some(KNOWN_DRAWS), zones, snapshot)
+        Knot::start_by(&[], KNOWN_DRAWS, zones, snapshot)
     }
 
-    /// As [`Knot::start`], run by another program, with the module and this setting of it, or without.
-    pub fn start_by(
-        runner: &[&str],
-        setting: Option<&str>,
-        zones: &[&TestZone],
-        snapshot: Option<&[u8]>,
-    ) -> Knot {
+    /// As [`Knot::start`], run by another program, and with this setting of the module.
+    pub fn start_by(runner: &[&str], setting: &str, zones: &[&TestZone], snapshot: Option<&[u8]>) -> Knot {
         let mut knot = Knot {
             folder: tempfile::Builder::new().prefix("herald-so-").tempdir().unwrap(),
             address: free_address(),
@@ -65,7 +60,7 @@ impl Knot {
         knot
     }
 
-    fn config(&self, zones: &[&TestZone], setting: Option<&str>) -> String {
+    fn config(&self, zones: &[&TestZone], setting: &str) -> String {
         let folder = self.folder.path().display();
         let mut text = format!(
             "server:\n    rundir: {folder}\n    listen: {}@{}\n    udp-workers: 2\n    tcp-workers: 1\n    \
@@ -75,21 +70,14 @@ impl Knot {
             self.address.ip(),
             self.address.port(),
         );
-        let mut used = "";
-        if let Some(setting) = setting {
-            let _ = write!(
-                text,
-                "module:\n  - id: mod-herald\n    file: {}\n\
-                 mod-herald:\n  - id: herald\n    socket: {folder}/herald.sock\n    snapshot: {folder}/snapshot\n    \
-                 pop: fra1\n    {setting}\n",
-                module_file().display(),
-            );
-            used = "    global-module: mod-herald/herald\n    module: mod-herald/herald\n";
-        }
         let _ = write!(
             text,
-            "template:\n  - id: default\n    storage: {folder}\n{used}    zonefile-load: whole\n    \
-             journal-content: none\nzone:\n"
+            "module:\n  - id: mod-herald\n    file: {}\n\
+             mod-herald:\n  - id: herald\n    socket: {folder}/herald.sock\n    snapshot: {folder}/snapshot\n    \
+             pop: fra1\n    {setting}\n\
+             template:\n  - id: default\n    storage: {folder}\n    global-module: mod-herald/herald\n    \
+             module: mod-herald/herald\n    zonefile-load: whole\n    journal-content: none\nzone:\n",
+            module_file().display(),
         );
         for zone in zones {
             let _ = writeln!(text, "  - domain: {}", zone.apex);
