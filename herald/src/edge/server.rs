@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use bytes::Bytes;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -145,8 +146,16 @@ impl Server {
         let service = service_fn(|mut request: Request<Incoming>| {
             let running = connection.begin();
             request.extensions_mut().insert(ClientAddress(address.ip()));
-            let answer = service.call(request);
-            async move { answer.await.map(|answer| answer.map(|body| Answering { body, _running: running })) }
+            let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+            let answer = service.call(request.map(|body| Asking { body, is_read: Arc::clone(&is_read) }));
+            async move {
+                let mut answer = answer.await?.map(|body| Answering { body, _running: running });
+                // Where a body isn't read to its end the connection ends after the answer: who goes on with it must know.
+                if !is_read.load(Ordering::Relaxed) {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.head_time).max_buf_size(READ_BYTES_MAX);
@@ -171,6 +180,36 @@ impl Server {
             () = connection.ended() => {}
             () = self.shutdown.cancelled() => {}
         }
+    }
+}
+
+/// The body of a request: it says whether it was read to its end.
+struct Asking {
+    body: Incoming,
+    is_read: Arc<AtomicBool>,
+}
+
+impl hyper::body::Body for Asking {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.is_read.store(true, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

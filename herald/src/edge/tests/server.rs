@@ -68,6 +68,32 @@ async fn requests_that_run_are_finished_and_then_it_ends() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+/// A body that nobody reads ends the connection after the answer, and the answer says so.
+#[tokio::test]
+async fn who_sends_what_is_not_read_is_told_that_the_connection_ends() {
+    let world = World::new().await;
+    let (address, shutdown, served) = served(&world).await;
+    let answer = async |request: String| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        exchange(&mut stream, &request).await.to_ascii_lowercase()
+    };
+    let head = "POST /api/v1/heartbeats/nobody HTTP/1.1\r\nHost: h\r\n";
+    let closes = "\r\nconnection: close\r\n";
+    assert!(answer(format!("{head}Content-Length: 2\r\n\r\n{{}}")).await.contains(closes));
+    assert!(!answer(format!("{head}Content-Length: 0\r\n\r\n")).await.contains(closes));
+    let token = &world.alice;
+    let zone = r#"{"name": "example.com"}"#;
+    let create = format!(
+        "POST /api/v1/zones HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{zone}",
+        zone.len()
+    );
+    let created = answer(create).await;
+    assert!(created.starts_with("http/1.1 201 ") && !created.contains(closes), "{created}");
+    shutdown.cancel();
+    served.await.unwrap();
+}
+
 #[tokio::test]
 async fn garbage_is_no_request() {
     let world = World::new().await;
