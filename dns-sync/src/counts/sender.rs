@@ -110,16 +110,16 @@ impl Sender {
     /// Sends reports, and waits for their confirmation.
     pub(super) async fn post(&self, place: Option<ApiPlace>, reports: &[Report]) -> Result<(), PostError> {
         let items: Vec<StatsReport> = reports.iter().map(item).collect();
-        self.send(place, "/sync/stats", &items).await.map(drop)
+        self.send(place, "/sync/stats", &items).await
     }
 
-    /// Sends a document to a route of the API, and gives the answer's body once it is taken.
+    /// Sends a document to a route of the API, and waits until it is taken.
     pub(crate) async fn send(
         &self,
         place: Option<ApiPlace>,
         route: &str,
         document: &impl Serialize,
-    ) -> Result<Vec<u8>, PostError> {
+    ) -> Result<(), PostError> {
         let place = self.config.api.clone().or(place).ok_or(PostError::NoPlace)?;
         let body = serde_json::to_vec(document).map_err(|error| PostError::Http(error.to_string()))?;
         match tokio::time::timeout(REQUEST_TIME, self.send_to(&place, route, body)).await {
@@ -128,7 +128,7 @@ impl Sender {
         }
     }
 
-    async fn send_to(&self, place: &ApiPlace, route: &str, body: Vec<u8>) -> Result<Vec<u8>, PostError> {
+    async fn send_to(&self, place: &ApiPlace, route: &str, body: Vec<u8>) -> Result<(), PostError> {
         let stream = TcpStream::connect((place.host.as_str(), place.port)).await?;
         stream.set_nodelay(true)?;
         let is_loopback = stream.peer_addr()?.ip().is_loopback();
@@ -150,7 +150,7 @@ impl Sender {
         stream: S,
         route: &str,
         body: Vec<u8>,
-    ) -> Result<Vec<u8>, PostError>
+    ) -> Result<(), PostError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -174,10 +174,10 @@ impl Sender {
         let status = answer.status();
         let read = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         connection.abort();
-        let body = read.map(|body| body.to_bytes()).unwrap_or_default();
         if status.is_success() {
-            return Ok(body.to_vec());
+            return Ok(());
         }
+        let body = read.map(|body| body.to_bytes()).unwrap_or_default();
         let problem: Option<api::Problem> = serde_json::from_slice(&body).ok();
         let unknown = problem.as_ref().map(unknown_zones).unwrap_or_default();
         if !unknown.is_empty() {

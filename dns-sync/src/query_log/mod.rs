@@ -216,7 +216,7 @@ impl Keeper {
     }
 
     /// What came of sending a batch; whether to go on at once.
-    fn posted(&mut self, batch: Batch, outcome: Result<Vec<u8>, PostError>) -> bool {
+    fn posted(&mut self, batch: Batch, outcome: Result<(), PostError>) -> bool {
         let reason = outcome.as_ref().err().map(ToString::to_string);
         if let Some(reason) = &reason
             && self.reason.as_ref() != Some(reason)
@@ -225,7 +225,7 @@ impl Keeper {
         }
         self.reason = reason;
         match outcome {
-            Ok(_) => {
+            Ok(()) => {
                 self.queue.confirmed(&batch);
                 true
             }
